@@ -1,0 +1,497 @@
+//! `inventory.json`: every component and every blob, and what follows from it alone: `SHA256SUMS`,
+//! `index.json` and the order of the archive.
+//!
+//! *Invariant:* an [`Inventory`] read through [`Inventory::from_bytes`] names every blob once, each is
+//! used by a component, and each component's content is there with the size it states.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use crate::archive_path::ArchivePath;
+use crate::bundle::{Content, Counts};
+use crate::canonical::{self, CanonicalError};
+use crate::digest::Digest;
+use crate::oci::{
+    ANNOTATION_CONTAINERD_NAME, ANNOTATION_REF_NAME, Descriptor, ImageIndex, MEDIA_INDEX, Platform,
+};
+use crate::reference::Reference;
+use crate::text::{BundleVersion, Destination, FileName, Marking, Name, RelativePath};
+
+/// Bounds `inventory.json` and `SHA256SUMS`: 100,000 files need about 20 MiB.
+pub const INVENTORY_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// The version of the document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum InventorySchema {
+    /// This one.
+    #[serde(rename = "airlock-inventory/v1")]
+    V1,
+}
+
+/// The full list of what a bundle holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Inventory {
+    /// What these bytes are.
+    pub schema: InventorySchema,
+    /// `oci-layout`, `index.json` and `manifest.json`.
+    pub files: Files,
+    /// What people asked for, sorted by [`Component::ref_name`].
+    pub components: Vec<Component>,
+    /// Every blob once, sorted by digest.
+    pub blobs: Vec<Content>,
+}
+
+/// The three fixed documents between the inventory and the blobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Files {
+    /// `oci-layout`
+    pub oci_layout: Content,
+    /// `index.json`
+    pub oci_index: Content,
+    /// `manifest.json`, for `docker load`.
+    pub docker_manifest: Content,
+}
+
+/// One thing that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Component {
+    /// A container image, one platform or several.
+    Image(Image),
+    /// A set of wheels.
+    Wheelhouse(Wheelhouse),
+    /// A Helm chart.
+    Chart(Chart),
+    /// Plain files.
+    FileSet(FileSet),
+}
+
+/// A container image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Image {
+    /// The name that charts and people use.
+    pub name: Reference,
+    /// Where it came from, as written in `bundle.yaml`.
+    pub source: Marking,
+    /// Its manifest or index.
+    pub manifest: Descriptor,
+    /// What it runs on.
+    pub platforms: Vec<Platform>,
+    /// Whether the publisher's upstream signature was checked when the bundle was locked.
+    pub upstream_signature: UpstreamSignature,
+    /// The image's software bill of materials, if one travels along.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sbom: Option<Digest>,
+    /// Every blob that belongs to it, the manifest first.
+    pub blobs: Vec<Digest>,
+}
+
+/// What is known of the signature that came with an upstream artifact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UpstreamSignature {
+    /// Nobody asked for a check.
+    NotChecked,
+}
+
+/// A set of wheels, complete for each of its targets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wheelhouse {
+    /// Its name; the venv on site is at `<venvs>/<name>`.
+    pub name: Name,
+    /// Where it came from.
+    pub source: Marking,
+    /// The interpreters it was resolved for; empty if it is a directory of wheels taken as it was.
+    pub targets: Vec<WheelTarget>,
+    /// The wheels, sorted by file name.
+    pub wheels: Vec<Wheel>,
+    /// Its OCI artifact.
+    pub manifest: Descriptor,
+}
+
+/// An interpreter on a platform.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WheelTarget {
+    /// `3.11`
+    pub python: Name,
+    /// `manylinux_2_28_x86_64`
+    pub platform: Name,
+    /// The wheels for this target, by file name.
+    pub wheels: Vec<FileName>,
+}
+
+/// One wheel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wheel {
+    /// `name-version-tags.whl`
+    pub filename: FileName,
+    /// SHA-256, as pip's `--hash` has it.
+    pub digest: Digest,
+    /// Bytes.
+    pub size: u64,
+    /// The project's name, normalised by PEP 503.
+    pub project: Name,
+    /// The version as the wheel's file name spells it.
+    pub version: BundleVersion,
+    /// `Requires-Python` of its metadata.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requires_python: Option<Marking>,
+}
+
+/// A Helm chart and how it is to be installed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Chart {
+    /// `name` of `Chart.yaml`.
+    pub name: Name,
+    /// `version` of `Chart.yaml`.
+    pub version: BundleVersion,
+    /// Where it came from.
+    pub source: Marking,
+    /// Its standard Helm OCI artifact.
+    pub manifest: Descriptor,
+    /// The `.tgz`, a layer of that artifact.
+    pub archive: Content,
+    /// `Chart.yaml` as JSON, the configuration of that artifact.
+    pub metadata: Content,
+    /// Helm's release name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<Name>,
+    /// The Kubernetes namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<Name>,
+    /// Charts are applied from the lowest to the highest.
+    pub order: i64,
+    /// Values files, in the order in which they apply, and the artifact that holds them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub values: Option<Values>,
+}
+
+/// A chart's values files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Values {
+    /// Later files win.
+    pub files: Vec<SetFile>,
+    /// The artifact that holds them.
+    pub manifest: Descriptor,
+}
+
+/// Plain files with a destination.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileSet {
+    /// A name made from the destination, unique in the bundle.
+    pub name: Name,
+    /// Where it came from.
+    pub source: Marking,
+    /// The directory below the site's `files.root`.
+    pub dest: Destination,
+    /// The files, sorted by path.
+    pub files: Vec<SetFile>,
+    /// Its OCI artifact.
+    pub manifest: Descriptor,
+}
+
+/// One file of a set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetFile {
+    /// Below the set's destination.
+    pub path: RelativePath,
+    /// SHA-256 of its bytes.
+    pub digest: Digest,
+    /// Bytes.
+    pub size: u64,
+    /// Permission bits, as `chmod` takes them.
+    pub mode: FileMode,
+}
+
+/// Permission bits of a file, `0` to `0777`; set-uid, set-gid and sticky cannot travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FileMode(u32);
+
+impl FileMode {
+    /// `None` for bits outside `0777`.
+    #[must_use]
+    pub fn new(bits: u32) -> Option<Self> {
+        (bits <= 0o777).then_some(Self(bits))
+    }
+
+    /// The bits.
+    #[must_use]
+    pub fn bits(self) -> u32 {
+        self.0
+    }
+}
+
+impl core::fmt::Display for FileMode {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{:04o}", self.0)
+    }
+}
+
+impl core::str::FromStr for FileMode {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let bits = u32::from_str_radix(text, 8).ok().filter(|_| matches!(text.len(), 3 | 4));
+        bits.and_then(Self::new).ok_or("not a file mode: expected three or four octal digits up to 0777")
+    }
+}
+
+crate::string_form::string_form!(FileMode);
+
+/// Why an inventory contradicts itself.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InventoryError {
+    /// Not a canonical document of this kind.
+    #[error(transparent)]
+    Document(#[from] CanonicalError),
+    /// Components or blobs out of order or twice.
+    #[error("{what} `{name}` is out of order or there twice")]
+    Order {
+        /// `component` or `blob`.
+        what: &'static str,
+        /// Which.
+        name: String,
+    },
+    /// A component needs a blob that the list lacks, or states another size for it.
+    #[error("{component} needs blob {digest} of {size} bytes, which the blob list does not have")]
+    MissingBlob {
+        /// Which component.
+        component: String,
+        /// The blob.
+        digest: Digest,
+        /// What the component says of its size.
+        size: u64,
+    },
+    /// A blob that no component needs.
+    #[error("blob {0} belongs to no component")]
+    ExtraBlob(Digest),
+}
+
+impl Component {
+    /// The component's name inside the layout: what `skopeo copy oci-archive:FILE:NAME` takes.
+    #[must_use]
+    pub fn ref_name(&self) -> String {
+        match self {
+            Self::Image(image) => image.name.to_string(),
+            Self::Wheelhouse(wheelhouse) => format!("wheelhouses/{}", wheelhouse.name),
+            Self::Chart(chart) => {
+                format!("charts/{}:{}", chart.name, chart.version.as_str().replace('+', "_"))
+            }
+            Self::FileSet(set) => format!("files/{}", set.name),
+        }
+    }
+
+    /// What people call it in messages.
+    #[must_use]
+    pub fn title(&self) -> String {
+        match self {
+            Self::Image(image) => format!("image {}", image.name),
+            Self::Wheelhouse(wheelhouse) => format!("wheelhouse {}", wheelhouse.name),
+            Self::Chart(chart) => format!("chart {} {}", chart.name, chart.version),
+            Self::FileSet(set) => format!("files {}", set.dest),
+        }
+    }
+
+    /// The descriptors of its manifests, with no annotations.
+    #[must_use]
+    pub fn manifests(&self) -> Vec<&Descriptor> {
+        match self {
+            Self::Image(image) => vec![&image.manifest],
+            Self::Wheelhouse(wheelhouse) => vec![&wheelhouse.manifest],
+            Self::FileSet(set) => vec![&set.manifest],
+            Self::Chart(chart) => {
+                core::iter::once(&chart.manifest).chain(chart.values.as_ref().map(|v| &v.manifest)).collect()
+            }
+        }
+    }
+
+    /// Every blob it needs. The size is unknown here for an image's inner blobs.
+    #[must_use]
+    pub fn blobs(&self) -> Vec<(Digest, Option<u64>)> {
+        let mut blobs: Vec<(Digest, Option<u64>)> =
+            self.manifests().into_iter().map(|m| (m.digest, Some(m.size))).collect();
+        let empty = || (Digest::of(crate::oci::EMPTY_CONFIG), Some(crate::oci::EMPTY_CONFIG.len() as u64));
+        match self {
+            Self::Image(image) => blobs.extend(image.blobs.iter().map(|digest| (*digest, None))),
+            Self::Wheelhouse(wheelhouse) => {
+                blobs.push(empty());
+                blobs.extend(wheelhouse.wheels.iter().map(|wheel| (wheel.digest, Some(wheel.size))));
+            }
+            Self::FileSet(set) => {
+                blobs.push(empty());
+                blobs.extend(set.files.iter().map(|file| (file.digest, Some(file.size))));
+            }
+            Self::Chart(chart) => {
+                blobs.push((chart.archive.digest, Some(chart.archive.size)));
+                blobs.push((chart.metadata.digest, Some(chart.metadata.size)));
+                if let Some(values) = &chart.values {
+                    blobs.push(empty());
+                    blobs.extend(values.files.iter().map(|file| (file.digest, Some(file.size))));
+                }
+            }
+        }
+        blobs
+    }
+}
+
+impl Inventory {
+    /// Puts components and blobs in order. The digests of the three fixed documents follow from them,
+    /// except for `manifest.json`, whose bytes are an argument.
+    ///
+    /// # Errors
+    /// Components that contradict the blobs: a defect of the packer.
+    pub fn assemble(
+        mut components: Vec<Component>,
+        blobs: BTreeMap<Digest, u64>,
+        docker_manifest: &[u8],
+    ) -> Result<Self, InventoryError> {
+        components.sort_by_key(Component::ref_name);
+        let blobs = blobs.into_iter().map(|(digest, size)| Content { digest, size }).collect();
+        let docker_manifest = Content::of(docker_manifest);
+        let nothing = Content::of(b"");
+        let files =
+            Files { oci_layout: Content::of(crate::oci::OCI_LAYOUT), oci_index: nothing, docker_manifest };
+        let mut inventory = Self { schema: InventorySchema::V1, files, components, blobs };
+        inventory.files.oci_index = Content::of(&inventory.oci_index()?);
+        inventory.check()?;
+        Ok(inventory)
+    }
+
+    /// Canonical bytes.
+    ///
+    /// # Errors
+    /// None for a document of this type.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, CanonicalError> {
+        canonical::to_canonical(self)
+    }
+
+    /// Parses bytes whose digest was checked, and checks that they do not contradict themselves.
+    ///
+    /// # Errors
+    /// See [`InventoryError`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, InventoryError> {
+        let inventory: Self = canonical::from_canonical(bytes)?;
+        inventory.check()?;
+        Ok(inventory)
+    }
+
+    fn check(&self) -> Result<(), InventoryError> {
+        for pair in self.blobs.windows(2) {
+            if let [before, after] = pair
+                && before.digest >= after.digest
+            {
+                return Err(InventoryError::Order { what: "blob", name: after.digest.to_string() });
+            }
+        }
+        let names: Vec<String> = self.components.iter().map(Component::ref_name).collect();
+        for pair in names.windows(2) {
+            if let [before, after] = pair
+                && before >= after
+            {
+                return Err(InventoryError::Order { what: "component", name: after.clone() });
+            }
+        }
+        let sizes: BTreeMap<Digest, u64> = self.blobs.iter().map(|blob| (blob.digest, blob.size)).collect();
+        let mut used = BTreeSet::new();
+        for component in &self.components {
+            for (digest, size) in component.blobs() {
+                let there = sizes.get(&digest);
+                if there.is_none() || size.is_some_and(|size| there != Some(&size)) {
+                    let size = size.unwrap_or_default();
+                    return Err(InventoryError::MissingBlob { component: component.title(), digest, size });
+                }
+                used.insert(digest);
+            }
+        }
+        match sizes.keys().find(|digest| !used.contains(digest)) {
+            Some(extra) => Err(InventoryError::ExtraBlob(*extra)),
+            None => Ok(()),
+        }
+    }
+
+    /// The size of a blob.
+    #[must_use]
+    pub fn blob_size(&self, digest: &Digest) -> Option<u64> {
+        let position = self.blobs.binary_search_by_key(digest, |blob| blob.digest).ok()?;
+        self.blobs.get(position).map(|blob| blob.size)
+    }
+
+    /// What the manifest must state.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts { blobs: self.blobs.len() as u64, ..Counts::default() };
+        for component in &self.components {
+            *match component {
+                Component::Image(_) => &mut counts.images,
+                Component::Wheelhouse(_) => &mut counts.wheelhouses,
+                Component::Chart(_) => &mut counts.charts,
+                Component::FileSet(_) => &mut counts.file_sets,
+            } += 1;
+        }
+        counts.blob_bytes = self.blobs.iter().fold(0_u64, |sum, blob| sum.saturating_add(blob.size));
+        counts
+    }
+
+    /// `index.json`: it follows from the components, so a reader compares it whole.
+    ///
+    /// # Errors
+    /// None for a document of this type.
+    pub fn oci_index(&self) -> Result<Vec<u8>, CanonicalError> {
+        let mut manifests = Vec::new();
+        for component in &self.components {
+            let name = component.ref_name();
+            for (position, descriptor) in component.manifests().into_iter().enumerate() {
+                let name = if position == 0 { name.clone() } else { format!("{name}.values") };
+                let mut entry = descriptor.clone().annotated(ANNOTATION_REF_NAME, &name);
+                if let Component::Image(_) = component {
+                    entry = entry.annotated(ANNOTATION_CONTAINERD_NAME, &name);
+                }
+                manifests.push(entry);
+            }
+        }
+        let media_type = Some(MEDIA_INDEX.to_string());
+        canonical::to_canonical(&ImageIndex {
+            schema_version: 2,
+            media_type,
+            manifests,
+            annotations: BTreeMap::new(),
+        })
+    }
+
+    /// `SHA256SUMS`: one GNU line for each file but the signed bytes, the signatures and itself. It
+    /// follows from the inventory and its own digest, so a reader compares it whole.
+    #[must_use]
+    pub fn checksums(&self, inventory: Digest) -> String {
+        let mut lines = format!("{}  {}\n", inventory.hex(), ArchivePath::Inventory);
+        for (path, content) in self.contents() {
+            lines.push_str(&format!("{}  {path}\n", content.digest.hex()));
+        }
+        lines
+    }
+
+    /// Everything after `inventory.json`, in the order of the archive.
+    pub fn contents(&self) -> impl Iterator<Item = (ArchivePath, Content)> + '_ {
+        let fixed = [
+            (ArchivePath::OciLayout, self.files.oci_layout),
+            (ArchivePath::OciIndex, self.files.oci_index),
+            (ArchivePath::DockerManifest, self.files.docker_manifest),
+        ];
+        let blobs = self.blobs.iter().map(|blob| (ArchivePath::Blob(blob.digest), *blob));
+        fixed.into_iter().chain(blobs)
+    }
+}

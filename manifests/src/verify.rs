@@ -1,0 +1,437 @@
+//! The order of checks, as types. Each type can only be made from the one before it:
+//!
+//! 1. [`TrustRoot::authorise`] over the raw bytes of `bundle.json`, before anything parses them;
+//! 2. [`SignedManifest`]: those bytes parsed, and canonical;
+//! 3. [`AcceptedManifest`]: audience, order, root version, features fit this site;
+//! 4. [`Contents`]: `inventory.json` and `SHA256SUMS` by digest, and each agrees with the other;
+//! 5. [`Checklist`] and [`CheckedContents`]: every later byte seen, once, in order, with its digest;
+//! 6. [`VerifiedBundle`]: 3 and 5 of the same manifest.
+//!
+//! Nothing here reads: whoever does (`layout::reader`) hands bytes in. *Invariant:* there is no other way
+//! to a [`VerifiedBundle`], and a plan needs one.
+
+use alloc::collections::BTreeSet;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use crate::archive_path::ArchivePath;
+use crate::bundle::{BundleDigest, BundleManifest, Content, Sequence};
+use crate::canonical::CanonicalError;
+use crate::digest::Digest;
+use crate::inventory::{Inventory, InventoryError};
+use crate::root::{FoundSignature, NotMet, RoleName, SignatureVerdict, TrustRoot};
+use crate::text::{Audience, Name};
+
+/// The bundle must not be used here, whatever state its bytes are in. Exit code 3.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The release role was not met.
+    #[error("the bundle's signatures are not good enough: {0}")]
+    Signatures(NotMet),
+    /// Signed, and yet not a manifest that we would have written.
+    #[error("bundle.json is signed, but {0}")]
+    Document(CanonicalError),
+    /// Another publisher's.
+    #[error("the bundle is `{found}`'s, and this trust root judges only `{expected}`'s")]
+    Publisher {
+        /// The bundle's.
+        found: Name,
+        /// The root's.
+        expected: Name,
+    },
+    /// For somebody else.
+    #[error("the bundle is for {audience}, and {site}")]
+    Audience {
+        /// Whom it is for.
+        audience: String,
+        /// Who this is.
+        site: String,
+    },
+    /// An older one than what was applied here before.
+    #[error("the bundle's order {found} is below {highest}, which was applied here before")]
+    Rollback {
+        /// The bundle's.
+        found: Sequence,
+        /// The site's high-water mark.
+        highest: Sequence,
+    },
+    /// The same order as one applied before, and not the same bundle.
+    #[error("equivocation: order {order} was applied here as {known}, and this is {found}")]
+    Equivocation {
+        /// Both bundles'.
+        order: Sequence,
+        /// The one applied before.
+        known: BundleDigest,
+        /// This one.
+        found: BundleDigest,
+    },
+    /// Made for a later trust root.
+    #[error("the bundle needs trust root version {needed}, and this site has {have}")]
+    RootVersion {
+        /// The bundle's wish.
+        needed: u64,
+        /// The site's.
+        have: u64,
+    },
+    /// Made under another epoch.
+    #[error("the bundle is of epoch {found}, and the trust root is of epoch {expected}")]
+    Epoch {
+        /// The bundle's.
+        found: u64,
+        /// The root's.
+        expected: u64,
+    },
+    /// A delta, which this reader cannot complete.
+    #[error("the bundle is a delta on {0} other bundle(s), which is not supported yet")]
+    Delta(usize),
+}
+
+/// Bytes are not what the signed documents say they must be. Exit code 4.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Damage {
+    /// A file with other content.
+    #[error("{path} has digest {found}, expected {expected}")]
+    Digest {
+        /// Which file.
+        path: ArchivePath,
+        /// What was read.
+        found: Digest,
+        /// What was signed.
+        expected: Digest,
+    },
+    /// A file of another size.
+    #[error("{path} is {found} bytes long, expected {expected}")]
+    Size {
+        /// Which file.
+        path: ArchivePath,
+        /// What the archive says.
+        found: u64,
+        /// What was signed.
+        expected: u64,
+    },
+    /// Another file than the one that comes next.
+    #[error("the archive holds {found} where {expected} comes next")]
+    Unexpected {
+        /// What was found.
+        found: String,
+        /// What comes next.
+        expected: String,
+    },
+    /// The inventory contradicts itself.
+    #[error("inventory.json: {0}")]
+    Inventory(#[from] InventoryError),
+    /// Two signed documents contradict each other.
+    #[error("{0} does not agree with inventory.json")]
+    Disagreement(ArchivePath),
+}
+
+/// `bundle.json` whose signatures meet the root's release role.
+#[derive(Debug, Clone)]
+pub struct SignedManifest {
+    manifest: BundleManifest,
+    digest: BundleDigest,
+    signatures: Vec<SignatureVerdict>,
+    root_version: u64,
+    root_epoch: u64,
+}
+
+impl SignedManifest {
+    /// Checks the signatures over the bytes as they were read, and only then parses them.
+    ///
+    /// # Errors
+    /// [`Refusal::Signatures`], [`Refusal::Document`] or [`Refusal::Publisher`].
+    pub fn authenticate(
+        root: &TrustRoot,
+        bytes: &[u8],
+        signatures: &[FoundSignature],
+    ) -> Result<Self, Refusal> {
+        let verdicts = root.authorise(RoleName::Release, bytes, signatures).map_err(Refusal::Signatures)?;
+        let manifest = BundleManifest::from_bytes(bytes).map_err(Refusal::Document)?;
+        let expected = &root.document().publisher;
+        if manifest.publisher != *expected {
+            return Err(Refusal::Publisher { found: manifest.publisher, expected: expected.clone() });
+        }
+        Ok(Self {
+            manifest,
+            digest: BundleDigest(Digest::of(bytes)),
+            signatures: verdicts,
+            root_version: root.document().version,
+            root_epoch: root.document().epoch,
+        })
+    }
+
+    /// The signed document.
+    #[must_use]
+    pub fn manifest(&self) -> &BundleManifest {
+        &self.manifest
+    }
+
+    /// The digest of `bundle.json`.
+    #[must_use]
+    pub fn digest(&self) -> BundleDigest {
+        self.digest
+    }
+
+    /// What became of each signature.
+    #[must_use]
+    pub fn signatures(&self) -> &[SignatureVerdict] {
+        &self.signatures
+    }
+
+    /// Checks what depends on the site.
+    ///
+    /// # Errors
+    /// See [`Refusal`].
+    pub fn accept(self, standing: &Standing) -> Result<AcceptedManifest, Refusal> {
+        let manifest = &self.manifest;
+        if !manifest.bases.is_empty() {
+            return Err(Refusal::Delta(manifest.bases.len()));
+        }
+        if manifest.root_version > self.root_version {
+            return Err(Refusal::RootVersion { needed: manifest.root_version, have: self.root_version });
+        }
+        if manifest.order.epoch != self.root_epoch {
+            return Err(Refusal::Epoch { found: manifest.order.epoch, expected: self.root_epoch });
+        }
+        standing.check_audience(&manifest.audience)?;
+        standing.check_order(manifest.order, self.digest)?;
+        Ok(AcceptedManifest { signed: self })
+    }
+}
+
+/// What a site knows of itself and of its past when a bundle arrives.
+#[derive(Debug, Clone, Default)]
+pub struct Standing {
+    /// The site's name, if it has a `site.yaml`. A site without one is nobody in particular, so only a
+    /// bundle for anybody is for it.
+    pub site: Option<Name>,
+    /// Its groups.
+    pub groups: BTreeSet<Name>,
+    /// The highest order of this product that was applied here, and the bundle that had it.
+    pub highest: Option<(Sequence, BundleDigest)>,
+}
+
+impl Standing {
+    fn check_audience(&self, audience: &[Audience]) -> Result<(), Refusal> {
+        let included = audience.iter().any(|entry| match entry {
+            Audience::Anyone => true,
+            Audience::Named(name) => self.site.as_ref() == Some(name) || self.groups.contains(name),
+        });
+        if included {
+            return Ok(());
+        }
+        let list =
+            |names: Vec<String>| if names.is_empty() { "nobody".to_string() } else { names.join(", ") };
+        let site = match &self.site {
+            Some(site) => format!(
+                "this site is {}",
+                list(core::iter::once(site).chain(&self.groups).map(ToString::to_string).collect())
+            ),
+            None => "this site has no site.yaml that names it".to_string(),
+        };
+        Err(Refusal::Audience { audience: list(audience.iter().map(ToString::to_string).collect()), site })
+    }
+
+    fn check_order(&self, order: Sequence, digest: BundleDigest) -> Result<(), Refusal> {
+        match self.highest {
+            Some((highest, _)) if order < highest => Err(Refusal::Rollback { found: order, highest }),
+            Some((highest, known)) if order == highest && digest != known => {
+                Err(Refusal::Equivocation { order, known, found: digest })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A signed manifest that this site may use.
+#[derive(Debug, Clone)]
+pub struct AcceptedManifest {
+    signed: SignedManifest,
+}
+
+impl AcceptedManifest {
+    /// The signed document.
+    #[must_use]
+    pub fn signed(&self) -> &SignedManifest {
+        &self.signed
+    }
+}
+
+/// The signed list of what follows, agreed with the checksum file.
+#[derive(Debug, Clone)]
+pub struct Contents {
+    bundle: BundleDigest,
+    inventory: Inventory,
+}
+
+impl Contents {
+    /// Checks both documents by digest, then each against the other and against the manifest.
+    ///
+    /// # Errors
+    /// See [`Damage`].
+    pub fn agree(signed: &SignedManifest, checksums: &[u8], inventory: &[u8]) -> Result<Self, Damage> {
+        let manifest = signed.manifest();
+        check(ArchivePath::Checksums, Content::of(checksums), manifest.checksums)?;
+        check(ArchivePath::Inventory, Content::of(inventory), manifest.inventory)?;
+        let parsed = Inventory::from_bytes(inventory)?;
+        if parsed.checksums(manifest.inventory.digest).as_bytes() != checksums {
+            return Err(Damage::Disagreement(ArchivePath::Checksums));
+        }
+        let index = parsed.oci_index().map_err(InventoryError::Document)?;
+        if Content::of(&index) != parsed.files.oci_index
+            || Content::of(crate::oci::OCI_LAYOUT) != parsed.files.oci_layout
+        {
+            return Err(Damage::Disagreement(ArchivePath::OciIndex));
+        }
+        if parsed.counts() != manifest.counts {
+            return Err(Damage::Disagreement(ArchivePath::Manifest));
+        }
+        Ok(Self { bundle: signed.digest(), inventory: parsed })
+    }
+
+    /// The inventory.
+    #[must_use]
+    pub fn inventory(&self) -> &Inventory {
+        &self.inventory
+    }
+
+    /// Starts ticking off what follows in the archive.
+    #[must_use]
+    pub fn checklist(self) -> Checklist {
+        let expected: Vec<(ArchivePath, Content)> = self.inventory.contents().collect();
+        Checklist { contents: self, expected: expected.into_iter(), current: None }
+    }
+}
+
+/// Compares what was read with what was signed.
+fn check(path: ArchivePath, found: Content, expected: Content) -> Result<(), Damage> {
+    if found.size != expected.size {
+        return Err(Damage::Size { path, found: found.size, expected: expected.size });
+    }
+    if found.digest != expected.digest {
+        return Err(Damage::Digest { path, found: found.digest, expected: expected.digest });
+    }
+    Ok(())
+}
+
+/// Every entry after `inventory.json` must be announced with [`Checklist::begin`] before its bytes are
+/// read and settled with [`Checklist::settle`] after.
+#[derive(Debug)]
+pub struct Checklist {
+    contents: Contents,
+    expected: alloc::vec::IntoIter<(ArchivePath, Content)>,
+    current: Option<(ArchivePath, Content)>,
+}
+
+impl Checklist {
+    /// The inventory behind the list.
+    #[must_use]
+    pub fn inventory(&self) -> &Inventory {
+        self.contents.inventory()
+    }
+
+    /// An entry header was read: is it the one that comes next, with the signed size?
+    ///
+    /// # Errors
+    /// Another entry, or another size.
+    pub fn begin(&mut self, path: &ArchivePath, size: u64) -> Result<(), Damage> {
+        let Some((next, content)) = self.expected.next() else {
+            return Err(Damage::Unexpected { found: path.to_string(), expected: "the end".to_string() });
+        };
+        if *path != next {
+            return Err(Damage::Unexpected { found: path.to_string(), expected: next.to_string() });
+        }
+        if size != content.size {
+            return Err(Damage::Size { path: next, found: size, expected: content.size });
+        }
+        self.current = Some((next, content));
+        Ok(())
+    }
+
+    /// Its bytes were read: are they the signed ones?
+    ///
+    /// # Errors
+    /// Other bytes, or no entry begun.
+    pub fn settle(&mut self, found: Content) -> Result<(), Damage> {
+        match self.current.take() {
+            Some((path, expected)) => check(path, found, expected),
+            None => {
+                Err(Damage::Unexpected { found: "content".to_string(), expected: "an entry".to_string() })
+            }
+        }
+    }
+
+    /// The archive has ended: was everything there?
+    ///
+    /// # Errors
+    /// An entry that is missing or was not settled.
+    pub fn finish(mut self) -> Result<CheckedContents, Damage> {
+        match self.current.take().or_else(|| self.expected.next()) {
+            Some((path, _)) => {
+                Err(Damage::Unexpected { found: "the end".to_string(), expected: path.to_string() })
+            }
+            None => Ok(CheckedContents { contents: self.contents }),
+        }
+    }
+}
+
+/// Contents of which every byte was seen and had the signed digest.
+#[derive(Debug, Clone)]
+pub struct CheckedContents {
+    contents: Contents,
+}
+
+impl CheckedContents {
+    /// The inventory.
+    #[must_use]
+    pub fn inventory(&self) -> &Inventory {
+        self.contents.inventory()
+    }
+}
+
+/// A bundle that this site may use and whose every byte was checked.
+#[derive(Debug, Clone)]
+pub struct VerifiedBundle {
+    accepted: AcceptedManifest,
+    contents: CheckedContents,
+}
+
+impl VerifiedBundle {
+    /// The only way to one.
+    ///
+    /// # Errors
+    /// The contents of another bundle.
+    pub fn new(accepted: AcceptedManifest, contents: CheckedContents) -> Result<Self, Damage> {
+        if accepted.signed.digest() != contents.contents.bundle {
+            return Err(Damage::Disagreement(ArchivePath::Manifest));
+        }
+        Ok(Self { accepted, contents })
+    }
+
+    /// The signed document.
+    #[must_use]
+    pub fn manifest(&self) -> &BundleManifest {
+        self.accepted.signed.manifest()
+    }
+
+    /// The digest of `bundle.json`.
+    #[must_use]
+    pub fn digest(&self) -> BundleDigest {
+        self.accepted.signed.digest()
+    }
+
+    /// What became of each signature.
+    #[must_use]
+    pub fn signatures(&self) -> &[SignatureVerdict] {
+        self.accepted.signed.signatures()
+    }
+
+    /// What is inside.
+    #[must_use]
+    pub fn inventory(&self) -> &Inventory {
+        self.contents.inventory()
+    }
+}
