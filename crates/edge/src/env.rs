@@ -1,0 +1,92 @@
+//! The world as one value. The only file that reads the clock, the environment or the arguments.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use manifests::Timestamp;
+
+/// Tells the time.
+pub trait Clock: Send + Sync {
+    /// The wall clock, UTC.
+    fn now(&self) -> Timestamp;
+    /// A clock that only goes forward, from an arbitrary start: for durations.
+    fn monotonic(&self) -> Duration;
+}
+
+/// The world of one run: a test makes another one.
+pub struct Env {
+    /// The arguments, the program's name first.
+    pub args: Vec<OsString>,
+    /// The environment variables.
+    pub vars: BTreeMap<OsString, OsString>,
+    /// The directory that relative paths start from.
+    pub cwd: PathBuf,
+    /// Results go here.
+    pub stdout: Box<dyn Write + Send>,
+    /// Everything else goes here.
+    pub stderr: Box<dyn Write + Send>,
+    /// Whether a person looks at stderr, so that progress bars make sense.
+    pub stderr_is_terminal: bool,
+    /// The clock.
+    pub clock: Box<dyn Clock>,
+    /// The numeric user id.
+    pub uid: u32,
+    /// The host's name.
+    pub host: String,
+}
+
+impl Env {
+    /// The real world.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is the one door to arguments and environment")]
+    pub fn real() -> Self {
+        Self {
+            args: std::env::args_os().collect(),
+            vars: std::env::vars_os().collect(),
+            cwd: std::env::current_dir().unwrap_or_else(|_| PathBuf::from(".")),
+            stdout: Box::new(std::io::stdout()),
+            stderr: Box::new(std::io::stderr()),
+            stderr_is_terminal: std::io::stderr().is_terminal(),
+            clock: Box::new(SystemClock { started: std::time::Instant::now() }),
+            uid: rustix::process::getuid().as_raw(),
+            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        }
+    }
+
+    /// An environment variable, if it is set, not empty, and text.
+    #[must_use]
+    pub fn var(&self, name: &str) -> Option<&str> {
+        self.vars.get(std::ffi::OsStr::new(name)).and_then(|value| value.to_str()).filter(|value| !value.is_empty())
+    }
+
+    /// A path as the person at the keyboard means it.
+    #[must_use]
+    pub fn path(&self, path: &Path) -> PathBuf {
+        self.cwd.join(path)
+    }
+}
+
+struct SystemClock {
+    started: std::time::Instant,
+}
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "this is the one door to the clock")]
+    fn now(&self) -> Timestamp {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let seconds = since.ok().and_then(|since| i64::try_from(since.as_secs()).ok()).unwrap_or(0);
+        Timestamp::from_unix_seconds(seconds).unwrap_or_else(epoch)
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+/// What a clock shows that is set before 1970 or after 9999.
+fn epoch() -> Timestamp {
+    Timestamp::from_unix_seconds(0).unwrap_or_else(|| unreachable!("zero is within the range"))
+}

@@ -1,0 +1,132 @@
+//! Exit codes and what a failure says. The codes are a contract: other programs act on them.
+
+use std::error::Error;
+use std::fmt;
+
+/// How a run ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// 0: done.
+    Done = 0,
+    /// 1: something that we did not foresee.
+    Unexpected = 1,
+    /// 2: the command line, or a file that a person wrote, does not parse; or it asks for what is not
+    /// there yet.
+    Usage = 2,
+    /// 3: signature, threshold, revoked, wrong audience, rollback, untrusted.
+    Refused = 3,
+    /// 4: digest, size, truncated, missing or unreadable part.
+    Damaged = 4,
+    /// 5: a preflight finding failed; nothing was changed.
+    NotReady = 5,
+    /// 6: failed, and everything was undone.
+    Undone = 6,
+    /// 7: failed, and something could not be undone.
+    NotUndone = 7,
+    /// 8: a source or target could not be reached, read or written, or lacks what was asked of it.
+    Unreachable = 8,
+}
+
+impl Exit {
+    /// The number.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// The word for it in JSON.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Unexpected => "unexpected",
+            Self::Usage => "usage",
+            Self::Refused => "refused",
+            Self::Damaged => "damaged",
+            Self::NotReady => "not-ready",
+            Self::Undone => "undone",
+            Self::NotUndone => "not-undone",
+            Self::Unreachable => "unreachable",
+        }
+    }
+}
+
+/// An error that knows its exit code and the next step.
+pub trait Classified: Error + Send + Sync + 'static {
+    /// The code.
+    fn exit(&self) -> Exit;
+    /// What to do next. `None` is honest where we do not know.
+    fn hint(&self) -> Option<String> {
+        None
+    }
+}
+
+/// What ends a run with another code than 0.
+pub struct Failure {
+    exit: Exit,
+    error: Box<dyn Error + Send + Sync>,
+    hint: Option<String>,
+}
+
+impl Failure {
+    /// A failure with a message of its own.
+    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self { exit, error: message.into().into(), hint: None }
+    }
+
+    /// The command line does not make sense.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, message)
+    }
+
+    /// The design has it and this version does not.
+    #[must_use]
+    pub fn not_yet(what: &str) -> Self {
+        Self::new(Exit::Usage, format!("{what} is not there yet in version {}", env!("CARGO_PKG_VERSION")))
+    }
+
+    /// With the next step.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The code.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        self.exit
+    }
+
+    /// What happened, and the causes below it, the nearest first.
+    #[must_use]
+    pub fn messages(&self) -> Vec<String> {
+        let mut messages = vec![self.error.to_string()];
+        let mut cause = self.error.source();
+        while let Some(error) = cause {
+            messages.push(error.to_string());
+            cause = error.source();
+        }
+        messages.dedup();
+        messages
+    }
+
+    /// The next step.
+    #[must_use]
+    pub fn next_step(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+}
+
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Failure({:?}, {})", self.exit, self.messages().join(": "))
+    }
+}
+
+impl<E: Classified> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self { exit: error.exit(), hint: error.hint(), error: Box::new(error) }
+    }
+}

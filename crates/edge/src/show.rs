@@ -1,0 +1,173 @@
+//! What a run prints: one result on stdout, for people or as one JSON document; everything else on
+//! stderr. Text from outside is made printable by whoever puts it into a message.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use crate::{Env, Exit, Failure};
+
+/// For whom the result is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Output {
+    /// For people.
+    Human,
+    /// One JSON document.
+    Json,
+}
+
+/// Options that every command has.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Common {
+    /// How to print the result
+    #[arg(long, global = true, value_enum, default_value = "human")]
+    pub output: Output,
+    /// Say more about what is being done (on stderr)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// No progress bars, also on a terminal
+    #[arg(long, global = true)]
+    pub no_progress: bool,
+}
+
+/// Prints for one run.
+pub struct Screen<'a> {
+    /// The world.
+    pub env: &'a mut Env,
+    /// The options of this run.
+    pub common: Common,
+}
+
+impl Screen<'_> {
+    /// Prints the result: `human` or, as JSON, `document`.
+    ///
+    /// # Errors
+    /// stdout cannot be written to.
+    pub fn result<T: Serialize>(&mut self, human: &str, document: &T) -> Result<(), Failure> {
+        let text = match self.common.output {
+            Output::Human => human.to_string(),
+            Output::Json => {
+                let json = serde_json::to_string_pretty(document);
+                json.map_err(|error| Failure::new(Exit::Unexpected, error.to_string()))?
+            }
+        };
+        let out = &mut self.env.stdout;
+        written(out.write_all(text.as_bytes()).and_then(|()| if text.ends_with('\n') { Ok(()) } else { out.write_all(b"\n") }).and_then(|()| out.flush()))
+    }
+
+    /// A line about what is being done. Not part of the result.
+    pub fn note(&mut self, text: &str) {
+        // Nobody to tell if stderr is gone.
+        let _ = writeln!(self.env.stderr, "{text}");
+    }
+
+    /// A line for those who asked for more.
+    pub fn detail(&mut self, text: &str) {
+        if self.common.verbose > 0 {
+            self.note(text);
+        }
+    }
+
+    /// Whether progress bars make sense.
+    #[must_use]
+    pub fn wants_bars(&self) -> bool {
+        self.env.stderr_is_terminal && !self.common.no_progress && self.common.output == Output::Human
+    }
+}
+
+/// A reader that went away (`| head`) is no failure of ours.
+fn written(result: io::Result<()>) -> Result<(), Failure> {
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(Exit::Unexpected, format!("the result could not be printed: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[derive(Serialize)]
+struct ErrorDocument<'a> {
+    error: ErrorBody<'a>,
+}
+
+#[derive(Serialize)]
+struct ErrorBody<'a> {
+    exit: u8,
+    class: &'a str,
+    message: &'a str,
+    causes: &'a [String],
+    hint: Option<&'a str>,
+}
+
+/// Prints a failure and gives its exit code.
+pub fn failure(env: &mut Env, output: Output, failure: &Failure) -> Exit {
+    let messages = failure.messages();
+    let _ = writeln!(env.stderr, "error: {}", messages.join(": "));
+    if let Some(hint) = failure.next_step() {
+        let _ = writeln!(env.stderr, "hint: {hint}");
+    }
+    if output == Output::Json {
+        let (first, rest) = messages.split_first().map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));
+        let exit = failure.exit();
+        let body = ErrorBody { exit: exit.code(), class: exit.word(), message: first, causes: rest, hint: failure.next_step() };
+        if let Ok(json) = serde_json::to_string_pretty(&ErrorDocument { error: body }) {
+            let _ = writeln!(env.stdout, "{json}");
+        }
+    }
+    failure.exit()
+}
+
+/// `1.4 GiB`; exact below 1 KiB.
+#[must_use]
+pub fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if count < 1024 {
+        return format!("{count} B");
+    }
+    let mut tenths = u128::from(count) * 10 / 1024;
+    let mut unit = UNITS.iter();
+    let mut name = unit.next().copied().unwrap_or_default();
+    while tenths >= 10_240 {
+        tenths /= 1024;
+        name = unit.next().copied().unwrap_or(name);
+    }
+    format!("{}.{} {name}", tenths / 10, tenths % 10)
+}
+
+/// Rows in columns, as wide as they must be, two spaces between.
+#[must_use]
+pub fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::from("  ");
+        for (cell, width) in row.iter().zip(&widths) {
+            line.push_str(&format!("{cell:<width$}  "));
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_read_as_people_say_them() {
+        assert_eq!(bytes(0), "0 B");
+        assert_eq!(bytes(1023), "1023 B");
+        assert_eq!(bytes(1024), "1.0 KiB");
+        assert_eq!(bytes(1536 * 1024 * 1024), "1.5 GiB");
+        assert!(bytes(u64::MAX).ends_with("PiB"));
+    }
+
+    #[test]
+    fn columns_line_up() {
+        let rows = vec![vec!["a".into(), "bb".into()], vec!["ccc".into(), "d".into()]];
+        assert_eq!(table(&rows), "  a    bb\n  ccc  d\n");
+    }
+}

@@ -1,0 +1,75 @@
+//! The YAML that people write, as typed documents; an error names line and column.
+//!
+//! The one door to the YAML crate: it applies Helm's reading (YAML 1.1 booleans and octal numbers), and
+//! refuses duplicate keys. Only typed documents, since `version: 1.10` read without a type is 1.1.
+
+use serde::de::DeserializeOwned;
+
+/// Bounds a file that a person wrote.
+pub const YAML_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Where and why a document does not parse.
+#[derive(Debug, thiserror::Error)]
+#[error("{file}:{line}:{column}: {message}")]
+pub struct YamlError {
+    /// As the person named it.
+    pub file: String,
+    /// Counted from 1; 0 if the reader could not tell.
+    pub line: u64,
+    /// Counted from 1; 0 if the reader could not tell.
+    pub column: u64,
+    /// What is wrong.
+    pub message: String,
+}
+
+/// Parses a document.
+///
+/// # Errors
+/// Not YAML, an unknown or duplicate key, or a value of another type.
+pub fn parse<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, YamlError> {
+    serde_saphyr::from_str(text).map_err(|error| {
+        let location = error.location();
+        YamlError {
+            file: file.to_string(),
+            line: location.as_ref().map_or(0, |at| at.line()),
+            column: location.as_ref().map_or(0, |at| at.column()),
+            message: first_line(&error.without_snippet().to_string()),
+        }
+    })
+}
+
+fn first_line(message: &str) -> String {
+    manifests::text::printable(message.lines().next().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Sample {
+        version: String,
+        #[serde(default)]
+        inner: Option<Box<Sample>>,
+    }
+
+    #[test]
+    fn a_version_stays_text() {
+        let sample: Sample = parse("x", "version: 1.10\n").unwrap();
+        assert_eq!(sample.version, "1.10");
+        assert!(sample.inner.is_none());
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_line_and_column() {
+        let error = parse::<Sample>("bundle.yaml", "version: '1'\ninner:\n  version: '2'\n  colour: red\n").unwrap_err();
+        assert_eq!((error.line, error.column), (4, 3), "{error}");
+        assert!(error.to_string().contains("colour"), "{error}");
+    }
+
+    #[test]
+    fn a_duplicate_key_is_refused() {
+        assert!(parse::<Sample>("x", "version: a\nversion: b\n").is_err());
+    }
+}
