@@ -116,7 +116,7 @@ impl FromStr for Digest {
 string_form!(Digest);
 
 /// Computes a [`Digest`] and a length while bytes pass by.
-#[derive(Clone, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Hasher {
     state: sha2::Sha256,
     size: u64,

@@ -270,10 +270,17 @@ pub struct Contents {
 impl Contents {
     /// Checks both documents by digest, then each against the other and against the manifest.
     ///
+    /// It takes a manifest that need not be signed, so that `bundler inspect` can look at an unsigned
+    /// bundle; what comes of it is bound to that manifest's digest and worth as much as the manifest is.
+    ///
     /// # Errors
     /// See [`Damage`].
-    pub fn agree(signed: &SignedManifest, checksums: &[u8], inventory: &[u8]) -> Result<Self, Damage> {
-        let manifest = signed.manifest();
+    pub fn agree(
+        manifest: &BundleManifest,
+        digest: BundleDigest,
+        checksums: &[u8],
+        inventory: &[u8],
+    ) -> Result<Self, Damage> {
         check(ArchivePath::Checksums, Content::of(checksums), manifest.checksums)?;
         check(ArchivePath::Inventory, Content::of(inventory), manifest.inventory)?;
         let parsed = Inventory::from_bytes(inventory)?;
@@ -289,7 +296,7 @@ impl Contents {
         if parsed.counts() != manifest.counts {
             return Err(Damage::Disagreement(ArchivePath::Manifest));
         }
-        Ok(Self { bundle: signed.digest(), inventory: parsed })
+        Ok(Self { bundle: digest, inventory: parsed })
     }
 
     /// The inventory.

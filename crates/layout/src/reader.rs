@@ -1,0 +1,381 @@
+//! The strict, one-pass reader of an archive. It is the order of checks of `docs/format.md` §6 as far as
+//! it concerns bytes: what is read, how much of it at most, and that nothing else is there.
+//!
+//! It reads forward only and never goes back: what was checked is what was handed on. It never decides
+//! on trust: the caller asks `manifests::verify` between the calls.
+
+use std::io::{self, Read};
+
+use manifests::bundle::{BundleDigest, Content, MANIFEST_BYTES_MAX};
+use manifests::inventory::INVENTORY_BYTES_MAX;
+use manifests::root::{FoundSignature, SIGNATURE_BYTES_MAX};
+use manifests::verify::{CheckedContents, Contents, Damage};
+use manifests::{ArchivePath, BundleManifest, Digest, Hasher};
+
+use crate::header::{self, BLOCK_BYTES, Block};
+use crate::signatures::AREA_BYTES;
+use crate::writer::CHUNK_BYTES;
+
+/// Why an archive cannot be read to its end. `offset` counts bytes from the start of the archive.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The medium failed.
+    #[error("the medium cannot be read at byte {offset}")]
+    Medium {
+        /// Where.
+        offset: u64,
+        /// Why.
+        source: io::Error,
+    },
+    /// It ends too early.
+    #[error("the archive ends after {offset} bytes, inside {inside}")]
+    Truncated {
+        /// Where it ends.
+        offset: u64,
+        /// What was being read.
+        inside: String,
+    },
+    /// It does not start as a bundle does.
+    #[error("this is not a bundle: it does not start with a header for bundle.json")]
+    NotABundle,
+    /// A header that we would not have written.
+    #[error("the header at byte {offset} is damaged: {source}")]
+    Header {
+        /// Where.
+        offset: u64,
+        /// What is wrong.
+        source: header::HeaderError,
+    },
+    /// Another entry than the one that comes next.
+    #[error("the entry at byte {offset} is {found}, expected {expected}")]
+    Order {
+        /// Where.
+        offset: u64,
+        /// What was found.
+        found: String,
+        /// What comes next.
+        expected: &'static str,
+    },
+    /// A document over its limit.
+    #[error("{path} claims {size} bytes, over its limit of {limit}")]
+    TooLarge {
+        /// Which.
+        path: ArchivePath,
+        /// What its header says.
+        size: u64,
+        /// What we read at most.
+        limit: u64,
+    },
+    /// Bytes that must be zero and are not.
+    #[error("byte {offset} is not zero, as it must be {place}")]
+    NotZero {
+        /// Where.
+        offset: u64,
+        /// Between entries, in the reserved area, at the end.
+        place: &'static str,
+    },
+    /// The signature area does not add up.
+    #[error("the signature area is {found} bytes long, expected {AREA_BYTES}")]
+    Area {
+        /// What its headers say.
+        found: u64,
+    },
+    /// Something after the end.
+    #[error("the archive goes on after its end at byte {offset}")]
+    Trailing {
+        /// Where it should have ended.
+        offset: u64,
+    },
+    /// Bytes that are not the signed ones.
+    #[error("damaged before byte {offset}: {damage}")]
+    Damaged {
+        /// How far we had read.
+        offset: u64,
+        /// What is wrong. Not a source: its text is part of this one.
+        damage: Damage,
+    },
+    /// What takes the bytes failed.
+    #[error("the content of {path} cannot be stored")]
+    Sink {
+        /// Which entry.
+        path: ArchivePath,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Takes content while it is being checked. Nothing that it has taken may be used before `stream` has
+/// returned without error.
+pub trait Sink {
+    /// An entry starts.
+    ///
+    /// # Errors
+    /// It cannot be taken.
+    fn begin(&mut self, path: &ArchivePath, content: Content) -> io::Result<()>;
+    /// The next bytes of it.
+    ///
+    /// # Errors
+    /// They cannot be taken.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// It is complete and had the signed digest.
+    ///
+    /// # Errors
+    /// It cannot be kept.
+    fn end(&mut self) -> io::Result<()>;
+}
+
+/// Takes nothing: for a check without a copy.
+pub struct Discard;
+
+impl Sink for Discard {
+    fn begin(&mut self, _path: &ArchivePath, _content: Content) -> io::Result<()> {
+        Ok(())
+    }
+    fn write(&mut self, _bytes: &[u8]) -> io::Result<()> {
+        Ok(())
+    }
+    fn end(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What was read before anything was checked.
+#[derive(Debug, Clone)]
+pub struct Head {
+    /// `bundle.json` as it lies there. Not parsed.
+    pub manifest: Vec<u8>,
+    /// The signatures, in the order of the archive.
+    pub signatures: Vec<FoundSignature>,
+    /// Where the header of the reserved area is.
+    pub reserved_offset: u64,
+    /// How much of the area is left.
+    pub reserved_bytes: u64,
+}
+
+impl Head {
+    /// The digest of `bundle.json` as it lies there.
+    #[must_use]
+    pub fn bundle_digest(&self) -> BundleDigest {
+        BundleDigest(Digest::of(&self.manifest))
+    }
+}
+
+/// The documents between the head and the contents.
+#[derive(Debug, Clone)]
+pub struct Documents {
+    /// `SHA256SUMS`
+    pub checksums: Vec<u8>,
+    /// `inventory.json`
+    pub inventory: Vec<u8>,
+}
+
+/// Reads one archive.
+pub struct BundleReader<R> {
+    input: R,
+    offset: u64,
+    head: Head,
+}
+
+impl<R: Read> BundleReader<R> {
+    /// Reads the manifest and the signatures, within their limits, and parses neither.
+    ///
+    /// # Errors
+    /// It is not an archive of ours up to there, or the medium fails.
+    pub fn open(input: R) -> Result<Self, ReadError> {
+        let head =
+            Head { manifest: Vec::new(), signatures: Vec::new(), reserved_offset: 0, reserved_bytes: 0 };
+        let mut reader = Self { input, offset: 0, head };
+        let size = match reader.header("the first header") {
+            Ok((ArchivePath::Manifest, size)) => size,
+            Err(error @ (ReadError::Medium { .. } | ReadError::Truncated { .. })) => return Err(error),
+            Ok(_) | Err(_) => return Err(ReadError::NotABundle),
+        };
+        reader.head.manifest = reader.document(ArchivePath::Manifest, size, MANIFEST_BYTES_MAX)?;
+        reader.signature_area()?;
+        Ok(reader)
+    }
+
+    /// What was read so far.
+    #[must_use]
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// Reads `SHA256SUMS` and `inventory.json`, whose sizes the manifest states, and checks them.
+    ///
+    /// # Errors
+    /// They are damaged or do not agree, or the medium fails.
+    pub fn contents(&mut self, manifest: &BundleManifest) -> Result<(Contents, Documents), ReadError> {
+        let checksums = self.signed_document(ArchivePath::Checksums, "SHA256SUMS", manifest.checksums)?;
+        let inventory = self.signed_document(ArchivePath::Inventory, "inventory.json", manifest.inventory)?;
+        let contents = Contents::agree(manifest, self.head.bundle_digest(), &checksums, &inventory);
+        let contents = contents.map_err(|damage| ReadError::Damaged { offset: self.offset, damage })?;
+        Ok((contents, Documents { checksums, inventory }))
+    }
+
+    /// Reads everything else, once, and hands each byte to `sink` as it is hashed. `passed` is told how
+    /// many bytes of the archive have gone by.
+    ///
+    /// # Errors
+    /// Anything is missing, added, moved or changed, or the medium or the sink fails.
+    pub fn stream(
+        mut self,
+        contents: Contents,
+        sink: &mut dyn Sink,
+        passed: &mut dyn FnMut(u64),
+    ) -> Result<CheckedContents, ReadError> {
+        let entries = contents.inventory().blobs.len().saturating_add(3);
+        let mut checklist = contents.checklist();
+        let mut buffer = vec![0_u8; CHUNK_BYTES];
+        for _ in 0..entries {
+            let before = self.offset;
+            let (path, size) = self.header("a header")?;
+            checklist.begin(&path, size).map_err(|damage| ReadError::Damaged { offset: before, damage })?;
+            let found = self.content(&path, size, sink, &mut buffer, passed)?;
+            checklist.settle(found).map_err(|damage| ReadError::Damaged { offset: self.offset, damage })?;
+            sink.end().map_err(|source| ReadError::Sink { path: path.clone(), source })?;
+            self.zeros(header::padding(size), "between entries")?;
+        }
+        self.end()?;
+        checklist.finish().map_err(|damage| ReadError::Damaged { offset: self.offset, damage })
+    }
+
+    fn content(
+        &mut self,
+        path: &ArchivePath,
+        size: u64,
+        sink: &mut dyn Sink,
+        buffer: &mut [u8],
+        passed: &mut dyn FnMut(u64),
+    ) -> Result<Content, ReadError> {
+        let failed = |source| ReadError::Sink { path: path.clone(), source };
+        let digest = match path {
+            ArchivePath::Blob(digest) => *digest,
+            // Only for the sink's book-keeping; the checklist has the signed one.
+            _ => Digest::of(b""),
+        };
+        sink.begin(path, Content { digest, size }).map_err(failed)?;
+        let mut hasher = Hasher::new();
+        let mut left = size;
+        while left > 0 {
+            let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+            let chunk = buffer.get_mut(..wanted).unwrap_or_default();
+            self.fill(chunk, &path.to_string())?;
+            hasher.update(chunk);
+            sink.write(chunk).map_err(failed)?;
+            passed(wanted as u64);
+            left = left.saturating_sub(wanted as u64);
+        }
+        Ok(Content { size: hasher.size(), digest: hasher.finish() })
+    }
+
+    fn signature_area(&mut self) -> Result<(), ReadError> {
+        let mut used = 0_u64;
+        loop {
+            let offset = self.offset;
+            match self.header("the signature area")? {
+                (ArchivePath::Signature(claimed), size) => {
+                    let bytes = self.document(ArchivePath::Signature(claimed), size, SIGNATURE_BYTES_MAX)?;
+                    self.head.signatures.push(FoundSignature { claimed, bytes });
+                    used = used.saturating_add(header::entry_bytes(size));
+                }
+                (ArchivePath::Reserved, size) => {
+                    if used.saturating_add(size) != AREA_BYTES {
+                        return Err(ReadError::Area { found: used.saturating_add(size) });
+                    }
+                    self.head.reserved_offset = offset;
+                    self.head.reserved_bytes = size;
+                    return self.zeros(size, "in the area reserved for signatures");
+                }
+                (found, _) => {
+                    let expected = "a signature or the reserved area";
+                    return Err(ReadError::Order { offset, found: found.to_string(), expected });
+                }
+            }
+            if used > AREA_BYTES {
+                return Err(ReadError::Area { found: used });
+            }
+        }
+    }
+
+    fn signed_document(
+        &mut self,
+        path: ArchivePath,
+        name: &'static str,
+        signed: Content,
+    ) -> Result<Vec<u8>, ReadError> {
+        let offset = self.offset;
+        let (found, size) = self.header(name)?;
+        if found != path {
+            return Err(ReadError::Order { offset, found: found.to_string(), expected: name });
+        }
+        if size != signed.size {
+            let damage = Damage::Size { path, found: size, expected: signed.size };
+            return Err(ReadError::Damaged { offset, damage });
+        }
+        self.document(path, size, INVENTORY_BYTES_MAX)
+    }
+
+    /// A small document with its padding.
+    fn document(&mut self, path: ArchivePath, size: u64, limit: u64) -> Result<Vec<u8>, ReadError> {
+        if size > limit {
+            return Err(ReadError::TooLarge { path, size, limit });
+        }
+        let mut content = vec![0_u8; usize::try_from(size).unwrap_or(0)];
+        self.fill(&mut content, &path.to_string())?;
+        self.zeros(header::padding(size), "between entries")?;
+        Ok(content)
+    }
+
+    fn header(&mut self, inside: &str) -> Result<(ArchivePath, u64), ReadError> {
+        let offset = self.offset;
+        let mut block: Block = [0; BLOCK_BYTES as usize];
+        self.fill(&mut block, inside)?;
+        header::decode(&block).map_err(|source| ReadError::Header { offset, source })
+    }
+
+    fn end(&mut self) -> Result<(), ReadError> {
+        self.zeros(2 * BLOCK_BYTES, "at the end")?;
+        let mut one = [0_u8; 1];
+        match self.input.read(&mut one) {
+            Ok(0) => Ok(()),
+            Ok(_) => Err(ReadError::Trailing { offset: self.offset }),
+            Err(source) => Err(ReadError::Medium { offset: self.offset, source }),
+        }
+    }
+
+    fn zeros(&mut self, count: u64, place: &'static str) -> Result<(), ReadError> {
+        let mut block: Block = [0; BLOCK_BYTES as usize];
+        let mut left = count;
+        while left > 0 {
+            let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(block.len());
+            let offset = self.offset;
+            let chunk = block.get_mut(..wanted).unwrap_or_default();
+            self.fill(chunk, "padding")?;
+            if let Some(position) = chunk.iter().position(|byte| *byte != 0) {
+                return Err(ReadError::NotZero { offset: offset.saturating_add(position as u64), place });
+            }
+            left = left.saturating_sub(wanted as u64);
+        }
+        Ok(())
+    }
+
+    fn fill(&mut self, buffer: &mut [u8], inside: &str) -> Result<(), ReadError> {
+        let mut filled = 0;
+        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match self.input.read(rest) {
+                Ok(0) => {
+                    return Err(ReadError::Truncated { offset: self.offset, inside: inside.to_string() });
+                }
+                Ok(count) => {
+                    filled = filled.saturating_add(count);
+                    self.offset = self.offset.saturating_add(count as u64);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => return Err(ReadError::Medium { offset: self.offset, source }),
+            }
+        }
+        Ok(())
+    }
+}
