@@ -1,1 +1,22 @@
-//! .
+//! Connected side: packs container images, Python wheels, Helm charts and files into one signed archive.
+//!
+//! In the order in which a byte travels: [`spec`] (what a person wrote) → [`sources`] → [`resolve`] (to
+//! digests) → [`lock`] → [`pack`] (inventory and manifest) → [`sign`] → [`export`] (the archive).
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+
+pub mod cache;
+pub mod cli;
+pub mod export;
+pub mod keys;
+pub mod lock;
+pub mod pack;
+pub mod resolve;
+pub mod sign;
+pub mod sources;
+pub mod spec;
+
+/// Runs the program in a world, and tells how it ended.
+pub fn run(env: &mut edge::Env) -> edge::Exit {
+    cli::run(env)
+}

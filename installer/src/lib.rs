@@ -1,1 +1,25 @@
-//! .
+//! Disconnected side: verifies a bundle, loads it, and applies it behind preflight checks, with an audit
+//! log and a way back.
+//!
+//! In the order in which a byte travels: [`admit`] (verify, then the site store) → [`plan`] →
+//! [`preflight`] → [`apply`] with [`targets`] and [`journal`] → [`audit`]; [`serve`] shows what the store
+//! holds. This program contains no fetcher: it never depends on `bundler`.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+
+pub mod admit;
+pub mod apply;
+pub mod audit;
+pub mod cli;
+pub mod journal;
+pub mod plan;
+pub mod preflight;
+pub mod serve;
+pub mod shelf;
+pub mod site;
+pub mod targets;
+
+/// Runs the program in a world, and tells how it ended.
+pub fn run(env: &mut edge::Env) -> edge::Exit {
+    cli::run(env)
+}

@@ -20,7 +20,7 @@ use crate::oci::{
     ANNOTATION_CONTAINERD_NAME, ANNOTATION_REF_NAME, Descriptor, ImageIndex, MEDIA_INDEX, Platform,
 };
 use crate::reference::Reference;
-use crate::text::{BundleVersion, Destination, FileName, Marking, Name, RelativePath};
+use crate::text::{BundleVersion, Destination, FileName, Marking, Name, PackageVersion, RelativePath};
 
 /// Bounds `inventory.json` and `SHA256SUMS`: 100,000 files need about 20 MiB.
 pub const INVENTORY_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -143,7 +143,7 @@ pub struct Wheel {
     /// The project's name, normalised by PEP 503.
     pub project: Name,
     /// The version as the wheel's file name spells it.
-    pub version: BundleVersion,
+    pub version: PackageVersion,
     /// `Requires-Python` of its metadata.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requires_python: Option<Marking>,

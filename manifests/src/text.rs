@@ -107,6 +107,20 @@ text_type!(
 );
 
 text_type!(
+    /// The version of a Python package, in any spelling of PEP 440 that a wheel's file name can have.
+    PackageVersion,
+    "package version",
+    "1 to 128 of A-Z a-z 0-9 . _ + ! - that start with a letter or digit",
+    |text| {
+        text.len() <= 128
+            && starts_alphanumeric(text)
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'+' | b'!' | b'-'))
+    }
+);
+
+text_type!(
     /// A classification marking or another line for people.
     Marking,
     "marking",

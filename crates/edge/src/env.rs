@@ -59,7 +59,10 @@ impl Env {
     /// An environment variable, if it is set, not empty, and text.
     #[must_use]
     pub fn var(&self, name: &str) -> Option<&str> {
-        self.vars.get(std::ffi::OsStr::new(name)).and_then(|value| value.to_str()).filter(|value| !value.is_empty())
+        self.vars
+            .get(std::ffi::OsStr::new(name))
+            .and_then(|value| value.to_str())
+            .filter(|value| !value.is_empty())
     }
 
     /// A path as the person at the keyboard means it.

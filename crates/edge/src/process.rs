@@ -159,7 +159,10 @@ impl Program {
             }
             if clock.monotonic().saturating_sub(started) > self.time_limit {
                 child.kill().and_then(|()| child.wait().map(|_| ())).map_err(lost)?;
-                return Err(ProcessError::TimeLimit { program: self.program.clone(), limit: self.time_limit });
+                return Err(ProcessError::TimeLimit {
+                    program: self.program.clone(),
+                    limit: self.time_limit,
+                });
             }
             std::thread::sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(50));
@@ -196,7 +199,8 @@ mod tests {
     #[test]
     fn a_program_gets_only_the_variables_it_was_given() {
         let clock = Env::real().clock;
-        let finished = program("echo ${HOME:-none} $GIVEN >&2; exit 3").var("GIVEN", "x").run(&*clock).unwrap();
+        let finished =
+            program("echo ${HOME:-none} $GIVEN >&2; exit 3").var("GIVEN", "x").run(&*clock).unwrap();
         assert_eq!((finished.code, finished.last_words().as_str()), (Some(3), "none x"));
     }
 

@@ -52,7 +52,11 @@ impl Screen<'_> {
             }
         };
         let out = &mut self.env.stdout;
-        written(out.write_all(text.as_bytes()).and_then(|()| if text.ends_with('\n') { Ok(()) } else { out.write_all(b"\n") }).and_then(|()| out.flush()))
+        written(
+            out.write_all(text.as_bytes())
+                .and_then(|()| if text.ends_with('\n') { Ok(()) } else { out.write_all(b"\n") })
+                .and_then(|()| out.flush()),
+        )
     }
 
     /// A line about what is being done. Not part of the result.
@@ -107,14 +111,33 @@ pub fn failure(env: &mut Env, output: Output, failure: &Failure) -> Exit {
         let _ = writeln!(env.stderr, "hint: {hint}");
     }
     if output == Output::Json {
-        let (first, rest) = messages.split_first().map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));
+        let (first, rest) =
+            messages.split_first().map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));
         let exit = failure.exit();
-        let body = ErrorBody { exit: exit.code(), class: exit.word(), message: first, causes: rest, hint: failure.next_step() };
+        let body = ErrorBody {
+            exit: exit.code(),
+            class: exit.word(),
+            message: first,
+            causes: rest,
+            hint: failure.next_step(),
+        };
         if let Ok(json) = serde_json::to_string_pretty(&ErrorDocument { error: body }) {
             let _ = writeln!(env.stdout, "{json}");
         }
     }
     failure.exit()
+}
+
+/// Prints what the argument parser has to say: help and version are results, the rest are errors.
+pub fn parse_error(env: &mut Env, error: &clap::Error) -> Exit {
+    let text = error.render();
+    if error.use_stderr() {
+        let _ = write!(env.stderr, "{text}");
+        Exit::Usage
+    } else {
+        let _ = write!(env.stdout, "{text}");
+        Exit::Done
+    }
 }
 
 /// `1.4 GiB`; exact below 1 KiB.
@@ -138,7 +161,8 @@ pub fn bytes(count: u64) -> String {
 #[must_use]
 pub fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let width =
+        |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
     let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
     let mut text = String::new();
     for row in rows {

@@ -63,7 +63,8 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_named_with_line_and_column() {
-        let error = parse::<Sample>("bundle.yaml", "version: '1'\ninner:\n  version: '2'\n  colour: red\n").unwrap_err();
+        let error = parse::<Sample>("bundle.yaml", "version: '1'\ninner:\n  version: '2'\n  colour: red\n")
+            .unwrap_err();
         assert_eq!((error.line, error.column), (4, 3), "{error}");
         assert!(error.to_string().contains("colour"), "{error}");
     }

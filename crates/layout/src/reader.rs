@@ -379,3 +379,23 @@ impl<R: Read> BundleReader<R> {
         Ok(())
     }
 }
+
+/// Where the reserved area of an archive is, without looking at what is in it: for putting right an area
+/// that is not all zeros.
+///
+/// # Errors
+/// The archive is not one of ours up to there.
+pub fn find_reserved(archive: &std::fs::File) -> Result<(u64, u64), ReadError> {
+    use std::os::unix::fs::FileExt;
+    let mut offset = 0_u64;
+    let mut block: Block = [0; BLOCK_BYTES as usize];
+    for _ in 0..manifests::root::SIGNATURES_MAX {
+        archive.read_exact_at(&mut block, offset).map_err(|source| ReadError::Medium { offset, source })?;
+        let (path, size) = header::decode(&block).map_err(|source| ReadError::Header { offset, source })?;
+        if path == ArchivePath::Reserved {
+            return Ok((offset, size));
+        }
+        offset = offset.saturating_add(header::entry_bytes(size));
+    }
+    Err(ReadError::Area { found: offset })
+}

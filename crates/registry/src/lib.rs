@@ -1,1 +1,22 @@
-//! .
+//! The one HTTP client of Airlock, and the OCI distribution protocol over it: `bundler` pulls with it,
+//! `installer` pushes with it.
+//!
+//! **What this crate may never do:** trust a length, a digest or a media type that a server states
+//! without checking it; write a manifest anew (its bytes are its identity); send credentials to another
+//! host than the one they are for; decompress anything; print.
+//!
+//! It follows the OCI distribution spec 1.1, and where servers in the field differ from it, says so
+//! beside the code. Read in this order: [`url`], [`http`], [`retry`], [`repository`], [`blob`].
+
+pub mod blob;
+pub mod error;
+pub mod http;
+pub mod repository;
+pub mod retry;
+pub mod url;
+
+pub use blob::BlobReader;
+pub use error::RegistryError;
+pub use http::{Http, HttpError, HttpSettings};
+pub use repository::{Deleted, RawManifest, Registry, Repository, TagOrDigest};
+pub use url::Url;

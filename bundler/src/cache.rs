@@ -1,0 +1,110 @@
+//! What was fetched or made once and may be used again, by digest: manifests, configurations, compressed
+//! layers, packed charts. Losing it costs time and nothing else; what it gives is hashed again when it is
+//! written into an archive.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use edge::Env;
+use layout::store::Store;
+use manifests::bundle::Content;
+use manifests::{Digest, Hasher};
+
+/// Bounds a document that is read from the cache whole.
+const DOCUMENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// A directory of content by digest.
+#[derive(Debug, Clone)]
+pub struct Cache {
+    store: Store,
+}
+
+impl Cache {
+    /// `$AIRLOCK_CACHE`, or `airlock` in the user's cache directory.
+    #[must_use]
+    pub fn of(env: &Env) -> Self {
+        let root = match (env.var("AIRLOCK_CACHE"), env.var("XDG_CACHE_HOME"), env.var("HOME")) {
+            (Some(own), _, _) => PathBuf::from(own),
+            (None, Some(cache), _) => Path::new(cache).join("airlock"),
+            (None, None, Some(home)) => Path::new(home).join(".cache/airlock"),
+            (None, None, None) => env.cwd.join(".airlock-cache"),
+        };
+        Self { store: Store::at(root) }
+    }
+
+    /// Keeps these bytes.
+    ///
+    /// # Errors
+    /// The cache cannot be written to.
+    pub fn put(&self, bytes: &[u8]) -> io::Result<Content> {
+        let content = Content::of(bytes);
+        if !self.store.has(&content) {
+            self.add(&mut |out| out.write_all(bytes))?;
+        }
+        Ok(content)
+    }
+
+    /// Keeps what `produce` writes, and tells what it was.
+    ///
+    /// # Errors
+    /// The cache cannot be written to, or `produce` fails.
+    pub fn add(&self, produce: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>) -> io::Result<Content> {
+        self.store.create()?;
+        let mut file = tempfile::NamedTempFile::new_in(self.store.root())?;
+        let mut out = HashingWriter { out: io::BufWriter::new(file.as_file_mut()), hasher: Hasher::new() };
+        produce(&mut out)?;
+        out.out.flush()?;
+        let content = Content { size: out.hasher.size(), digest: out.hasher.clone().finish() };
+        drop(out);
+        file.persist(self.store.blob_path(&content.digest)).map_err(|error| error.error)?;
+        Ok(content)
+    }
+
+    /// Opens content; `None` if the cache does not have it in this size.
+    ///
+    /// # Errors
+    /// It is there and cannot be opened.
+    pub fn open(&self, content: &Content) -> io::Result<Option<File>> {
+        if self.store.has(content) { self.store.open(&content.digest) } else { Ok(None) }
+    }
+
+    /// Reads a document; `None` if the cache does not have it, or has it rotten.
+    #[must_use]
+    pub fn document(&self, digest: &Digest) -> Option<Vec<u8>> {
+        self.store.read(digest, DOCUMENT_BYTES_MAX).ok()
+    }
+}
+
+struct HashingWriter<W> {
+    out: W,
+    hasher: Hasher,
+}
+
+impl<W: Write> Write for HashingWriter<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.out.write(bytes)?;
+        self.hasher.update(bytes.get(..count).unwrap_or_default());
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// Hashes a stream to its end.
+///
+/// # Errors
+/// The stream fails.
+pub fn hash(stream: &mut dyn Read) -> io::Result<Content> {
+    let mut sink = HashingWriter { out: io::sink(), hasher: Hasher::new() };
+    let mut buffer = vec![0_u8; layout::writer::CHUNK_BYTES];
+    loop {
+        let count = stream.read(&mut buffer)?;
+        if count == 0 {
+            return Ok(Content { size: sink.hasher.size(), digest: sink.hasher.finish() });
+        }
+        sink.write_all(buffer.get(..count).unwrap_or_default())?;
+    }
+}

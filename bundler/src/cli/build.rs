@@ -1,0 +1,175 @@
+//! `bundler build`
+
+use std::path::PathBuf;
+
+use clap::Args;
+use edge::show::bytes;
+use edge::{Exit, Failure, Screen, progress};
+use manifests::bundle::{BundleDigest, Counts, Sequence};
+use manifests::{Digest, KeyId, SecretKey};
+use serde::Serialize;
+
+use crate::cache::Cache;
+use crate::export::{self, ExportError};
+use crate::keys;
+use crate::lock::{self, BundleLock, LockError};
+use crate::pack::{self, Packed};
+use crate::sources::World;
+use crate::spec::{self, LoadedSpec};
+
+/// The arguments of `build`.
+#[derive(Debug, Args)]
+pub(super) struct BuildArgs {
+    /// The spec
+    #[arg(default_value = "bundle.yaml")]
+    spec: PathBuf,
+    /// The archive, or a directory for it; by default PRODUCT-VERSION.bundle.tar here
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// A private key to sign with
+    #[arg(long)]
+    key: Vec<PathBuf>,
+    /// Split for media (not there yet)
+    #[arg(long, hide = true)]
+    media: Option<String>,
+    /// Leave out what a base holds (not there yet)
+    #[arg(long, hide = true)]
+    base: Vec<PathBuf>,
+    /// Add recovery data (not there yet)
+    #[arg(long, hide = true)]
+    recovery: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Document {
+    archive: PathBuf,
+    bytes: u64,
+    bundle: BundleDigest,
+    product: String,
+    version: String,
+    order: Sequence,
+    marking: String,
+    counts: Counts,
+    inventory: Digest,
+    signed_by: Vec<KeyId>,
+}
+
+impl BuildArgs {
+    pub(super) fn run(self, screen: &mut Screen<'_>) -> Result<(), Failure> {
+        self.refuse_what_is_not_there_yet()?;
+        // Keys first: nobody should wait for gigabytes to learn that a key is not readable.
+        let mut secrets = Vec::new();
+        for path in &self.key {
+            secrets.push(keys::read_secret(&screen.env.path(path))?);
+        }
+        let loaded = spec::load(&screen.env.path(&self.spec))?;
+        let lock = current_lock(screen, &loaded)?;
+        let destination = self.destination(screen, &loaded);
+        let (cache, http) = (Cache::of(screen.env), super::lock::client()?);
+        let bars = screen.wants_bars();
+        let world =
+            World { base: loaded.base.clone(), cache: &cache, http: &http, env: screen.env, note: &|_| {} };
+        let interrupted = super::interruption()?;
+        let unwritten = |source| ExportError::Write { path: destination.clone(), source };
+        let documents = export::documents(&lock, &world).map_err(unwritten)?;
+        let mut packed = pack::pack(&loaded.spec, &lock, &documents)?;
+        let signed_by = sign(&mut packed, &secrets)?;
+        let total = packed.manifest.counts.blob_bytes;
+        let mut bar = progress::new(bars, "building", total);
+        let size = export::export(&destination, &packed, &lock, &world, &mut *bar, &interrupted)?;
+        drop(bar);
+        report(screen, destination, size, &packed, signed_by)
+    }
+
+    fn refuse_what_is_not_there_yet(&self) -> Result<(), Failure> {
+        let flags = [
+            ("--media", self.media.is_some()),
+            ("--base", !self.base.is_empty()),
+            ("--recovery", self.recovery.is_some()),
+        ];
+        match flags.into_iter().find(|(_, given)| *given) {
+            Some((flag, _)) => Err(Failure::not_yet(&format!("`bundler build {flag}`"))),
+            None => Ok(()),
+        }
+    }
+
+    fn destination(&self, screen: &Screen<'_>, loaded: &LoadedSpec) -> PathBuf {
+        let name = format!("{}-{}.bundle.tar", loaded.spec.product, loaded.spec.version);
+        match &self.out {
+            None => screen.env.cwd.join(name),
+            Some(out) => {
+                let out = screen.env.path(out);
+                if out.is_dir() { out.join(name) } else { out }
+            }
+        }
+    }
+}
+
+/// The lock beside the spec; made if there is none, refused if it is for another text.
+fn current_lock(screen: &mut Screen<'_>, loaded: &LoadedSpec) -> Result<BundleLock, Failure> {
+    let path = lock::path_for(&loaded.path);
+    if !path.exists() {
+        screen.note(&format!("there is no {}: locking first", path.display()));
+        return super::lock::make(screen, loaded);
+    }
+    let found = BundleLock::read(&path)?;
+    if found.spec != loaded.digest {
+        return Err(LockError::Stale { path, spec: loaded.path.clone() }.into());
+    }
+    Ok(found)
+}
+
+/// Signs, and checks each signature before it goes anywhere.
+fn sign(packed: &mut Packed, secrets: &[SecretKey]) -> Result<Vec<KeyId>, Failure> {
+    for secret in secrets {
+        let public = secret.public().map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
+        let raw = secret.sign(&packed.head.manifest);
+        if !public.verifies(&packed.head.manifest, &raw) {
+            return Err(crate::sign::SignError::Wrong(public.id()).into());
+        }
+        packed.head.signatures.push((public.id(), raw.to_vec()));
+    }
+    packed.head.signatures.sort();
+    packed.head.signatures.dedup();
+    Ok(packed.head.signatures.iter().map(|(keyid, _)| *keyid).collect())
+}
+
+fn report(
+    screen: &mut Screen<'_>,
+    archive: PathBuf,
+    size: u64,
+    packed: &Packed,
+    signed_by: Vec<KeyId>,
+) -> Result<(), Failure> {
+    let manifest = &packed.manifest;
+    let document = Document {
+        archive,
+        bytes: size,
+        bundle: BundleDigest(Digest::of(&packed.head.manifest)),
+        product: manifest.product.to_string(),
+        version: manifest.version.to_string(),
+        order: manifest.order,
+        marking: manifest.marking.to_string(),
+        counts: manifest.counts,
+        inventory: manifest.inventory.digest,
+        signed_by,
+    };
+    let signed = if document.signed_by.is_empty() {
+        "by nobody yet: no site will take it before `bundler sign`".to_string()
+    } else {
+        document.signed_by.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n         ")
+    };
+    let human = format!(
+        "{}\n{} {} (order {})\nbundle   {}\narchive  {} ({})\nholds    {}\nsigned   {}\n",
+        document.marking,
+        document.product,
+        document.version,
+        document.order,
+        document.bundle,
+        document.archive.display(),
+        bytes(size),
+        super::inspect::counts(&document.counts),
+        signed,
+    );
+    screen.result(&human, &document)
+}

@@ -1,0 +1,140 @@
+//! `bundler lock`
+
+use std::path::PathBuf;
+
+use clap::Args;
+use edge::show::{bytes, table};
+use edge::{Exit, Failure, Screen};
+use manifests::inventory::Component;
+use manifests::{Digest, Timestamp};
+use registry::{Http, HttpSettings};
+use serde::Serialize;
+
+use crate::cache::Cache;
+use crate::lock::{self, BundleLock};
+use crate::sources::World;
+use crate::spec::{self, LoadedSpec};
+
+/// The arguments of `lock`.
+#[derive(Debug, Args)]
+pub(super) struct LockArgs {
+    /// The spec
+    #[arg(default_value = "bundle.yaml")]
+    spec: PathBuf,
+}
+
+#[derive(Serialize)]
+struct Document {
+    lock: PathBuf,
+    spec: Digest,
+    created: Timestamp,
+    components: Vec<Row>,
+    blobs: usize,
+    bytes: u64,
+}
+
+/// One component for people.
+#[derive(Serialize)]
+pub(super) struct Row {
+    kind: &'static str,
+    name: String,
+    detail: String,
+    digest: Digest,
+    bytes: u64,
+}
+
+impl LockArgs {
+    pub(super) fn run(self, screen: &mut Screen<'_>) -> Result<(), Failure> {
+        let loaded = spec::load(&screen.env.path(&self.spec))?;
+        let lock = make(screen, &loaded)?;
+        let path = lock::path_for(&loaded.path);
+        let components: Vec<Row> =
+            lock.components.iter().map(|component| row(component, &|digest| size(&lock, digest))).collect();
+        let total = lock.blobs.values().fold(0_u64, |sum, blob| sum.saturating_add(blob.size));
+        let human = format!(
+            "{}\n{} blobs, {}, locked in {}\n",
+            rows(&components),
+            lock.blobs.len(),
+            bytes(total),
+            path.display()
+        );
+        let document = Document {
+            lock: path,
+            spec: lock.spec,
+            created: lock.created,
+            components,
+            blobs: lock.blobs.len(),
+            bytes: total,
+        };
+        screen.result(&human, &document)
+    }
+}
+
+fn size(lock: &BundleLock, digest: &Digest) -> u64 {
+    lock.blobs.get(digest).map_or(0, |blob| blob.size)
+}
+
+/// Resolves a spec and writes its lock.
+pub(super) fn make(screen: &mut Screen<'_>, loaded: &LoadedSpec) -> Result<BundleLock, Failure> {
+    let cache = Cache::of(screen.env);
+    let http = client()?;
+    let notes = std::cell::RefCell::new(Vec::new());
+    let world = World {
+        base: loaded.base.clone(),
+        cache: &cache,
+        http: &http,
+        env: screen.env,
+        note: &|text| notes.borrow_mut().push(text.to_string()),
+    };
+    let lock = crate::resolve::resolve(loaded, &world);
+    for note in notes.into_inner() {
+        if note.starts_with("note:") { screen.note(&note) } else { screen.detail(&note) }
+    }
+    let lock = lock?;
+    lock.write(&lock::path_for(&loaded.path))?;
+    Ok(lock)
+}
+
+/// The one HTTP client of a run.
+pub(super) fn client() -> Result<Http, Failure> {
+    Http::new(&HttpSettings::default()).map_err(|error| Failure::new(Exit::Unexpected, error.to_string()))
+}
+
+/// A component for people.
+pub(super) fn row(component: &Component, size: &dyn Fn(&Digest) -> u64) -> Row {
+    let (kind, name, detail) = match component {
+        Component::Image(image) => {
+            let platforms: Vec<String> = image.platforms.iter().map(ToString::to_string).collect();
+            ("image", image.name.to_string(), platforms.join(" "))
+        }
+        Component::Wheelhouse(set) => {
+            let target =
+                |target: &manifests::inventory::WheelTarget| format!("{}/{}", target.python, target.platform);
+            let targets: Vec<String> = set.targets.iter().map(target).collect();
+            ("wheels", set.name.to_string(), format!("{} wheels {}", set.wheels.len(), targets.join(" ")))
+        }
+        Component::Chart(chart) => ("chart", format!("{} {}", chart.name, chart.version), String::new()),
+        Component::FileSet(set) => ("files", set.dest.to_string(), format!("{} files", set.files.len())),
+    };
+    let mut blobs = component.blobs();
+    blobs.sort();
+    blobs.dedup_by_key(|blob| blob.0);
+    let bytes = blobs.iter().map(|(digest, _)| size(digest)).fold(0_u64, u64::saturating_add);
+    let digest = component.manifests().first().map_or_else(|| Digest::of(b""), |manifest| manifest.digest);
+    Row { kind, name: manifests::text::printable(&name), detail: detail.trim().to_string(), digest, bytes }
+}
+
+/// Components in columns.
+pub(super) fn rows(components: &[Row]) -> String {
+    let cells = |row: &Row| {
+        let cells = [
+            row.kind.to_string(),
+            row.name.clone(),
+            bytes(row.bytes),
+            row.digest.short(),
+            row.detail.clone(),
+        ];
+        cells.to_vec()
+    };
+    table(&components.iter().map(cells).collect::<Vec<_>>())
+}

@@ -1,0 +1,113 @@
+//! The command line of `bundler`: what can be typed. One file for each subcommand.
+
+mod build;
+mod inspect;
+mod key;
+mod lock;
+mod sign;
+mod trust;
+mod verify;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::{Parser, Subcommand};
+use edge::show::{self, Common};
+use edge::{Env, Exit, Failure, Screen};
+
+/// Packs container images, Python wheels, Helm charts and files into one signed archive that crosses an
+/// air gap.
+#[derive(Debug, Parser)]
+#[command(name = "bundler", version, max_term_width = 100)]
+struct Arguments {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make key pairs
+    #[command(subcommand)]
+    Key(key::KeyCommand),
+    /// Make the trust root that sites check bundles against
+    #[command(subcommand)]
+    Trust(trust::TrustCommand),
+    /// Resolve every name in bundle.yaml to a digest
+    Lock(lock::LockArgs),
+    /// Write the archive from the lock
+    Build(build::BuildArgs),
+    /// Add a signature to an archive, in place
+    Sign(sign::SignArgs),
+    /// Show what an archive says of itself; checks no signature
+    Inspect(inspect::InspectArgs),
+    /// Check an archive as a site would, apart from what only the site knows
+    Verify(verify::VerifyArgs),
+    /// Compare two archives (not there yet)
+    #[command(hide = true)]
+    Diff(Anything),
+    /// Copy an archive to a medium and compare (not there yet)
+    #[command(hide = true)]
+    Write(Anything),
+}
+
+/// The arguments of a command that is not there yet.
+#[derive(Debug, clap::Args)]
+struct Anything {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    _rest: Vec<std::ffi::OsString>,
+}
+
+/// Runs the program in a world.
+pub fn run(env: &mut Env) -> Exit {
+    let arguments = match Arguments::try_parse_from(&env.args) {
+        Ok(arguments) => arguments,
+        Err(error) => return show::parse_error(env, &error),
+    };
+    let output = arguments.common.output;
+    match dispatch(arguments, env) {
+        Ok(()) => Exit::Done,
+        Err(failure) => show::failure(env, output, &failure),
+    }
+}
+
+fn dispatch(arguments: Arguments, env: &mut Env) -> Result<(), Failure> {
+    let mut screen = Screen { env, common: arguments.common };
+    match arguments.command {
+        Command::Key(command) => command.run(&mut screen),
+        Command::Trust(command) => command.run(&mut screen),
+        Command::Lock(args) => args.run(&mut screen),
+        Command::Build(args) => args.run(&mut screen),
+        Command::Sign(args) => args.run(&mut screen),
+        Command::Inspect(args) => args.run(&mut screen),
+        Command::Verify(args) => args.run(&mut screen),
+        Command::Diff(_) => Err(Failure::not_yet("`bundler diff`")),
+        Command::Write(_) => Err(Failure::not_yet("`bundler write`")),
+    }
+}
+
+/// Set by Ctrl-C or a termination request, so that a long command can clean up.
+fn interruption() -> Result<impl Fn() -> bool, Failure> {
+    let flag = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        // The second one ends the program at once.
+        let armed = signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&flag))
+            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&flag)));
+        armed
+            .map_err(|error| Failure::new(Exit::Unexpected, format!("cannot watch for signals: {error}")))?;
+    }
+    Ok(move || flag.load(Ordering::Relaxed))
+}
+
+/// `SOURCE_DATE_EPOCH` if it is set, else now.
+pub(crate) fn created(env: &Env) -> Result<manifests::Timestamp, Failure> {
+    match env.var("SOURCE_DATE_EPOCH") {
+        None => Ok(env.clock.now()),
+        Some(text) => text
+            .parse()
+            .ok()
+            .and_then(manifests::Timestamp::from_unix_seconds)
+            .ok_or_else(|| Failure::usage("SOURCE_DATE_EPOCH is not a number of seconds")),
+    }
+}

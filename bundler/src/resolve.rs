@@ -1,0 +1,89 @@
+//! From a spec to a lock: every name becomes a digest, once.
+
+use std::collections::BTreeMap;
+
+use edge::{Env, Failure};
+use manifests::inventory::Component;
+use manifests::text::Name;
+use manifests::{Digest, Timestamp};
+
+use crate::lock::{self, BundleLock, LockSchema, LockedBlob};
+use crate::sources::{Resolved, World, charts, files, images, wheelhouse};
+use crate::spec::LoadedSpec;
+
+/// Resolves everything that a spec names.
+///
+/// # Errors
+/// The first thing that cannot be resolved.
+pub fn resolve(loaded: &LoadedSpec, world: &World<'_>) -> Result<BundleLock, Failure> {
+    let mut found = Found::default();
+    for image in &loaded.spec.images {
+        (world.note)(&format!("image {}", image.source));
+        found.add(images::resolve(image, world)?)?;
+    }
+    for wheels in &loaded.spec.wheels {
+        (world.note)(&format!("wheels {}", wheels.name));
+        found.add(wheelhouse::resolve(wheels, world)?)?;
+    }
+    for chart in &loaded.spec.charts {
+        (world.note)(&format!("chart {}", chart.source.clone().unwrap_or_default().display()));
+        found.add(charts::resolve(chart, world)?)?;
+    }
+    for set in &loaded.spec.files {
+        (world.note)(&format!("files {}", set.source.display()));
+        let taken = found.file_sets();
+        found.add(files::resolve(set, world, &taken)?)?;
+    }
+    found.components.sort_by_key(Component::ref_name);
+    let created = created(loaded, world.env, &found)?;
+    Ok(BundleLock {
+        schema: LockSchema::V1,
+        spec: loaded.digest,
+        created,
+        components: found.components,
+        blobs: found.blobs,
+    })
+}
+
+#[derive(Default)]
+struct Found {
+    components: Vec<Component>,
+    blobs: BTreeMap<Digest, LockedBlob>,
+}
+
+impl Found {
+    fn add(&mut self, resolved: Resolved) -> Result<(), Failure> {
+        let name = resolved.component.ref_name();
+        if self.components.iter().any(|component| component.ref_name() == name) {
+            return Err(Failure::usage(format!("{} is in the bundle twice", resolved.component.title()))
+                .hint("give one of the two another `name`, or take it out"));
+        }
+        self.components.push(resolved.component);
+        for (digest, blob) in resolved.blobs {
+            // The first place that has it is as good as any other.
+            self.blobs.entry(digest).or_insert(blob);
+        }
+        Ok(())
+    }
+
+    fn file_sets(&self) -> Vec<Name> {
+        let name = |component: &Component| match component {
+            Component::FileSet(set) => Some(set.name.clone()),
+            _ => None,
+        };
+        self.components.iter().filter_map(name).collect()
+    }
+}
+
+/// `SOURCE_DATE_EPOCH`; else the time of the lock before this one, if nothing but the time is new, so that
+/// locking twice gives the same file; else now.
+fn created(loaded: &LoadedSpec, env: &Env, found: &Found) -> Result<Timestamp, Failure> {
+    let same = |before: &BundleLock| {
+        before.spec == loaded.digest && before.components == found.components && before.blobs == found.blobs
+    };
+    let before = BundleLock::read(&lock::path_for(&loaded.path)).ok().filter(same);
+    match before {
+        Some(before) if env.var("SOURCE_DATE_EPOCH").is_none() => Ok(before.created),
+        _ => crate::cli::created(env),
+    }
+}

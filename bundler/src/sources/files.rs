@@ -1,0 +1,199 @@
+//! Plain files from a file or a directory.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use edge::{Classified, Exit};
+use manifests::bundle::Content;
+use manifests::canonical::CanonicalError;
+use manifests::inventory::{Component, FileMode, FileSet, SetFile};
+use manifests::oci::{ANNOTATION_TITLE, ARTIFACT_FILES, Descriptor, MEDIA_FILE};
+use manifests::text::{Name, TextError};
+
+use super::{Resolved, World, author_artifact};
+use crate::lock::{LockedBlob, Origin};
+use crate::spec::FilesSpec;
+
+/// Our annotation for permission bits; the OCI spec has none.
+const ANNOTATION_MODE: &str = "io.airlock.file.mode";
+
+/// Why files cannot be locked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FilesError {
+    /// Not there, or not readable.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A link, pipe or device: a bundle carries regular files only.
+    #[error("{} is a link, a pipe or a device: a bundle carries regular files only", path.display())]
+    NotAFile {
+        /// Which.
+        path: PathBuf,
+    },
+    /// A directory with nothing in it.
+    #[error("{} holds no files", path.display())]
+    Empty {
+        /// Which.
+        path: PathBuf,
+    },
+    /// A name that cannot travel.
+    #[error("{}", path.display())]
+    Name {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        source: TextError,
+    },
+    /// A document of ours that is not one.
+    #[error(transparent)]
+    Document(#[from] CanonicalError),
+}
+
+impl Classified for FilesError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Read { .. } | Self::NotAFile { .. } | Self::Empty { .. } => Exit::Unreachable,
+            Self::Name { .. } => Exit::Usage,
+            Self::Document(_) => Exit::Unexpected,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::NotAFile { .. } => Some("copy the file that the link points to into its place".to_string()),
+            _ => None,
+        }
+    }
+}
+
+/// Digest and size of a file.
+///
+/// # Errors
+/// Not readable.
+pub fn hash(world: &World<'_>, shown: &Path) -> Result<Content, FilesError> {
+    let failed = |source| FilesError::Read { path: shown.to_path_buf(), source };
+    let mut file = File::open(world.path(shown)).map_err(failed)?;
+    crate::cache::hash(&mut file).map_err(failed)
+}
+
+/// Resolves a file set to digests. `taken` are the names of the sets before it.
+///
+/// # Errors
+/// See [`FilesError`].
+pub fn resolve(spec: &FilesSpec, world: &World<'_>, taken: &[Name]) -> Result<Resolved, FilesError> {
+    let shown = &spec.source;
+    let metadata = std::fs::symlink_metadata(world.path(shown));
+    let metadata = metadata.map_err(|source| FilesError::Read { path: shown.clone(), source })?;
+    let mut found = BTreeMap::new();
+    if metadata.is_dir() {
+        collect(world, shown, Path::new(""), &mut found)?;
+    } else {
+        let name = shown.file_name().map(PathBuf::from).unwrap_or_default();
+        found.insert(name, shown.clone());
+    }
+    if found.is_empty() {
+        return Err(FilesError::Empty { path: shown.clone() });
+    }
+    let mut blobs = BTreeMap::new();
+    let mut files = Vec::new();
+    for (below, path) in found {
+        files.push(take(spec, world, &below, path, &mut blobs)?);
+    }
+    files.sort_by(|left, right| left.path.cmp(&right.path));
+    let layer = |file: &SetFile| {
+        Descriptor::new(MEDIA_FILE, file.digest, file.size)
+            .annotated(ANNOTATION_TITLE, file.path.as_str())
+            .annotated(ANNOTATION_MODE, &file.mode.to_string())
+    };
+    let manifest = author_artifact(ARTIFACT_FILES, files.iter().map(layer).collect(), &mut blobs)?;
+    let text = |source| FilesError::Name { path: shown.clone(), source };
+    let source = shown.display().to_string().parse().map_err(text)?;
+    let name = set_name(spec.dest.as_str(), taken).map_err(text)?;
+    let component = Component::FileSet(FileSet { name, source, dest: spec.dest.clone(), files, manifest });
+    Ok(Resolved { component, blobs })
+}
+
+fn take(
+    spec: &FilesSpec,
+    world: &World<'_>,
+    below: &Path,
+    path: PathBuf,
+    blobs: &mut BTreeMap<manifests::Digest, LockedBlob>,
+) -> Result<SetFile, FilesError> {
+    let metadata = std::fs::symlink_metadata(world.path(&path));
+    let metadata = metadata.map_err(|source| FilesError::Read { path: path.clone(), source })?;
+    if !metadata.is_file() {
+        return Err(FilesError::NotAFile { path });
+    }
+    let content = hash(world, &path)?;
+    // Two modes only, as Git has them: the umask of whoever checked the files out must not show.
+    let bits = if metadata.permissions().mode() & 0o100 == 0 { 0o644 } else { 0o755 };
+    let mode =
+        spec.mode.or_else(|| FileMode::new(bits)).unwrap_or_else(|| unreachable!("both are within 0777"));
+    let name = below.to_string_lossy().parse();
+    let name = name.map_err(|source| FilesError::Name { path: path.clone(), source })?;
+    blobs.insert(content.digest, LockedBlob { size: content.size, from: Origin::File(path) });
+    Ok(SetFile { path: name, digest: content.digest, size: content.size, mode })
+}
+
+fn collect(
+    world: &World<'_>,
+    shown: &Path,
+    below: &Path,
+    found: &mut BTreeMap<PathBuf, PathBuf>,
+) -> Result<(), FilesError> {
+    let directory = shown.join(below);
+    let failed = |source| FilesError::Read { path: directory.clone(), source };
+    for entry in std::fs::read_dir(world.path(&directory)).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let name = below.join(entry.file_name());
+        if entry.file_type().map_err(failed)?.is_dir() {
+            collect(world, shown, &name, found)?;
+        } else {
+            found.insert(name.clone(), shown.join(&name));
+        }
+    }
+    Ok(())
+}
+
+/// A name made from the destination: `/etc/fraud/` is `etc-fraud`. A second set for the same place gets a
+/// number.
+fn set_name(dest: &str, taken: &[Name]) -> Result<Name, TextError> {
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c.to_ascii_lowercase() } else { '-' }
+    };
+    let slug: String = dest.trim_matches('/').chars().map(plain).take(56).collect();
+    let slug = slug.trim_start_matches(|c: char| !c.is_ascii_alphanumeric());
+    let slug = if slug.is_empty() { "root" } else { slug };
+    let mut number = 1_usize;
+    loop {
+        let text = if number == 1 { slug.to_string() } else { format!("{slug}-{number}") };
+        let name: Name = text.parse()?;
+        if !taken.contains(&name) {
+            return Ok(name);
+        }
+        number = number.saturating_add(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sets_name_comes_from_its_destination() {
+        let name = |dest: &str, taken: &[Name]| set_name(dest, taken).unwrap().to_string();
+        assert_eq!(name("/etc/fraud/", &[]), "etc-fraud");
+        assert_eq!(name("/", &[]), "root");
+        assert_eq!(name("/Opt/.Hidden X", &[]), "opt-.hidden-x");
+        assert_eq!(name("/etc/fraud", &["etc-fraud".parse().unwrap()]), "etc-fraud-2");
+    }
+}

@@ -1,0 +1,207 @@
+//! Which package index is asked. No index is compiled into the program: one is named, or pip is asked.
+
+use std::fmt;
+use std::str::FromStr;
+
+use manifests::Name;
+
+use super::url::{Credentials, HttpUrl, UrlError, shown};
+
+/// The root of a package index, the address below which each project has a page.
+///
+/// *Invariant:* its address ends in exactly one `/` and holds no password; those are kept apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IndexUrl {
+    url: HttpUrl,
+    credentials: Option<Credentials>,
+}
+
+/// Why there is no index to ask.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum IndexUrlError {
+    /// An address that is none.
+    #[error("the index address {shown} is not usable")]
+    Address {
+        /// The address without its password.
+        shown: String,
+        /// What is wrong with it.
+        #[source]
+        source: UrlError,
+    },
+    /// One place names an address that is none.
+    #[error("{origin} names no usable index")]
+    At {
+        /// Which place.
+        origin: IndexOrigin,
+        /// What is wrong with it.
+        #[source]
+        source: Box<IndexUrlError>,
+    },
+    /// Nobody names one.
+    #[error(
+        "no package index is known: neither `index:` in bundle.yaml, nor `--index-url` in the requirements \
+         file, nor PIP_INDEX_URL, nor pip's configuration names one"
+    )]
+    Unknown,
+}
+
+/// Who named the index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IndexOrigin {
+    /// `index:` in `bundle.yaml`.
+    Spec,
+    /// `--index-url` in the requirements file.
+    Requirements,
+    /// `PIP_INDEX_URL`.
+    Environment,
+    /// pip, when asked.
+    Pip,
+}
+
+impl fmt::Display for IndexOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Spec => "`index:` in bundle.yaml",
+            Self::Requirements => "`--index-url` in the requirements file",
+            Self::Environment => "PIP_INDEX_URL",
+            Self::Pip => "pip's configuration",
+        })
+    }
+}
+
+/// The places that may name an index, except for pip, which is asked last. An empty text counts as none.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct IndexNames<'a> {
+    /// `index:` in `bundle.yaml`.
+    pub spec: Option<&'a str>,
+    /// `--index-url` in the requirements file.
+    pub requirements: Option<&'a IndexUrl>,
+    /// `PIP_INDEX_URL`.
+    pub environment: Option<&'a str>,
+}
+
+impl IndexNames<'_> {
+    /// The first place that names an index decides. pip is asked only if none does, as asking it starts a
+    /// process.
+    ///
+    /// # Errors
+    /// Nobody names one, or the one who decides names no address; the next is not tried then.
+    pub fn choose(
+        &self,
+        ask_pip: impl FnOnce() -> Option<String>,
+    ) -> Result<(IndexUrl, IndexOrigin), IndexUrlError> {
+        let named =
+            |text: Option<&str>| text.map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned);
+        let (text, origin) = if let Some(text) = named(self.spec) {
+            (text, IndexOrigin::Spec)
+        } else if let Some(url) = self.requirements {
+            return Ok((url.clone(), IndexOrigin::Requirements));
+        } else if let Some(text) = named(self.environment) {
+            (text, IndexOrigin::Environment)
+        } else if let Some(text) = named(ask_pip().as_deref()) {
+            (text, IndexOrigin::Pip)
+        } else {
+            return Err(IndexUrlError::Unknown);
+        };
+        match text.parse() {
+            Ok(url) => Ok((url, origin)),
+            Err(error) => Err(IndexUrlError::At { origin, source: Box::new(error) }),
+        }
+    }
+}
+
+impl IndexUrl {
+    /// User name and password for the index's own host, and for no other.
+    #[must_use]
+    pub fn credentials(&self) -> Option<&Credentials> {
+        self.credentials.as_ref()
+    }
+
+    /// The page of a project, with the `/` at the end that PEP 503 asks for.
+    #[must_use]
+    pub fn project_page(&self, project: &Name) -> HttpUrl {
+        self.url.child_directory(project)
+    }
+}
+
+impl fmt::Display for IndexUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.url, f)
+    }
+}
+
+impl FromStr for IndexUrl {
+    type Err = IndexUrlError;
+    fn from_str(text: &str) -> Result<Self, IndexUrlError> {
+        let (url, credentials) =
+            HttpUrl::parse(text).map_err(|source| IndexUrlError::Address { shown: shown(text), source })?;
+        Ok(Self { url: url.directory(), credentials })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn index(text: &str) -> IndexUrl {
+        text.parse().unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn nobody() -> Option<String> {
+        panic!("pip was asked although another place names an index")
+    }
+
+    #[test]
+    fn the_address_ends_in_one_slash_however_it_was_written() {
+        for text in [
+            "https://index.example/simple",
+            "https://index.example/simple/",
+            "https://index.example/simple//#x",
+        ] {
+            assert_eq!(index(text).to_string(), "https://index.example/simple/");
+        }
+        assert_eq!(index("https://index.example").to_string(), "https://index.example/");
+        let page = index("https://index.example/simple").project_page(&"ruamel-yaml".parse().unwrap());
+        assert_eq!(page.to_string(), "https://index.example/simple/ruamel-yaml/");
+    }
+
+    #[test]
+    fn the_first_place_that_names_an_index_decides() {
+        let written = index("https://requirements.example/");
+        let mut names = IndexNames {
+            spec: Some("https://spec.example"),
+            requirements: Some(&written),
+            environment: Some("https://environment.example"),
+        };
+        let chosen = |names: &IndexNames<'_>| {
+            let (url, origin) = names.choose(nobody).unwrap();
+            (url.to_string(), origin)
+        };
+        assert_eq!(chosen(&names), ("https://spec.example/".to_owned(), IndexOrigin::Spec));
+        names.spec = Some(" ");
+        assert_eq!(chosen(&names), ("https://requirements.example/".to_owned(), IndexOrigin::Requirements));
+        names.requirements = None;
+        assert_eq!(chosen(&names), ("https://environment.example/".to_owned(), IndexOrigin::Environment));
+        names.environment = Some("");
+        let (url, origin) = names.choose(|| Some("https://pip.example/simple\n".to_owned())).unwrap();
+        assert_eq!((url.to_string().as_str(), origin), ("https://pip.example/simple/", IndexOrigin::Pip));
+        assert_eq!(names.choose(|| None), Err(IndexUrlError::Unknown));
+    }
+
+    #[test]
+    fn a_bad_address_is_an_error_and_not_a_reason_to_ask_the_next() {
+        let names =
+            IndexNames { spec: Some("simple"), environment: Some("https://x"), ..IndexNames::default() };
+        assert!(matches!(names.choose(nobody), Err(IndexUrlError::At { origin: IndexOrigin::Spec, .. })));
+    }
+
+    #[test]
+    fn a_password_is_kept_apart_and_never_shown() {
+        let index = index("https://ci:hunter2@index.example/simple");
+        assert!(!format!("{index} {index:?}").contains("hunter2"));
+        assert_eq!(index.credentials().map(|it| it.password.as_str()), Some("hunter2"));
+        let error = "ftp://ci:hunter2@index.example/".parse::<IndexUrl>().unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("hunter2"));
+    }
+}

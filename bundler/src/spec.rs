@@ -1,0 +1,437 @@
+//! `bundle.yaml`, the BundleSpec: what a person writes. Every unknown key is an error with line and
+//! column; a key that the design has and this version does not is refused by name.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
+
+use edge::yaml::{self, YAML_BYTES_MAX, YamlError};
+use edge::{Classified, Exit};
+use manifests::inventory::FileMode;
+use manifests::text::{Audience, BundleVersion, Destination, Marking, Name};
+use manifests::{Digest, Reference, Timestamp};
+use serde::de::{IgnoredAny, MapAccess, Visitor, value::MapAccessDeserializer};
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// The document.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct BundleSpec {
+    /// `airlock/v1`
+    pub api_version: ApiVersion,
+    /// `Bundle`
+    pub kind: Kind,
+    /// Who publishes.
+    pub publisher: Name,
+    /// What the sequence counts.
+    pub product: Name,
+    /// The label.
+    pub version: BundleVersion,
+    /// The first half of the order; the trust root's epoch.
+    #[serde(default = "one")]
+    pub epoch: u64,
+    /// The second half; grows with every bundle of the product.
+    pub sequence: u64,
+    /// For whom. There is no default: a bundle for anybody says so.
+    pub audience: Vec<Audience>,
+    /// Printed wherever the bundle is named.
+    pub marking: Marking,
+    /// Advisory.
+    #[serde(default)]
+    pub expires: Option<Timestamp>,
+    /// The lowest trust root that may judge this bundle.
+    #[serde(default = "one")]
+    pub root_version: u64,
+    /// Container images.
+    #[serde(default)]
+    pub images: Vec<ImageSpec>,
+    /// Sets of wheels.
+    #[serde(default)]
+    pub wheels: Vec<WheelsSpec>,
+    /// Helm charts.
+    #[serde(default)]
+    pub charts: Vec<ChartSpec>,
+    /// Plain files.
+    #[serde(default)]
+    pub files: Vec<FilesSpec>,
+    #[serde(default)]
+    manifests: Option<IgnoredAny>,
+    #[serde(default)]
+    scripts: Option<IgnoredAny>,
+    #[serde(default)]
+    requires: Option<IgnoredAny>,
+    #[serde(default)]
+    health: Option<IgnoredAny>,
+}
+
+fn one() -> u64 {
+    1
+}
+
+/// The version of the file format.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub enum ApiVersion {
+    /// This one.
+    #[serde(rename = "airlock/v1")]
+    V1,
+}
+
+/// The kind of document.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub enum Kind {
+    /// This one.
+    Bundle,
+}
+
+/// An image: a source alone, or a source with more to say about it.
+#[derive(Debug, Clone)]
+pub struct ImageSpec {
+    /// `TRANSPORT:…`, as skopeo writes it.
+    pub source: Marking,
+    /// The name that the charts use; by default the one in the source.
+    pub name: Option<Reference>,
+    /// `linux/amd64`, …; empty for all that the source has.
+    pub platforms: Vec<String>,
+    verify: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ImageMap {
+    source: Marking,
+    #[serde(default)]
+    name: Option<Reference>,
+    #[serde(default)]
+    platforms: Vec<String>,
+    #[serde(default)]
+    verify: Option<IgnoredAny>,
+}
+
+impl<'de> Deserialize<'de> for ImageSpec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TextOrMap(PhantomData))
+    }
+}
+
+/// Not `#[serde(untagged)]`: its errors name neither key nor place.
+struct TextOrMap(PhantomData<ImageSpec>);
+
+impl<'de> Visitor<'de> for TextOrMap {
+    type Value = ImageSpec;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an image source such as docker://HOST/PATH:TAG, or a map with `source`")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<ImageSpec, E> {
+        let source = text.parse().map_err(E::custom)?;
+        Ok(ImageSpec { source, name: None, platforms: Vec::new(), verify: false })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ImageSpec, A::Error> {
+        let map = ImageMap::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(ImageSpec {
+            source: map.source,
+            name: map.name,
+            platforms: map.platforms,
+            verify: map.verify.is_some(),
+        })
+    }
+}
+
+/// A set of wheels.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WheelsSpec {
+    /// Its name; the venv's on site.
+    pub name: Name,
+    /// A requirements file pinned with hashes.
+    #[serde(default)]
+    pub requirements: Option<PathBuf>,
+    /// A directory of wheels.
+    #[serde(default)]
+    pub source: Option<PathBuf>,
+    /// The package index; by default the one that pip uses.
+    #[serde(default)]
+    pub index: Option<String>,
+    /// The interpreters to resolve for.
+    #[serde(default)]
+    pub targets: Vec<WheelTargetSpec>,
+    #[serde(default)]
+    lock: Option<IgnoredAny>,
+}
+
+/// An interpreter on a platform.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WheelTargetSpec {
+    /// `3.11`
+    pub python: Name,
+    /// `manylinux_2_28_x86_64`
+    pub platform: Name,
+}
+
+/// A Helm chart.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChartSpec {
+    /// A directory or a `.tgz`.
+    #[serde(default)]
+    pub source: Option<PathBuf>,
+    /// Helm's release name.
+    #[serde(default)]
+    pub release: Option<Name>,
+    /// The Kubernetes namespace.
+    #[serde(default)]
+    pub namespace: Option<Name>,
+    /// Values files, later ones win.
+    #[serde(default)]
+    pub values: Vec<PathBuf>,
+    /// Charts are applied from the lowest to the highest.
+    #[serde(default)]
+    pub order: i64,
+    #[serde(default)]
+    repo: Option<IgnoredAny>,
+    #[serde(default)]
+    name: Option<IgnoredAny>,
+    #[serde(default)]
+    version: Option<IgnoredAny>,
+}
+
+/// Plain files.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FilesSpec {
+    /// A file or a directory.
+    pub source: PathBuf,
+    /// The directory below the site's `files.root`.
+    pub dest: Destination,
+    /// For every file; by default 0644, or 0755 for what its owner may run.
+    #[serde(default)]
+    pub mode: Option<FileMode>,
+}
+
+/// A spec, where it lies, and the identity of its text.
+#[derive(Debug, Clone)]
+pub struct LoadedSpec {
+    /// The document.
+    pub spec: BundleSpec,
+    /// The file.
+    pub path: PathBuf,
+    /// What relative paths in it start from.
+    pub base: PathBuf,
+    /// SHA-256 of its bytes: a lock says which text it was made from.
+    pub digest: Digest,
+}
+
+/// Why a spec cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SpecError {
+    /// Not there, or not readable.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// It does not parse.
+    #[error(transparent)]
+    Yaml(#[from] YamlError),
+    /// It contradicts itself.
+    #[error("{}: {rule}", path.display())]
+    Rule {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        rule: String,
+    },
+    /// The design has it and this version does not.
+    #[error("{}: `{key}` is not there yet in version {}", path.display(), env!("CARGO_PKG_VERSION"))]
+    NotYet {
+        /// Which file.
+        path: PathBuf,
+        /// Which key.
+        key: String,
+    },
+}
+
+impl Classified for SpecError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Read { .. } => Exit::Unreachable,
+            _ => Exit::Usage,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::NotYet { key, .. } => {
+                Some(format!("take `{key}` out of the file, or carry that part by other means"))
+            }
+            Self::Yaml(_) => Some("the keys are listed in docs/bundle-yaml.md".to_string()),
+            _ => None,
+        }
+    }
+}
+
+/// Reads and checks a spec.
+///
+/// # Errors
+/// See [`SpecError`].
+pub fn load(path: &Path) -> Result<LoadedSpec, SpecError> {
+    let failed = |source| SpecError::Read { path: path.to_path_buf(), source };
+    let bytes = layout::durable::read_bounded(path, YAML_BYTES_MAX).map_err(failed)?;
+    let digest = Digest::of(&bytes);
+    let text = String::from_utf8(bytes).map_err(|error| SpecError::Rule {
+        path: path.to_path_buf(),
+        rule: format!("it is not UTF-8 text after byte {}", error.utf8_error().valid_up_to()),
+    })?;
+    let spec: BundleSpec = yaml::parse(&path.display().to_string(), &text)?;
+    spec.refuse_what_is_not_there_yet(path)?;
+    spec.check(path)?;
+    let base =
+        path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_path_buf();
+    Ok(LoadedSpec { spec, path: path.to_path_buf(), base, digest })
+}
+
+impl BundleSpec {
+    fn refuse_what_is_not_there_yet(&self, path: &Path) -> Result<(), SpecError> {
+        let top = [
+            ("manifests", self.manifests.is_some()),
+            ("scripts", self.scripts.is_some()),
+            ("requires", self.requires.is_some()),
+            ("health", self.health.is_some()),
+        ];
+        let top = top.into_iter().map(|(key, there)| (key.to_string(), there));
+        let images =
+            self.images.iter().enumerate().map(|(i, image)| (format!("images[{i}].verify"), image.verify));
+        let wheels =
+            self.wheels.iter().enumerate().map(|(i, w)| (format!("wheels[{i}].lock"), w.lock.is_some()));
+        let charts = self.charts.iter().enumerate().flat_map(|(i, chart)| {
+            [
+                (format!("charts[{i}].repo"), chart.repo.is_some()),
+                (format!("charts[{i}].name"), chart.name.is_some()),
+                (format!("charts[{i}].version"), chart.version.is_some()),
+            ]
+        });
+        match top.chain(images).chain(wheels).chain(charts).find(|(_, there)| *there) {
+            Some((key, _)) => Err(SpecError::NotYet { path: path.to_path_buf(), key }),
+            None => Ok(()),
+        }
+    }
+
+    fn check(&self, path: &Path) -> Result<(), SpecError> {
+        let broken = |rule: String| Err(SpecError::Rule { path: path.to_path_buf(), rule });
+        if self.audience.is_empty() {
+            return broken("`audience` is empty: name sites or groups, or \"*\" for anybody".to_string());
+        }
+        if self.images.is_empty() && self.wheels.is_empty() && self.charts.is_empty() && self.files.is_empty()
+        {
+            return broken("there is nothing to carry: no images, wheels, charts or files".to_string());
+        }
+        for (i, wheels) in self.wheels.iter().enumerate() {
+            match (&wheels.requirements, &wheels.source) {
+                (Some(_), None) if wheels.targets.is_empty() => {
+                    return broken(format!(
+                        "wheels[{i}] ({}) needs `targets`, such as [{{python: \"3.11\", platform: manylinux_2_28_x86_64}}]",
+                        wheels.name
+                    ));
+                }
+                (Some(_), None) => {}
+                (None, Some(_)) if wheels.targets.is_empty() && wheels.index.is_none() => {}
+                (None, Some(_)) => {
+                    return broken(format!(
+                        "wheels[{i}] ({}) takes a directory as it is: no `targets`, no `index`",
+                        wheels.name
+                    ));
+                }
+                _ => {
+                    return broken(format!(
+                        "wheels[{i}] ({}) needs either `requirements` or `source`",
+                        wheels.name
+                    ));
+                }
+            }
+        }
+        for (i, chart) in self.charts.iter().enumerate() {
+            if chart.source.is_none() {
+                return broken(format!("charts[{i}] needs `source`"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The part of a spec that goes into `bundle.json` as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Identity {
+    /// Who publishes.
+    pub publisher: Name,
+    /// The product.
+    pub product: Name,
+    /// The label.
+    pub version: BundleVersion,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = "apiVersion: airlock/v1\nkind: Bundle\npublisher: acme\nproduct: p\nversion: 1.10\nsequence: 1\naudience: [\"*\"]\nmarking: UNCLASSIFIED\n";
+
+    fn load_text(text: &str) -> Result<LoadedSpec, SpecError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("bundle.yaml");
+        std::fs::write(&path, text).unwrap();
+        load(&path)
+    }
+
+    #[test]
+    fn an_image_is_a_text_or_a_map() {
+        let loaded = load_text(&format!(
+            "{HEAD}images:\n  - docker://127.0.0.1:5000/a:v1\n  - source: oci:x\n    name: r.example.com/a:v1\n    platforms: [linux/amd64]\n"
+        ))
+        .unwrap();
+        assert_eq!(loaded.spec.images.len(), 2);
+        assert_eq!(loaded.spec.version.as_str(), "1.10");
+        assert_eq!(loaded.spec.images[1].platforms, ["linux/amd64"]);
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_place() {
+        let error = load_text(&format!("{HEAD}images:\n  - source: oci:x\n    colour: red\n")).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("colour") && text.contains("bundle.yaml:11:5"), "{text}");
+        assert_eq!(error.exit(), Exit::Usage);
+    }
+
+    #[test]
+    fn what_the_design_names_and_is_not_there_yet_is_refused_by_name() {
+        for (text, key) in [
+            ("health: [{http: x}]\n", "health"),
+            ("scripts: []\n", "scripts"),
+            ("manifests: []\n", "manifests"),
+            ("requires: {disk: 2GiB}\n", "requires"),
+            ("images: [{source: \"oci:x\", verify: {key: k}}]\n", "images[0].verify"),
+            ("wheels: [{name: a, lock: pylock.toml}]\n", "wheels[0].lock"),
+            ("charts: [{repo: x, name: y, version: z}]\n", "charts[0].repo"),
+        ] {
+            let error = load_text(&format!("{HEAD}{text}")).unwrap_err();
+            assert!(
+                matches!(&error, SpecError::NotYet { key: found, .. } if found == key),
+                "{text}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_bundle_for_nobody_or_with_nothing_in_it_is_refused() {
+        assert!(load_text(HEAD).unwrap_err().to_string().contains("nothing to carry"));
+        let nobody = HEAD.replace("[\"*\"]", "[]") + "files: [{source: a, dest: /a}]\n";
+        assert!(load_text(&nobody).unwrap_err().to_string().contains("audience"));
+        let none = HEAD.replace("audience: [\"*\"]\n", "") + "files: [{source: a, dest: /a}]\n";
+        assert!(load_text(&none).unwrap_err().to_string().contains("audience"));
+    }
+}

@@ -1,0 +1,727 @@
+//! HTTP/1.1, client side: every byte that Airlock asks of a network goes through [`Http::send`].
+//!
+//! What it may never do: wait for ever, decompress (a blob's bytes are its digest), follow a redirect
+//! from TLS to plain text, take `Authorization` along to another host, or show a secret of a URL.
+//!
+//! The library below (`ureq`) is asked for one exchange at a time: redirects and retries are ours, so
+//! that their rules stand here and are tested. Limits of it that this module guards against: without
+//! timeouts set it waits for ever, and an upload whose reader ends early makes it spin.
+
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
+use ureq::{Agent, SendBody};
+
+use crate::retry::{Pause, Retry, is_transient, retry_after};
+use crate::url::{Scheme, Url, UrlError};
+
+/// What every request calls itself.
+const USER_AGENT: &str = concat!("airlock/", env!("CARGO_PKG_VERSION"));
+/// Real chains have one or two links.
+const REDIRECTS_MAX: u32 = 8;
+/// Headers that are for one origin only.
+const CREDENTIAL_HEADERS: [&str; 3] = ["authorization", "cookie", "proxy-authorization"];
+/// As much of an unwanted body is read, so that its connection can serve the next request.
+const DRAINED_BYTES_MAX: u64 = 64 * 1024;
+
+/// How a client behaves. `HttpSettings { retries: 0, ..HttpSettings::default() }` and the like.
+#[derive(Clone)]
+pub struct HttpSettings {
+    /// For the name's lookup, and again for the connection with its TLS handshake. Default 15 s.
+    pub connect_timeout: Duration,
+    /// The longest silence: until the answer's headers are there, and between any two pieces of a body
+    /// in either direction. A whole transfer has no limit. Default 120 s, because a registry hashes a
+    /// large upload before it answers.
+    pub response_timeout: Duration,
+    /// Further tries after a failed one. Default 4.
+    pub retries: u32,
+    /// The longest wait between two tries; a server that asks for more is taken at its word, and the
+    /// try counts as the last. Default 60 s.
+    pub longest_pause: Duration,
+    /// Waits between tries. Default: the thread sleeps.
+    pub pause: Pause,
+    /// Certificates in PEM form that are trusted beside the machine's own.
+    pub ca_pem: Option<Vec<u8>>,
+    /// Whether `HTTPS_PROXY`, `NO_PROXY` and the likes apply. Never to this very machine. Default true.
+    pub environment_proxy: bool,
+}
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(15),
+            response_timeout: Duration::from_secs(120),
+            retries: 4,
+            longest_pause: Duration::from_secs(60),
+            pause: Arc::new(std::thread::sleep),
+            ca_pem: None,
+            environment_proxy: true,
+        }
+    }
+}
+
+/// Why there is no answer, or not the wanted one. Each names the URL without its secrets.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HttpError {
+    /// The name has no address, nobody listens there, or there is no way there.
+    #[error("cannot reach {url}")]
+    Unreachable {
+        /// Where to.
+        url: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Nothing came, or nothing was taken, for too long.
+    #[error("{url} did not answer in time ({waiting} took longer than {} s)", .limit.as_secs_f32())]
+    TimedOut {
+        /// Where to.
+        url: String,
+        /// What was waited for.
+        waiting: &'static str,
+        /// The limit it broke.
+        limit: Duration,
+    },
+    /// The certificate is not trusted or not for this host, or the other side speaks no TLS.
+    #[error("no trusted TLS connection to {url}")]
+    Tls {
+        /// Where to.
+        url: String,
+        /// What the TLS library says.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// It was there, and then ended too early.
+    #[error("the connection to {url} broke")]
+    Broken {
+        /// Where to.
+        url: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The answer is not HTTP/1.1.
+    #[error("{url} did not answer in HTTP/1.1")]
+    Protocol {
+        /// Where to.
+        url: String,
+        /// What the library says.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// An answer, but not the wanted one.
+    #[error("{url} answered {status}{}", reason(*.status))]
+    Status {
+        /// Who answered: after redirects, the last.
+        url: String,
+        /// The status code.
+        status: u16,
+        /// How long the server wants to be left alone.
+        retry_after: Option<Duration>,
+    },
+    /// A document that is larger than it may be.
+    #[error("the answer of {url} is larger than {limit} bytes")]
+    TooLarge {
+        /// Whose.
+        url: String,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// A loop, most likely.
+    #[error("{url} is still a redirect after {REDIRECTS_MAX} redirects")]
+    Redirects {
+        /// The last one.
+        url: String,
+    },
+    /// A redirect that would give up encryption.
+    #[error("{url} redirects to {to}, which is not encrypted")]
+    Downgrade {
+        /// From.
+        url: String,
+        /// To.
+        to: String,
+    },
+    /// A redirect to nowhere.
+    #[error("{url} redirects to something that is no URL")]
+    Location {
+        /// From.
+        url: String,
+        /// What is wrong with it.
+        source: UrlError,
+    },
+    /// Our own side failed: what should be sent cannot be read, or is shorter than announced.
+    #[error("cannot read what is to be sent to {url}")]
+    Upload {
+        /// Where to.
+        url: String,
+        /// What the reader says.
+        source: io::Error,
+    },
+    /// The trust roots are unusable, so nothing could be trusted.
+    #[error("cannot use the TLS trust roots: {what}")]
+    Roots {
+        /// Which, and why.
+        what: String,
+    },
+}
+
+impl HttpError {
+    /// Whether nobody was reached at all, or nobody answered: a matter of network or name, not of content.
+    #[must_use]
+    pub fn is_unreachable(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Tls { .. } | Self::Broken { .. }
+        )
+    }
+
+    /// Whether the same request may well succeed at once or soon.
+    fn is_transient(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Broken { .. } => true,
+            // A silent server was given its time already; a lost SYN was not.
+            Self::TimedOut { waiting, .. } => *waiting == CONNECTING,
+            _ => false,
+        }
+    }
+
+    fn io_kind(&self) -> io::ErrorKind {
+        match self {
+            Self::Unreachable { source, .. } | Self::Broken { source, .. } | Self::Upload { source, .. } => {
+                source.kind()
+            }
+            Self::TimedOut { .. } => io::ErrorKind::TimedOut,
+            _ => io::ErrorKind::Other,
+        }
+    }
+}
+
+impl From<HttpError> for io::Error {
+    fn from(error: HttpError) -> Self {
+        Self::new(error.io_kind(), error)
+    }
+}
+
+const CONNECTING: &str = "connecting";
+
+fn reason(status: u16) -> String {
+    let known = ureq::http::StatusCode::from_u16(status).ok();
+    known.and_then(|code| code.canonical_reason()).map(|text| format!(" {text}")).unwrap_or_default()
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// RFC 9110.
+    Get,
+    /// RFC 9110.
+    Head,
+    /// RFC 9110.
+    Post,
+    /// RFC 9110.
+    Put,
+    /// RFC 5789.
+    Patch,
+    /// RFC 9110.
+    Delete,
+}
+
+impl Method {
+    fn wire(self) -> ureq::http::Method {
+        match self {
+            Self::Get => ureq::http::Method::GET,
+            Self::Head => ureq::http::Method::HEAD,
+            Self::Post => ureq::http::Method::POST,
+            Self::Put => ureq::http::Method::PUT,
+            Self::Patch => ureq::http::Method::PATCH,
+            Self::Delete => ureq::http::Method::DELETE,
+        }
+    }
+
+    fn sends_a_body(self) -> bool {
+        matches!(self, Self::Post | Self::Put | Self::Patch)
+    }
+
+    fn follows_redirects(self) -> bool {
+        matches!(self, Self::Get | Self::Head)
+    }
+}
+
+/// One request. Every request with a body states its length.
+pub struct Request<'a> {
+    method: Method,
+    url: Url,
+    headers: Vec<(&'static str, String)>,
+    payload: Payload<'a>,
+}
+
+enum Payload<'a> {
+    Bytes(&'a [u8]),
+    Stream(Exact<'a>),
+}
+
+impl<'a> Request<'a> {
+    /// Without headers of its own and with an empty body.
+    #[must_use]
+    pub fn new(method: Method, url: Url) -> Self {
+        Self { method, url, headers: Vec::new(), payload: Payload::Bytes(&[]) }
+    }
+
+    /// With one more header; the name in lower case.
+    #[must_use]
+    pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    /// With these bytes for its body.
+    #[must_use]
+    pub fn bytes(mut self, bytes: &'a [u8]) -> Self {
+        self.payload = Payload::Bytes(bytes);
+        self
+    }
+
+    /// With the next `size` bytes of a reader for its body. Such a request is tried again only as long
+    /// as nothing was taken from the reader.
+    #[must_use]
+    pub fn stream(mut self, size: u64, reader: &'a mut dyn Read) -> Self {
+        self.payload = Payload::Stream(Exact { reader, left: size, taken: false, failure: None });
+        self
+    }
+
+    fn can_be_sent_again(&self) -> bool {
+        !matches!(&self.payload, Payload::Stream(exact) if exact.taken)
+    }
+
+    fn redirect_to(&mut self, next: Url) {
+        if !next.same_origin(&self.url) {
+            self.headers.retain(|(name, _)| !CREDENTIAL_HEADERS.contains(name));
+        }
+        self.url = next;
+    }
+}
+
+/// Hands out exactly the announced bytes. A reader that ends early is an error, because the library
+/// below would ask it for ever.
+struct Exact<'a> {
+    reader: &'a mut dyn Read,
+    left: u64,
+    taken: bool,
+    failure: Option<io::Error>,
+}
+
+impl Read for Exact<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let room = usize::try_from(self.left).map_or(buffer.len(), |left| left.min(buffer.len()));
+        let Some(buffer) = buffer.get_mut(..room).filter(|buffer| !buffer.is_empty()) else {
+            return Ok(0);
+        };
+        self.taken = true;
+        let failure = loop {
+            match self.reader.read(buffer) {
+                Ok(0) => break io::Error::new(io::ErrorKind::UnexpectedEof, "shorter than announced"),
+                Ok(count) => {
+                    self.left = self.left.saturating_sub(count as u64);
+                    return Ok(count);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => break error,
+            }
+        };
+        self.failure = Some(failure);
+        Err(io::Error::other("the upload's source failed"))
+    }
+}
+
+/// Headers by name, whatever the case.
+#[derive(Debug, Clone)]
+pub struct Headers(ureq::http::HeaderMap);
+
+impl Headers {
+    /// The first header of this name, if it is printable ASCII.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name)?.to_str().ok()
+    }
+
+    /// `Content-Length`, where there is one.
+    #[must_use]
+    pub fn content_length(&self) -> Option<u64> {
+        self.get("content-length")?.trim().parse().ok()
+    }
+
+    /// `Content-Type` in lower case, without its parameters.
+    #[must_use]
+    pub fn media_type(&self) -> Option<String> {
+        let media_type = self.get("content-type")?.split(';').next().unwrap_or_default().trim();
+        (!media_type.is_empty()).then(|| media_type.to_ascii_lowercase())
+    }
+}
+
+/// An answer of any status, its body not yet read.
+#[derive(Debug)]
+pub struct Response {
+    /// The status code.
+    pub status: u16,
+    /// All headers.
+    pub headers: Headers,
+    /// Who answered: after redirects, the last.
+    pub url: Url,
+    /// The body.
+    pub body: Body,
+}
+
+impl Response {
+    /// Itself, if the status is 200 to 299.
+    ///
+    /// # Errors
+    /// [`HttpError::Status`] for any other.
+    pub fn successful(self) -> Result<Self, HttpError> {
+        if (200..300).contains(&self.status) {
+            return Ok(self);
+        }
+        let retry_after = self.retry_after();
+        Err(HttpError::Status { url: self.url.to_string(), status: self.status, retry_after })
+    }
+
+    /// The whole body, if it is not larger than `limit` bytes.
+    ///
+    /// # Errors
+    /// [`HttpError::TooLarge`], or whatever broke the connection.
+    pub fn bytes(mut self, limit: u64) -> Result<Vec<u8>, HttpError> {
+        let mut bytes = Vec::new();
+        let read = (&mut self.body).take(limit.saturating_add(1)).read_to_end(&mut bytes);
+        read.map_err(|error| unwrapped(error, &self.url))?;
+        if bytes.len() as u64 > limit {
+            return Err(HttpError::TooLarge { url: self.url.to_string(), limit });
+        }
+        Ok(bytes)
+    }
+
+    /// The start of the body, as much as there is of it, at most `limit` bytes: for error messages.
+    #[must_use]
+    pub fn beginning(mut self, limit: u64) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        // What came before a failure is still worth showing.
+        let _ = (&mut self.body).take(limit).read_to_end(&mut bytes);
+        bytes
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        retry_after(self.headers.get("retry-after"))
+    }
+
+    /// Frees the connection for the next request.
+    fn discard(mut self) {
+        let _ = io::copy(&mut (&mut self.body).take(DRAINED_BYTES_MAX), &mut io::sink());
+    }
+}
+
+/// A body as it comes. Its errors are [`HttpError`]s inside [`io::Error`]s.
+pub struct Body {
+    reader: ureq::BodyReader<'static>,
+    url: Url,
+    response_timeout: Duration,
+}
+
+impl Read for Body {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.reader.read(buffer).map_err(|error| {
+            if error.kind() == io::ErrorKind::Interrupted {
+                return error;
+            }
+            classified(ureq::Error::from(error), &self.url, self.response_timeout).into()
+        })
+    }
+}
+
+impl core::fmt::Debug for Body {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Body({})", self.url)
+    }
+}
+
+/// A small document, and where it was found in the end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetched {
+    /// `Content-Type` in lower case, without its parameters.
+    pub content_type: Option<String>,
+    /// After redirects: what the document's relative links are relative to.
+    pub url: Url,
+    /// The document.
+    pub bytes: Vec<u8>,
+}
+
+/// The client. Cloning it is cheap, and clones share their connections.
+#[derive(Clone)]
+pub struct Http {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    direct: Agent,
+    /// Only where the environment names a proxy.
+    proxied: Option<Agent>,
+    retry: Retry,
+    connect_timeout: Duration,
+    response_timeout: Duration,
+}
+
+impl Http {
+    /// A client with the machine's trust roots (`SSL_CERT_FILE` and `SSL_CERT_DIR` honoured) and those of
+    /// the settings. Opens no connection.
+    ///
+    /// # Errors
+    /// [`HttpError::Roots`].
+    pub fn new(settings: &HttpSettings) -> Result<Self, HttpError> {
+        let tls = TlsConfig::builder()
+            .root_certs(roots(settings.ca_pem.as_deref())?)
+            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .build();
+        let proxy = if settings.environment_proxy { ureq::Proxy::try_from_env() } else { None };
+        let inner = Inner {
+            direct: agent(settings, tls.clone(), None),
+            proxied: proxy.map(|proxy| agent(settings, tls, Some(proxy))),
+            retry: Retry::new(settings.retries, settings.longest_pause, Arc::clone(&settings.pause)),
+            connect_timeout: settings.connect_timeout,
+            response_timeout: settings.response_timeout,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The answer, whatever its status. Redirects of `GET` and `HEAD` are followed; what may succeed
+    /// later is tried again, and when it never does, the last answer or error is given.
+    ///
+    /// # Errors
+    /// No answer.
+    pub fn send(&self, mut request: Request<'_>) -> Result<Response, HttpError> {
+        for _ in 0..=REDIRECTS_MAX {
+            let response = self.send_patiently(&mut request)?;
+            let Some(next) = redirect(&request, &response)? else {
+                return Ok(response);
+            };
+            response.discard();
+            request.redirect_to(next);
+        }
+        Err(HttpError::Redirects { url: request.url.to_string() })
+    }
+
+    /// A file of any size, as a stream.
+    ///
+    /// # Errors
+    /// No answer, or another status than 200 to 299.
+    pub fn get(&self, url: &Url) -> Result<Response, HttpError> {
+        self.send(Request::new(Method::Get, url.clone()))?.successful()
+    }
+
+    /// A small document, in memory.
+    ///
+    /// # Errors
+    /// No answer, another status than 200 to 299, or more than `limit` bytes.
+    pub fn get_bytes(&self, url: &Url, accept: &str, limit: u64) -> Result<Fetched, HttpError> {
+        let request = Request::new(Method::Get, url.clone()).header("accept", accept);
+        let response = self.send(request)?.successful()?;
+        let (content_type, url) = (response.headers.media_type(), response.url.clone());
+        Ok(Fetched { content_type, url, bytes: response.bytes(limit)? })
+    }
+
+    /// The policy, for a body that can be continued.
+    pub(crate) fn retry(&self) -> &Retry {
+        &self.inner.retry
+    }
+
+    fn send_patiently(&self, request: &mut Request<'_>) -> Result<Response, HttpError> {
+        let mut failures = 0_u32;
+        loop {
+            let outcome = self.send_once(request);
+            let asked = match &outcome {
+                Ok(response) if is_transient(response.status) => response.retry_after(),
+                Err(error) if error.is_transient() => None,
+                _ => return outcome,
+            };
+            failures = failures.saturating_add(1);
+            if !request.can_be_sent_again() || !self.inner.retry.again_after(failures, asked) {
+                return outcome;
+            }
+            if let Ok(response) = outcome {
+                response.discard();
+            }
+        }
+    }
+
+    fn send_once(&self, request: &mut Request<'_>) -> Result<Response, HttpError> {
+        let url = request.url.clone();
+        let direct = url.is_loopback();
+        let agent = self.inner.proxied.as_ref().filter(|_| !direct).unwrap_or(&self.inner.direct);
+        let mut head = ureq::http::Request::builder().method(request.method.wire()).uri(url.to_wire());
+        for (name, value) in &request.headers {
+            head = head.header(*name, value);
+        }
+        let result = if !request.method.sends_a_body() {
+            run(agent, head, SendBody::none())
+        } else {
+            match &mut request.payload {
+                Payload::Bytes(bytes) => {
+                    head = head.header("content-length", bytes.len());
+                    let mut reader = *bytes;
+                    run(agent, head, SendBody::from_reader(&mut reader))
+                }
+                Payload::Stream(exact) => {
+                    head = head.header("content-length", exact.left);
+                    let result = run(agent, head, SendBody::from_reader(exact));
+                    if let Some(source) = exact.failure.take() {
+                        return Err(HttpError::Upload { url: url.to_string(), source });
+                    }
+                    result
+                }
+            }
+        };
+        self.answered(url, result)
+    }
+
+    fn answered(
+        &self,
+        url: Url,
+        result: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+    ) -> Result<Response, HttpError> {
+        let response_timeout = self.inner.response_timeout;
+        let response = result.map_err(|error| {
+            let connecting =
+                matches!(error, ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve));
+            let limit = if connecting { self.inner.connect_timeout } else { response_timeout };
+            classified(error, &url, limit)
+        })?;
+        let (head, body) = response.into_parts();
+        Ok(Response {
+            status: head.status.as_u16(),
+            headers: Headers(head.headers),
+            url: url.clone(),
+            body: Body { reader: body.into_reader(), url, response_timeout },
+        })
+    }
+}
+
+fn run(
+    agent: &Agent,
+    head: ureq::http::request::Builder,
+    body: SendBody<'_>,
+) -> Result<ureq::http::Response<ureq::Body>, ureq::Error> {
+    agent.run(head.body(body)?)
+}
+
+fn agent(settings: &HttpSettings, tls: TlsConfig, proxy: Option<ureq::Proxy>) -> Agent {
+    let silence = Some(settings.response_timeout);
+    Agent::config_builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .proxy(proxy)
+        .tls_config(tls)
+        .user_agent(USER_AGENT)
+        .accept_encoding("identity")
+        .timeout_resolve(Some(settings.connect_timeout))
+        .timeout_connect(Some(settings.connect_timeout))
+        .timeout_recv_response(silence)
+        .timeout_per_read(silence)
+        .timeout_per_write(silence)
+        .max_idle_connections_per_host(8)
+        .build()
+        .new_agent()
+}
+
+/// The machine's roots, and more. A machine without any is fine until TLS is wanted; a file of roots
+/// that was named and cannot be used is not.
+fn roots(ca_pem: Option<&[u8]>) -> Result<RootCerts, HttpError> {
+    let native = rustls_native_certs::load_native_certs();
+    if let (true, Some(error)) = (native.certs.is_empty(), native.errors.first()) {
+        return Err(HttpError::Roots { what: error.to_string() });
+    }
+    let mut roots: Vec<Certificate<'static>> =
+        native.certs.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
+    if let Some(pem) = ca_pem {
+        let before = roots.len();
+        for item in ureq::tls::parse_pem(pem) {
+            match item {
+                Ok(PemItem::Certificate(certificate)) => roots.push(certificate),
+                Ok(_) => {}
+                Err(error) => return Err(HttpError::Roots { what: error.to_string() }),
+            }
+        }
+        if roots.len() == before {
+            let what = "the PEM text that was given holds no certificate".to_string();
+            return Err(HttpError::Roots { what });
+        }
+    }
+    Ok(RootCerts::from(roots))
+}
+
+fn redirect(request: &Request<'_>, response: &Response) -> Result<Option<Url>, HttpError> {
+    let redirects = matches!(response.status, 301 | 302 | 303 | 307 | 308);
+    let location = response.headers.get("location");
+    let Some(location) = location.filter(|_| redirects && request.method.follows_redirects()) else {
+        return Ok(None);
+    };
+    follow(&response.url, location).map(Some)
+}
+
+/// Where a `Location` leads. Ours to judge also where it is not a redirect but an upload's next step.
+pub(crate) fn follow(from: &Url, location: &str) -> Result<Url, HttpError> {
+    let next = from.join(location).map_err(|source| HttpError::Location { url: from.to_string(), source })?;
+    if from.scheme() == Scheme::Https && next.scheme() == Scheme::Http {
+        return Err(HttpError::Downgrade { url: from.to_string(), to: next.to_string() });
+    }
+    Ok(next)
+}
+
+/// The error that [`Body`] put into an [`io::Error`], back out of it.
+pub(crate) fn unwrapped(error: io::Error, url: &Url) -> HttpError {
+    match error.downcast::<HttpError>() {
+        Ok(inner) => inner,
+        Err(source) => HttpError::Broken { url: url.to_string(), source },
+    }
+}
+
+fn classified(error: ureq::Error, url: &Url, limit: Duration) -> HttpError {
+    let url = url.to_string();
+    match error {
+        ureq::Error::Timeout(which) => {
+            let waiting = match which {
+                ureq::Timeout::Resolve | ureq::Timeout::Connect => CONNECTING,
+                ureq::Timeout::RecvResponse => "its answer",
+                ureq::Timeout::PerWrite | ureq::Timeout::SendRequest | ureq::Timeout::SendBody => "sending",
+                _ => "the next bytes",
+            };
+            HttpError::TimedOut { url, waiting, limit }
+        }
+        ureq::Error::Io(source) if source.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => {
+            HttpError::Tls { url, source: Box::new(source) }
+        }
+        ureq::Error::Io(source) => match source.kind() {
+            io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe => HttpError::Broken { url, source },
+            _ => HttpError::Unreachable { url, source },
+        },
+        ureq::Error::HostNotFound | ureq::Error::ConnectionFailed | ureq::Error::ConnectProxyFailed(_) => {
+            HttpError::Unreachable { url, source: io::Error::other(error) }
+        }
+        ureq::Error::Tls(_) | ureq::Error::Rustls(_) | ureq::Error::TlsRequired => {
+            HttpError::Tls { url, source: Box::new(error) }
+        }
+        other => HttpError::Protocol { url, source: Box::new(other) },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn encryption_is_never_given_up_on_the_way() {
+        let url = |text: &str| text.parse::<Url>().unwrap();
+        let error = follow(&url("https://h/a?token=hunter2"), "http://h/b?token=hunter2").unwrap_err();
+        assert_eq!(error.to_string(), "https://h/a?*** redirects to http://h/b?***, which is not encrypted");
+        assert_eq!(follow(&url("http://h/a"), "https://h/b").unwrap(), url("https://h/b"));
+        assert_eq!(follow(&url("https://h/a"), "//other/b").unwrap(), url("https://other/b"));
+    }
+}

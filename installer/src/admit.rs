@@ -1,0 +1,257 @@
+//! Admission: a bundle's bytes from the medium, through every check, into the site store.
+//!
+//! This file is the order of checks of `docs/format.md` as a reader of the code meets it. The medium is
+//! read once, forward, and never written to; what was checked is what is kept.
+
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use edge::progress::Progress;
+use edge::{Classified, Exit};
+use layout::medium::{self, MediumError};
+use layout::reader::{BundleReader, Discard, ReadError, Sink};
+use layout::store::{BlobWriter, Quarantine, Store};
+use manifests::bundle::Content;
+use manifests::verify::{AcceptedManifest, Contents, Damage, Refusal, SignedManifest, Standing};
+use manifests::{ArchivePath, Digest, VerifiedBundle};
+
+use crate::site::config::SiteConfig;
+use crate::site::{Site, SiteError};
+
+/// Why a bundle is not admitted.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AdmitError {
+    /// It cannot be opened.
+    #[error(transparent)]
+    Medium(#[from] MediumError),
+    /// It is damaged.
+    #[error("{}", path.display())]
+    Damaged {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        source: ReadError,
+    },
+    /// It must not be used here.
+    #[error("{} is refused", path.display())]
+    Refused {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: Refusal,
+    },
+    /// The site.
+    #[error(transparent)]
+    Site(#[from] SiteError),
+    /// The store.
+    #[error("the site store cannot be written to")]
+    Store(#[source] io::Error),
+    /// It would not fit.
+    #[error("the site store has {} free, the bundle needs {} more", edge::show::bytes(*free), edge::show::bytes(*needed))]
+    Space {
+        /// Bytes that are free.
+        free: u64,
+        /// Bytes that are missing from the store.
+        needed: u64,
+    },
+    /// A defect of ours: contents of another bundle.
+    #[error("{0}")]
+    Mixed(Damage),
+}
+
+impl Classified for AdmitError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Damaged { source: ReadError::Sink { .. }, .. } | Self::Store(_) => Exit::Unreachable,
+            Self::Medium(_) | Self::Damaged { .. } | Self::Mixed(_) => Exit::Damaged,
+            Self::Refused { .. } => Exit::Refused,
+            Self::Site(error) => error.exit(),
+            Self::Space { .. } => Exit::NotReady,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Damaged { source: ReadError::Sink { .. }, .. } | Self::Store(_) => {
+                Some("see whether the disk of the site directory is full or read-only".to_string())
+            }
+            Self::Damaged { .. } => Some(
+                "clean the medium and try again; if it stays so, ask the sender for another copy".to_string(),
+            ),
+            Self::Refused { source, .. } => hint_for(source),
+            Self::Space { .. } => {
+                Some("free some space, or put the site directory on a larger disk".to_string())
+            }
+            Self::Site(error) => error.hint(),
+            _ => None,
+        }
+    }
+}
+
+fn hint_for(refusal: &Refusal) -> Option<String> {
+    let hint = match refusal {
+        Refusal::Signatures(_) | Refusal::Publisher { .. } => {
+            "do not use this medium; ask the sender who signed it, and compare with `installer trust show`"
+        }
+        Refusal::Audience { .. } => "this bundle was made for another site; ask the sender for the right one",
+        Refusal::Rollback { .. } => {
+            "ask the sender for a newer bundle; an older one is never applied by `apply`"
+        }
+        Refusal::Equivocation { .. } => {
+            "somebody has signed two different bundles with one number: report it"
+        }
+        Refusal::RootVersion { .. } | Refusal::Epoch { .. } => {
+            "the site's trust root is not the one this bundle was made for"
+        }
+        _ => return None,
+    };
+    Some(hint.to_string())
+}
+
+/// A bundle whose signatures were checked and that this site may use; its contents were not read yet.
+struct Opened {
+    reader: BundleReader<io::BufReader<std::fs::File>>,
+    accepted: AcceptedManifest,
+}
+
+/// The first five checks.
+fn open(site: &Site, config: &SiteConfig, path: &Path) -> Result<Opened, AdmitError> {
+    let refused = |source| AdmitError::Refused { path: path.to_path_buf(), source };
+    let root = site.trust_root()?;
+    let (file, _) = medium::open(path)?;
+    // 1. read at most the limit of bundle.json and signatures
+    let reader = BundleReader::open(io::BufReader::with_capacity(layout::writer::CHUNK_BYTES, file))
+        .map_err(|source| AdmitError::Damaged { path: path.to_path_buf(), source })?;
+    // 2.–4. signatures over those very bytes; then parse them; then require canonical form
+    let head = reader.head();
+    let signed = SignedManifest::authenticate(&root, &head.manifest, &head.signatures).map_err(refused)?;
+    // 5. audience, order, root version
+    let manifest = signed.manifest();
+    let highest = site.ledger(&manifest.publisher, &manifest.product)?.map(|ledger| ledger.highest);
+    let standing = Standing {
+        site: config.site.clone(),
+        groups: config.groups.clone(),
+        highest: highest.map(|mark| (mark.order, mark.bundle)),
+    };
+    let accepted = signed.accept(&standing).map_err(refused)?;
+    Ok(Opened { reader, accepted })
+}
+
+/// Checks a whole bundle and keeps nothing.
+///
+/// # Errors
+/// See [`AdmitError`].
+pub fn verify(
+    site: &Site,
+    config: &SiteConfig,
+    path: &Path,
+    progress: &mut dyn Progress,
+) -> Result<VerifiedBundle, AdmitError> {
+    let damaged = |source| AdmitError::Damaged { path: path.to_path_buf(), source };
+    let Opened { mut reader, accepted } = open(site, config, path)?;
+    // 6. SHA256SUMS and inventory by digest, and each agrees with the other
+    let (contents, _) = reader.contents(accepted.signed().manifest()).map_err(damaged)?;
+    // 7. blobs
+    let checked =
+        reader.stream(contents, &mut Discard, &mut |count| progress.advance(count)).map_err(damaged)?;
+    VerifiedBundle::new(accepted, checked).map_err(AdmitError::Mixed)
+}
+
+/// What `inspect` needs: signatures, site and inventory checked, blobs not read.
+///
+/// # Errors
+/// See [`AdmitError`].
+pub fn inspect(
+    site: &Site,
+    config: &SiteConfig,
+    path: &Path,
+) -> Result<(AcceptedManifest, Contents), AdmitError> {
+    let damaged = |source| AdmitError::Damaged { path: path.to_path_buf(), source };
+    let Opened { mut reader, accepted } = open(site, config, path)?;
+    let (contents, _) = reader.contents(accepted.signed().manifest()).map_err(damaged)?;
+    Ok((accepted, contents))
+}
+
+/// Checks a whole bundle while copying what the store lacks into quarantine, and makes it visible once
+/// every check has passed. On failure the store is as it was.
+///
+/// # Errors
+/// See [`AdmitError`].
+pub fn admit(
+    site: &Site,
+    config: &SiteConfig,
+    path: &Path,
+    progress: &mut dyn Progress,
+) -> Result<VerifiedBundle, AdmitError> {
+    let damaged = |source| AdmitError::Damaged { path: path.to_path_buf(), source };
+    let Opened { mut reader, accepted } = open(site, config, path)?;
+    let head = reader.head().clone();
+    let (contents, documents) = reader.contents(accepted.signed().manifest()).map_err(damaged)?;
+    let store = site.store();
+    check_space(&store, &contents)?;
+    let mut sink = IntoQuarantine {
+        store: &store,
+        quarantine: store.quarantine().map_err(AdmitError::Store)?,
+        current: Current::Nothing,
+    };
+    let checked =
+        reader.stream(contents, &mut sink, &mut |count| progress.advance(count)).map_err(damaged)?;
+    let bundle = VerifiedBundle::new(accepted, checked).map_err(AdmitError::Mixed)?;
+    sink.quarantine.release().map_err(AdmitError::Store)?;
+    site.keep_evidence(&head, &documents)?;
+    Ok(bundle)
+}
+
+/// The formula: what the store lacks, and as much again as one file system block for each file of it.
+fn check_space(store: &Store, contents: &Contents) -> Result<(), AdmitError> {
+    let blobs = &contents.inventory().blobs;
+    let missing: BTreeSet<(Digest, u64)> =
+        blobs.iter().filter(|blob| !store.has(blob)).map(|blob| (blob.digest, blob.size)).collect();
+    let stat = rustix::fs::statvfs(store.root()).map_err(|error| AdmitError::Store(error.into()))?;
+    let needed =
+        missing.iter().fold(0_u64, |sum, (_, size)| sum.saturating_add(*size).saturating_add(stat.f_bsize));
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    if free < needed { Err(AdmitError::Space { free, needed }) } else { Ok(()) }
+}
+
+enum Current {
+    Nothing,
+    /// The store has it, or it is one of the fixed documents: hashed on the way, not kept.
+    Skipped,
+    Kept(BlobWriter, Content),
+}
+
+/// Copies what the store lacks.
+struct IntoQuarantine<'a> {
+    store: &'a Store,
+    quarantine: Quarantine<'a>,
+    current: Current,
+}
+
+impl Sink for IntoQuarantine<'_> {
+    fn begin(&mut self, path: &ArchivePath, content: Content) -> io::Result<()> {
+        self.current = match path {
+            ArchivePath::Blob(_) if !self.store.has(&content) => {
+                Current::Kept(self.quarantine.blob()?, content)
+            }
+            _ => Current::Skipped,
+        };
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match &mut self.current {
+            Current::Kept(writer, _) => writer.write_all(bytes),
+            Current::Nothing | Current::Skipped => Ok(()),
+        }
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        match std::mem::replace(&mut self.current, Current::Nothing) {
+            Current::Kept(writer, content) => self.quarantine.keep(writer, content),
+            Current::Nothing | Current::Skipped => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! Runs a plan. There are no choices in here: intent is durable before each step and the outcome after
+//! it; the first failure takes everything back, in reverse; a run that was cut off is gone on with.
+
+use edge::{Classified, Exit};
+use manifests::audit::Outcome;
+
+use crate::audit::{self, About, AuditError, AuditLog};
+use crate::journal::{Found, Journal, Line};
+use crate::plan::Plan;
+use crate::site::SiteError;
+use crate::targets::{self, Context, State, TargetError};
+
+/// Looks at the moments of a run. A test stops a run there, as a power cut would.
+pub trait Watch {
+    /// A moment: its name and the step's number.
+    ///
+    /// # Errors
+    /// The run ends here, as if the power had gone.
+    fn at(&self, moment: &'static str, step: usize) -> Result<(), PowerCut>;
+}
+
+/// The run ends at once, with nothing taken back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the power was cut")]
+pub struct PowerCut;
+
+/// Never stops.
+pub struct Unwatched;
+
+impl Watch for Unwatched {
+    fn at(&self, _moment: &'static str, _step: usize) -> Result<(), PowerCut> {
+        Ok(())
+    }
+}
+
+/// Why an apply did not come to its end.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ApplyError {
+    /// A step failed, and everything was taken back.
+    #[error("step {number} of {total} failed and everything was undone: {title}")]
+    Undone {
+        /// Counted from 1.
+        number: usize,
+        /// How many steps there are.
+        total: usize,
+        /// What the step was.
+        title: String,
+        /// Why.
+        source: TargetError,
+    },
+    /// A step failed, and something could not be taken back.
+    #[error("step {number} of {total} failed ({title}: {cause}), and could not be undone: {}", stuck.join("; "))]
+    NotUndone {
+        /// Counted from 1.
+        number: usize,
+        /// How many steps there are.
+        total: usize,
+        /// What the step was.
+        title: String,
+        /// Why it failed.
+        cause: String,
+        /// What stays, in words.
+        stuck: Vec<String>,
+    },
+    /// An earlier run was cut off while it was being undone, or left something.
+    #[error("an earlier apply of {bundle} could not be undone: {}", stuck.join("; "))]
+    LeftOver {
+        /// Whose.
+        bundle: String,
+        /// What stays, in words.
+        stuck: Vec<String>,
+    },
+    /// The journal.
+    #[error(transparent)]
+    Site(#[from] SiteError),
+    /// The log.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    /// Only in tests.
+    #[error(transparent)]
+    PowerCut(#[from] PowerCut),
+}
+
+impl Classified for ApplyError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Undone { .. } => Exit::Undone,
+            Self::NotUndone { .. } | Self::LeftOver { .. } => Exit::NotUndone,
+            Self::Site(error) => error.exit(),
+            Self::Audit(error) => error.exit(),
+            Self::PowerCut(_) => Exit::Unexpected,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Undone { source, .. } => {
+                let next = "mend the cause and run the same command again".to_string();
+                Some(source.hint().unwrap_or(next))
+            }
+            Self::NotUndone { .. } | Self::LeftOver { .. } => {
+                Some("put right by hand what is listed; `installer history` and the journal directory say what was begun".to_string())
+            }
+            Self::Site(error) => error.hint(),
+            Self::Audit(error) => error.hint(),
+            Self::PowerCut(_) => None,
+        }
+    }
+}
+
+/// One run of a plan.
+pub struct Run<'a> {
+    /// What targets may use.
+    pub context: &'a Context<'a>,
+    /// The log.
+    pub audit: &'a AuditLog,
+    /// Who looks on.
+    pub watch: &'a dyn Watch,
+    /// Says what is being done.
+    pub say: &'a dyn Fn(&str),
+}
+
+impl Run<'_> {
+    /// Runs a plan from its start.
+    ///
+    /// # Errors
+    /// See [`ApplyError`].
+    pub fn start(&self, plan: &Plan) -> Result<(), ApplyError> {
+        let mut journal = Journal::start(self.context.site, plan)?;
+        self.forward(plan, &mut journal, None)
+    }
+
+    /// Goes on with a run that was cut off: to its end.
+    ///
+    /// # Errors
+    /// See [`ApplyError`].
+    pub fn resume(&self, found: &Found) -> Result<(), ApplyError> {
+        let mut journal = Journal::resume(found)?;
+        self.log("apply.resume", Outcome::Intent, &found.plan, None, About::new())?;
+        self.forward(&found.plan, &mut journal, Some(found))
+    }
+
+    /// Takes back a run that was cut off.
+    ///
+    /// # Errors
+    /// See [`ApplyError`].
+    pub fn take_back(&self, found: &Found) -> Result<(), ApplyError> {
+        let mut journal = Journal::resume(found)?;
+        self.log("apply.undo", Outcome::Intent, &found.plan, None, About::new())?;
+        if !found.is_undoing() {
+            journal.write(Line::Undo)?;
+        }
+        let begun: Vec<usize> = (0..found.plan.steps.len())
+            .filter(|step| found.was_begun(*step) && !found.was_undone(*step))
+            .collect();
+        let stuck = self.backward(&found.plan, &mut journal, &begun)?;
+        if stuck.is_empty() {
+            Ok(())
+        } else {
+            Err(ApplyError::LeftOver { bundle: found.plan.bundle.to_string(), stuck })
+        }
+    }
+
+    fn forward(&self, plan: &Plan, journal: &mut Journal, before: Option<&Found>) -> Result<(), ApplyError> {
+        let kept = journal.kept_dir();
+        let total = plan.steps.len();
+        for (number, step) in plan.steps.iter().enumerate() {
+            if before.is_some_and(|before| before.was_done(number)) {
+                continue;
+            }
+            (self.say)(&format!("[{}/{total}] {}", number.saturating_add(1), step.title()));
+            self.log("apply.step", Outcome::Intent, plan, Some(number), About::new())?;
+            journal.write(Line::Begin(number))?;
+            self.watch.at("begun", number)?;
+            let performed =
+                targets::perform(step, &kept, self.context).and_then(|()| self.confirm(plan, number));
+            self.watch.at("performed", number)?;
+            if let Err(source) = performed {
+                return self.fail(plan, journal, number, source);
+            }
+            journal.write(Line::Done(number))?;
+            self.log("apply.step", Outcome::Done, plan, Some(number), About::new())?;
+            self.watch.at("done", number)?;
+        }
+        self.log("apply", Outcome::Done, plan, None, About::new())?;
+        journal.write(Line::Committed)?;
+        Ok(())
+    }
+
+    /// A step that says it is done is asked once more.
+    fn confirm(&self, plan: &Plan, number: usize) -> Result<(), TargetError> {
+        let Some(step) = plan.steps.get(number) else { return Ok(()) };
+        match targets::probe(step, self.context)? {
+            State::New => Ok(()),
+            State::NotNew => Err(TargetError::Program {
+                doing: format!("reading back: {}", step.title()),
+                code: "none".to_string(),
+                last_words: "the new value is not in place".to_string(),
+            }),
+        }
+    }
+
+    fn fail(
+        &self,
+        plan: &Plan,
+        journal: &mut Journal,
+        number: usize,
+        source: TargetError,
+    ) -> Result<(), ApplyError> {
+        let title = plan.steps.get(number).map(crate::plan::Step::title).unwrap_or_default();
+        let cause = chain(&source);
+        self.log(
+            "apply.step",
+            Outcome::Failed,
+            plan,
+            Some(number),
+            audit::about([("cause", cause.clone())]),
+        )?;
+        (self.say)(&format!("failed: {cause}; undoing"));
+        journal.write(Line::Undo)?;
+        let begun: Vec<usize> = (0..=number).collect();
+        let stuck = self.backward(plan, journal, &begun)?;
+        let (number, total) = (number.saturating_add(1), plan.steps.len());
+        if stuck.is_empty() {
+            Err(ApplyError::Undone { number, total, title, source })
+        } else {
+            Err(ApplyError::NotUndone { number, total, title, cause, stuck })
+        }
+    }
+
+    /// Takes steps back, the last first. What cannot be taken back is listed, and the rest still is.
+    fn backward(
+        &self,
+        plan: &Plan,
+        journal: &mut Journal,
+        begun: &[usize],
+    ) -> Result<Vec<String>, ApplyError> {
+        let kept = journal.kept_dir();
+        let mut stuck = Vec::new();
+        for number in begun.iter().rev().copied() {
+            let Some(step) = plan.steps.get(number) else { continue };
+            self.watch.at("undoing", number)?;
+            match targets::undo(step, &kept, self.context) {
+                Ok(()) => {
+                    journal.write(Line::Undone(number))?;
+                    self.log("apply.step", Outcome::Undone, plan, Some(number), About::new())?;
+                }
+                Err(error) => {
+                    let cause = chain(&error);
+                    journal.write(Line::Stuck(number))?;
+                    let about = audit::about([("cause", cause.clone()), ("undo", "failed".to_string())]);
+                    self.log("apply.step", Outcome::Failed, plan, Some(number), about)?;
+                    stuck.push(format!("{} ({cause})", step.title()));
+                }
+            }
+        }
+        let (outcome, line) = if stuck.is_empty() {
+            (Outcome::Undone, Line::RolledBack)
+        } else {
+            (Outcome::Failed, Line::Broken)
+        };
+        self.log("apply", outcome, plan, None, About::new())?;
+        journal.write(line)?;
+        Ok(stuck)
+    }
+
+    fn log(
+        &self,
+        event: &str,
+        outcome: Outcome,
+        plan: &Plan,
+        step: Option<usize>,
+        mut about: About,
+    ) -> Result<(), ApplyError> {
+        about.insert("bundle".to_string(), plan.bundle.to_string());
+        about.insert("product".to_string(), format!("{} {}", plan.product, plan.version));
+        if let Some((number, step)) = step.and_then(|number| Some((number, plan.steps.get(number)?))) {
+            about.insert("step".to_string(), format!("{}/{}", number.saturating_add(1), plan.steps.len()));
+            about.insert("action".to_string(), manifests::text::printable(&step.title()));
+        }
+        self.audit.append(self.context.env, event, outcome, about)?;
+        Ok(())
+    }
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    manifests::text::printable(&text)
+}

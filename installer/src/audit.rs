@@ -1,0 +1,196 @@
+//! Appends to the audit log: one line for each event, flushed to disk before anything goes on. If it
+//! cannot be written, nothing is done.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use edge::{Classified, Env, Exit};
+use manifests::Digest;
+use manifests::audit::{Actor, ChainBreak, Entry, Event, Head, LINE_BYTES_MAX, Outcome};
+use manifests::text::printable;
+
+use crate::site::Site;
+
+/// Why the log cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AuditError {
+    /// The file.
+    #[error("the audit log {} cannot be used", path.display())]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The chain is broken.
+    #[error("the audit log {} is broken: {source}", path.display())]
+    Broken {
+        /// Which file.
+        path: PathBuf,
+        /// Where.
+        source: ChainBreak,
+    },
+}
+
+impl Classified for AuditError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Io { .. } => Exit::Unreachable,
+            Self::Broken { .. } => Exit::Refused,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Io { .. } => Some(
+                "nothing is done without its entry in the log: make room or permission for it".to_string(),
+            ),
+            Self::Broken { .. } => {
+                Some("stop, keep a copy of the log, and find out who changed it".to_string())
+            }
+        }
+    }
+}
+
+/// The log of one site, for one run.
+#[derive(Debug, Clone)]
+pub struct AuditLog {
+    path: PathBuf,
+    actor: Actor,
+    tool: String,
+}
+
+/// What an event was about.
+pub type About = BTreeMap<String, String>;
+
+/// `[("key", value)]` as what an event was about; every value is made printable.
+pub fn about<const N: usize>(pairs: [(&str, String); N]) -> About {
+    pairs.into_iter().map(|(key, value)| (key.to_string(), printable(&value))).collect()
+}
+
+impl AuditLog {
+    /// The log of a site.
+    #[must_use]
+    pub fn of(site: &Site, env: &Env) -> Self {
+        let actor = Actor {
+            uid: env.uid,
+            user: printable(env.var("USER").or_else(|| env.var("LOGNAME")).unwrap_or("unknown")),
+            sudo_user: env.var("SUDO_USER").map(printable),
+            host: printable(&env.host),
+        };
+        Self { path: site.audit_path(), actor, tool: format!("installer {}", env!("CARGO_PKG_VERSION")) }
+    }
+
+    fn failed(&self, source: io::Error) -> AuditError {
+        AuditError::Io { path: self.path.clone(), source }
+    }
+
+    /// Appends one line, and flushes it.
+    ///
+    /// # Errors
+    /// It cannot be written, or the last line is not one of ours.
+    pub fn append(&self, env: &Env, event: &str, outcome: Outcome, about: About) -> Result<(), AuditError> {
+        let mut options = File::options();
+        let file = options.read(true).append(true).create(true).mode(0o600).open(&self.path);
+        let mut file = file.map_err(|source| self.failed(source))?;
+        // Two commands may run at once, a `verify` beside an `apply`: one line after the other.
+        file.lock().map_err(|source| self.failed(source))?;
+        let mut head = self.head_of(&mut file)?;
+        if let Some(torn) = self.take_torn_line(&mut file)? {
+            head = self.write(&mut file, &head, env, "log.repair", Outcome::Done, torn)?;
+        }
+        self.write(&mut file, &head, env, event, outcome, about)?;
+        Ok(())
+    }
+
+    fn write(
+        &self,
+        file: &mut File,
+        head: &Head,
+        env: &Env,
+        event: &str,
+        outcome: Outcome,
+        about: About,
+    ) -> Result<Head, AuditError> {
+        let (event, time) = (event.to_string(), env.clock.now());
+        let event = Event { time, event, outcome, actor: self.actor.clone(), tool: self.tool.clone(), about };
+        let (line, next) = head.append(event).map_err(|error| self.failed(io::Error::other(error)))?;
+        file.write_all(&line).and_then(|()| file.sync_data()).map_err(|source| self.failed(source))?;
+        Ok(next)
+    }
+
+    /// The head, from the last whole line: reading all of a long log for each entry would not do.
+    fn head_of(&self, file: &mut File) -> Result<Head, AuditError> {
+        let length = file.metadata().map_err(|source| self.failed(source))?.len();
+        let window = length.min(2 * LINE_BYTES_MAX as u64);
+        let mut tail = Vec::new();
+        let read = file
+            .seek(SeekFrom::Start(length.saturating_sub(window)))
+            .and_then(|_| file.take(window).read_to_end(&mut tail));
+        read.map_err(|source| self.failed(source))?;
+        let whole =
+            tail.iter().rposition(|byte| *byte == b'\n').and_then(|end| tail.get(..=end)).unwrap_or_default();
+        let Some((_, body)) = whole.split_last() else { return Ok(Head::default()) };
+        let start = body.iter().rposition(|byte| *byte == b'\n').map_or(0, |before| before.saturating_add(1));
+        let line = whole.get(start..).unwrap_or_default();
+        let broken = |reason: String| AuditError::Broken {
+            path: self.path.clone(),
+            source: ChainBreak::Line { line: 0, reason },
+        };
+        let entry: Entry =
+            manifests::canonical::from_canonical(line).map_err(|error| broken(error.to_string()))?;
+        Ok(Head { entries: entry.seq.saturating_add(1), digest: Digest::of(line).hex() })
+    }
+
+    /// A last line without its line feed is what a power cut leaves. It is set aside, not thrown away.
+    fn take_torn_line(&self, file: &mut File) -> Result<Option<About>, AuditError> {
+        let failed = |source| self.failed(source);
+        let length = file.metadata().map_err(failed)?.len();
+        let window = length.min(LINE_BYTES_MAX as u64);
+        let mut tail = Vec::new();
+        let read = file
+            .seek(SeekFrom::Start(length.saturating_sub(window)))
+            .and_then(|_| file.take(window).read_to_end(&mut tail));
+        read.map_err(failed)?;
+        let torn = tail.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+        if torn.is_empty() {
+            return Ok(None);
+        }
+        let digest = Digest::of(torn);
+        let aside = self.path.with_file_name(format!("torn-{}", digest.short()));
+        layout::durable::replace(&aside, torn, 0o600).map_err(failed)?;
+        file.set_len(length.saturating_sub(torn.len() as u64))
+            .and_then(|()| file.sync_data())
+            .map_err(failed)?;
+        Ok(Some(about([("torn_line", digest.to_string()), ("bytes", torn.len().to_string())])))
+    }
+}
+
+/// Reads and checks a whole log, line by line, and hands each entry on.
+///
+/// # Errors
+/// It is not readable, or broken.
+pub fn read(path: &Path, each: &mut dyn FnMut(Entry)) -> Result<Head, AuditError> {
+    let failed = |source| AuditError::Io { path: path.to_path_buf(), source };
+    let mut head = Head::default();
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(head),
+        file => file.map_err(failed)?,
+    };
+    let mut lines = BufReader::new(file);
+    loop {
+        let mut line = Vec::new();
+        let limit = LINE_BYTES_MAX as u64 + 1;
+        if lines.by_ref().take(limit).read_until(b'\n', &mut line).map_err(failed)? == 0 {
+            return Ok(head);
+        }
+        let (entry, next) =
+            head.follow(&line).map_err(|source| AuditError::Broken { path: path.to_path_buf(), source })?;
+        each(entry);
+        head = next;
+    }
+}

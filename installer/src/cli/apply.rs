@@ -1,0 +1,136 @@
+//! `installer apply`
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use edge::{Exit, Failure, Screen, progress};
+use manifests::VerifiedBundle;
+use manifests::audit::Outcome;
+use manifests::bundle::BundleDigest;
+
+use super::plan::{Document, show, show_findings};
+use crate::admit;
+use crate::apply::{Run, Unwatched};
+use crate::audit::{AuditLog, about};
+use crate::journal;
+use crate::plan;
+use crate::preflight;
+use crate::site::Site;
+use crate::site::lock::SiteLock;
+use crate::targets::Context;
+
+/// The arguments of `apply`.
+#[derive(Debug, Args)]
+pub(super) struct ApplyArgs {
+    /// The bundle
+    #[arg(required = true)]
+    bundle: Vec<PathBuf>,
+    /// Go ahead; without it the plan is shown and nothing is changed
+    #[arg(long)]
+    yes: bool,
+}
+
+impl ApplyArgs {
+    pub(super) fn run(self, site: &Site, screen: &mut Screen<'_>) -> Result<(), Failure> {
+        let path = super::verify::only_one(&self.bundle, screen)?;
+        site.trust_root()?;
+        if !self.yes {
+            return self.show_only(site, screen, &path);
+        }
+        let _lock = SiteLock::take(site, screen.env)?;
+        let config = site.config()?;
+        let log = AuditLog::of(site, screen.env);
+        let medium = about([("medium", path.display().to_string())]);
+        log.append(screen.env, "apply", Outcome::Intent, medium)?;
+        let bundle = admitted(site, screen, &path, &log)?;
+        let http = super::client()?;
+        let said =
+            Said { lines: RefCell::new(Vec::new()), live: screen.wants_bars() || screen.common.verbose > 0 };
+        let context = Context { site, config: &config, env: screen.env, http: &http };
+        let run = Run { context: &context, audit: &log, watch: &Unwatched, say: &|text| said.say(text) };
+        let resumed = recover(site, &run, bundle.digest())?;
+        let findings = preflight::check(&bundle, &config, &context);
+        if let Err(not_ready) = preflight::require(&findings) {
+            let failed = not_ready.to_string();
+            log.append(context.env, "apply", Outcome::Refused, about([("preflight", failed)]))?;
+            screen.note(&show_findings(&findings));
+            return Err(not_ready.into());
+        }
+        let plan = plan::plan(&bundle, &config, &context)?;
+        let shown = format!("{}{}", show_findings(&findings), show(&plan));
+        let outcome = if plan.steps.is_empty() {
+            let facts = about([("bundle", plan.bundle.to_string()), ("steps", "0".to_string())]);
+            log.append(context.env, "apply", Outcome::Done, facts)?;
+            Ok(())
+        } else {
+            run.start(&plan)
+        };
+        for line in said.lines.into_inner() {
+            screen.note(&line);
+        }
+        if let Err(error) = outcome {
+            screen.note(&shown);
+            return Err(error.into());
+        }
+        let done = if resumed { "an interrupted apply was finished first\n" } else { "" };
+        let human = format!("{shown}\n{done}applied: {} {} is in place\n", plan.product, plan.version);
+        screen.result(&human, &Document { plan: &plan, findings: &findings, applied: true })
+    }
+
+    fn show_only(&self, site: &Site, screen: &mut Screen<'_>, path: &Path) -> Result<(), Failure> {
+        let bundle = super::verify::verified(site, screen, path, "plan")?;
+        let (config, http) = (site.config()?, super::client()?);
+        let context = Context { site, config: &config, env: screen.env, http: &http };
+        let findings = preflight::check(&bundle, &config, &context);
+        let blocked = preflight::require(&findings);
+        if blocked.is_ok() {
+            let plan = plan::plan(&bundle, &config, &context)?;
+            screen.note(&format!("{}{}", show_findings(&findings), show(&plan)));
+        } else {
+            screen.note(&show_findings(&findings));
+        }
+        blocked?;
+        Err(Failure::new(Exit::Usage, "nothing was changed").hint("add --yes to apply this plan"))
+    }
+}
+
+/// Lines that are said while `screen` is lent out: printed at once for people who look on.
+struct Said {
+    lines: RefCell<Vec<String>>,
+    live: bool,
+}
+
+impl Said {
+    fn say(&self, text: &str) {
+        if self.live {
+            self.lines.borrow_mut().push(text.to_string());
+        }
+    }
+}
+
+/// Verifies and loads the bundle, and logs how that ended.
+fn admitted(
+    site: &Site,
+    screen: &mut Screen<'_>,
+    path: &Path,
+    log: &AuditLog,
+) -> Result<VerifiedBundle, Failure> {
+    let config = site.config()?;
+    let size = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    let mut bar = progress::new(screen.wants_bars(), "loading", size);
+    let verdict = admit::admit(site, &config, path, &mut *bar).map_err(Failure::from);
+    drop(bar);
+    super::log_verdict("admit", log, screen.env, path, verdict, |bundle| bundle.digest().to_string())
+}
+
+/// Deals with a run that was cut off: the same bundle's is gone on with, another one's is taken back.
+fn recover(site: &Site, run: &Run<'_>, bundle: BundleDigest) -> Result<bool, Failure> {
+    let Some(found) = journal::unfinished(site)? else { return Ok(false) };
+    if found.plan.bundle == bundle && !found.is_undoing() {
+        run.resume(&found)?;
+    } else {
+        run.take_back(&found)?;
+    }
+    Ok(true)
+}

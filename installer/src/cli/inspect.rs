@@ -1,0 +1,78 @@
+//! `installer inspect`: what is in a bundle, after its signatures were checked. It reads kilobytes.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use edge::show::{bytes, table};
+use edge::{Failure, Screen};
+use manifests::bundle::BundleDigest;
+use manifests::inventory::Component;
+use manifests::root::SignatureVerdict;
+use manifests::{BundleManifest, Inventory};
+use serde::Serialize;
+
+use crate::admit;
+use crate::audit::AuditLog;
+use crate::site::Site;
+
+/// The arguments of `inspect`.
+#[derive(Debug, Args)]
+pub(super) struct InspectArgs {
+    /// The bundle
+    #[arg(required = true)]
+    bundle: Vec<PathBuf>,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    bundle: BundleDigest,
+    /// The signatures and the inventory, not the blobs.
+    signatures_verified: bool,
+    signatures: &'a [SignatureVerdict],
+    manifest: &'a BundleManifest,
+    inventory: &'a Inventory,
+}
+
+impl InspectArgs {
+    pub(super) fn run(self, site: &Site, screen: &mut Screen<'_>) -> Result<(), Failure> {
+        let path = super::verify::only_one(&self.bundle, screen)?;
+        site.trust_root()?;
+        let config = site.config()?;
+        let log = AuditLog::of(site, screen.env);
+        let verdict = admit::inspect(site, &config, &path).map_err(Failure::from);
+        let name = |found: &(manifests::verify::AcceptedManifest, _)| found.0.signed().digest().to_string();
+        let (accepted, contents) = super::log_verdict("inspect", &log, screen.env, &path, verdict, name)?;
+        let signed = accepted.signed();
+        let (manifest, inventory) = (signed.manifest(), contents.inventory());
+        let rows: Vec<Vec<String>> =
+            inventory.components.iter().map(|component| row(component, inventory)).collect();
+        let human = format!(
+            "{}\n{} {} {} (order {})\nbundle {}\nsignatures good; contents not read (`installer verify` does)\n{}",
+            manifest.marking,
+            manifest.publisher,
+            manifest.product,
+            manifest.version,
+            manifest.order,
+            signed.digest(),
+            table(&rows),
+        );
+        let document = Document {
+            bundle: signed.digest(),
+            signatures_verified: true,
+            signatures: signed.signatures(),
+            manifest,
+            inventory,
+        };
+        screen.result(&human, &document)
+    }
+}
+
+fn row(component: &Component, inventory: &Inventory) -> Vec<String> {
+    let mut blobs = component.blobs();
+    blobs.sort();
+    blobs.dedup_by_key(|blob| blob.0);
+    let size =
+        blobs.iter().filter_map(|(digest, _)| inventory.blob_size(digest)).fold(0_u64, u64::saturating_add);
+    let digest = component.manifests().first().map_or(String::new(), |manifest| manifest.digest.short());
+    vec![manifests::text::printable(&component.title()), bytes(size), digest]
+}

@@ -1,0 +1,150 @@
+//! The command line of `installer`: what can be typed. One file for each subcommand.
+
+mod apply;
+mod audit;
+mod history;
+mod inspect;
+mod plan;
+mod serve;
+mod status;
+mod trust;
+mod verify;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use edge::show::{self, Common};
+use edge::{Env, Exit, Failure, Screen};
+use manifests::audit::Outcome;
+use registry::{Http, HttpSettings};
+
+use crate::audit::{AuditLog, about};
+use crate::site::{DEFAULT_DIR, Site};
+
+/// Verifies a bundle that crossed an air gap, loads it, and applies it.
+#[derive(Debug, Parser)]
+#[command(name = "installer", version, max_term_width = 100)]
+struct Arguments {
+    #[command(flatten)]
+    common: Common,
+    /// The site's directory
+    #[arg(long, global = true, default_value = DEFAULT_DIR)]
+    site: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Whom this site trusts
+    #[command(subcommand)]
+    Trust(trust::TrustCommand),
+    /// Check a whole bundle; writes nothing but the entry in the audit log
+    Verify(verify::VerifyArgs),
+    /// Show what is in a bundle, after its signatures were checked
+    Inspect(inspect::InspectArgs),
+    /// Check a whole bundle and show what applying it would change
+    Plan(plan::PlanArgs),
+    /// Check a bundle, load it and apply it
+    Apply(apply::ApplyArgs),
+    /// What this site runs
+    Status(status::StatusArgs),
+    /// What was applied here, and when
+    History(history::HistoryArgs),
+    /// Serve what was applied: an OCI registry, a Python index, a Helm repository, files
+    Serve(serve::ServeArgs),
+    /// The audit log
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
+    /// Look at everything before a change (not there yet; `plan` shows the checks there are)
+    #[command(hide = true)]
+    Preflight(Anything),
+    /// Go back to a version that was installed here (not there yet)
+    #[command(hide = true)]
+    Rollback(Anything),
+    /// Write a report (not there yet)
+    #[command(hide = true)]
+    Report(Anything),
+    /// Write a receipt (not there yet)
+    #[command(hide = true)]
+    Receipt(Anything),
+    /// Collect what a diagnosis needs (not there yet)
+    #[command(hide = true)]
+    Diagnose(Anything),
+}
+
+/// The arguments of a command that is not there yet.
+#[derive(Debug, clap::Args)]
+struct Anything {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    _rest: Vec<std::ffi::OsString>,
+}
+
+/// Runs the program in a world.
+pub fn run(env: &mut Env) -> Exit {
+    let arguments = match Arguments::try_parse_from(&env.args) {
+        Ok(arguments) => arguments,
+        Err(error) => return show::parse_error(env, &error),
+    };
+    let output = arguments.common.output;
+    match dispatch(arguments, env) {
+        Ok(()) => Exit::Done,
+        Err(failure) => show::failure(env, output, &failure),
+    }
+}
+
+fn dispatch(arguments: Arguments, env: &mut Env) -> Result<(), Failure> {
+    let site = Site::at(env.path(&arguments.site));
+    let mut screen = Screen { env, common: arguments.common };
+    match arguments.command {
+        Command::Trust(command) => command.run(&site, &mut screen),
+        Command::Verify(args) => args.run(&site, &mut screen),
+        Command::Inspect(args) => args.run(&site, &mut screen),
+        Command::Plan(args) => args.run(&site, &mut screen),
+        Command::Apply(args) => args.run(&site, &mut screen),
+        Command::Status(args) => args.run(&site, &mut screen),
+        Command::History(args) => args.run(&site, &mut screen),
+        Command::Serve(args) => args.run(&site, &mut screen),
+        Command::Audit(command) => command.run(&site, &mut screen),
+        Command::Preflight(_) => Err(Failure::not_yet("`installer preflight`")
+            .hint("`installer plan BUNDLE` shows the checks that there are")),
+        Command::Rollback(_) => Err(Failure::not_yet("`installer rollback`")),
+        Command::Report(_) => Err(Failure::not_yet("`installer report`")),
+        Command::Receipt(_) => Err(Failure::not_yet("`installer receipt`")),
+        Command::Diagnose(_) => Err(Failure::not_yet("`installer diagnose`")),
+    }
+}
+
+/// The one HTTP client of a run.
+fn client() -> Result<Http, Failure> {
+    let settings = HttpSettings { environment_proxy: false, ..HttpSettings::default() };
+    Http::new(&settings).map_err(|error| Failure::new(Exit::Unexpected, error.to_string()))
+}
+
+/// Writes into the log how a look at a bundle ended. A refusal is an event of its own.
+fn log_verdict<T>(
+    event: &str,
+    log: &AuditLog,
+    env: &Env,
+    path: &std::path::Path,
+    verdict: Result<T, Failure>,
+    bundle: impl FnOnce(&T) -> String,
+) -> Result<T, Failure> {
+    let medium = path.display().to_string();
+    match verdict {
+        Ok(found) => {
+            log.append(env, event, Outcome::Done, about([("medium", medium), ("bundle", bundle(&found))]))?;
+            Ok(found)
+        }
+        Err(failure) => {
+            let outcome = if failure.exit() == Exit::Refused { Outcome::Refused } else { Outcome::Failed };
+            let pairs = [
+                ("medium", medium),
+                ("error", failure.messages().join(": ")),
+                ("class", failure.exit().word().to_string()),
+            ];
+            log.append(env, event, outcome, about(pairs))?;
+            Err(failure)
+        }
+    }
+}

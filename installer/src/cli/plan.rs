@@ -1,0 +1,85 @@
+//! `installer plan`
+
+use std::path::PathBuf;
+
+use clap::Args;
+use edge::{Failure, Screen};
+use serde::Serialize;
+
+use crate::plan::{self, Plan};
+use crate::preflight::{self, Finding, Verdict};
+use crate::site::Site;
+use crate::targets::Context;
+
+/// The arguments of `plan`.
+#[derive(Debug, Args)]
+pub(super) struct PlanArgs {
+    /// The bundle
+    #[arg(required = true)]
+    bundle: Vec<PathBuf>,
+}
+
+/// What `plan` and `apply` show.
+#[derive(Serialize)]
+pub(super) struct Document<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) findings: &'a [Finding],
+    pub(super) applied: bool,
+}
+
+impl PlanArgs {
+    pub(super) fn run(self, site: &Site, screen: &mut Screen<'_>) -> Result<(), Failure> {
+        let path = super::verify::only_one(&self.bundle, screen)?;
+        let bundle = super::verify::verified(site, screen, &path, "plan")?;
+        let config = site.config()?;
+        let http = super::client()?;
+        let context = Context { site, config: &config, env: screen.env, http: &http };
+        let findings = preflight::check(&bundle, &config, &context);
+        let blocked = preflight::require(&findings);
+        if let Err(not_ready) = blocked {
+            screen.note(&show_findings(&findings));
+            return Err(not_ready.into());
+        }
+        let plan = plan::plan(&bundle, &config, &context)?;
+        let human = format!("{}{}\nnothing was changed\n", show_findings(&findings), show(&plan));
+        screen.result(&human, &Document { plan: &plan, findings: &findings, applied: false })
+    }
+}
+
+/// Findings for people; passes in one word each.
+pub(super) fn show_findings(findings: &[Finding]) -> String {
+    let line = |finding: &Finding| {
+        let word = match finding.verdict {
+            Verdict::Pass => "pass",
+            Verdict::Warn => "warn",
+            Verdict::Fail => "FAIL",
+        };
+        let mut text = format!("{word}  {:<20} {}\n", finding.id, finding.fact);
+        if finding.verdict != Verdict::Pass {
+            text.push_str(&format!("      {:<20} needed: {}\n", "", finding.requirement));
+        }
+        if let Some(remedy) = &finding.remedy {
+            text.push_str(&format!("      {:<20} remedy: {remedy}\n", ""));
+        }
+        text
+    };
+    findings.iter().map(line).collect()
+}
+
+/// A plan for people.
+pub(super) fn show(plan: &Plan) -> String {
+    let from = plan.from.as_ref().map_or("nothing".to_string(), ToString::to_string);
+    let mut text = format!(
+        "{}\nplan for {} {}: from {from} to {} (order {})\nbundle {}\n",
+        plan.marking, plan.publisher, plan.product, plan.version, plan.order, plan.bundle
+    );
+    for (number, step) in plan.steps.iter().enumerate() {
+        text.push_str(&format!("  {:>3}. {}\n", number.saturating_add(1), step.title()));
+    }
+    if plan.steps.is_empty() {
+        text.push_str("  everything is in place already\n");
+    } else if !plan.unchanged.is_empty() {
+        text.push_str(&format!("  {} more are in place already\n", plan.unchanged.len()));
+    }
+    text
+}

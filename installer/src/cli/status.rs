@@ -1,0 +1,82 @@
+//! `installer status`
+
+use clap::Args;
+use edge::show::table;
+use edge::{Failure, Screen};
+use manifests::Digest;
+use manifests::bundle::BundleDigest;
+use serde::Serialize;
+
+use crate::journal;
+use crate::site::Site;
+use crate::site::ledger::{Applied, Mark};
+
+/// The arguments of `status`.
+#[derive(Debug, Args)]
+pub(super) struct StatusArgs {}
+
+#[derive(Serialize)]
+struct Document {
+    site: Option<String>,
+    trust_root: String,
+    fingerprint: Digest,
+    products: Vec<Product>,
+    /// A bundle whose apply was cut off.
+    interrupted: Option<BundleDigest>,
+}
+
+#[derive(Serialize)]
+struct Product {
+    publisher: String,
+    product: String,
+    current: Option<Applied>,
+    highest: Mark,
+    published: bool,
+}
+
+impl StatusArgs {
+    pub(super) fn run(self, site: &Site, screen: &mut Screen<'_>) -> Result<(), Failure> {
+        let root = site.trust_root()?;
+        let config = site.config()?;
+        let published = site.published()?;
+        let products: Vec<Product> = site
+            .ledgers()?
+            .into_iter()
+            .map(|ledger| Product {
+                published: ledger.current().is_some_and(|current| published.contains(&current.bundle)),
+                publisher: ledger.publisher.to_string(),
+                product: ledger.product.to_string(),
+                current: ledger.current().cloned(),
+                highest: ledger.highest,
+            })
+            .collect();
+        let interrupted = journal::unfinished(site)?.map(|found| found.plan.bundle);
+        let name = config.site.as_ref().map(ToString::to_string);
+        let human = human(name.as_deref(), &root.title(), &products, interrupted);
+        let (trust_root, fingerprint) = (root.title(), root.fingerprint());
+        screen.result(&human, &Document { site: name, trust_root, fingerprint, products, interrupted })
+    }
+}
+
+fn human(site: Option<&str>, root: &str, products: &[Product], interrupted: Option<BundleDigest>) -> String {
+    let mut text =
+        format!("site       {}\ntrust root {root}\n", site.unwrap_or("has no name: there is no site.yaml"));
+    let row = |product: &Product| {
+        let current = product.current.as_ref();
+        vec![
+            format!("{} {}", product.publisher, product.product),
+            current.map_or("nothing".to_string(), |current| current.version.to_string()),
+            current.map_or(String::new(), |current| format!("order {}", current.order)),
+            current.map_or(String::new(), |current| current.bundle.0.short()),
+            current.map_or(String::new(), |current| format!("since {}", current.time)),
+        ]
+    };
+    text.push_str(&table(&products.iter().map(row).collect::<Vec<_>>()));
+    if products.is_empty() {
+        text.push_str("nothing was applied here yet\n");
+    }
+    if let Some(bundle) = interrupted {
+        text.push_str(&format!("an apply of {bundle} was cut off: run it again to finish it\n"));
+    }
+    text
+}

@@ -1,0 +1,190 @@
+//! The journal of one apply: the plan in its first line, then one line before and one after each step,
+//! each flushed before anything goes on. Whoever comes after a crash knows what was begun.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::plan::Plan;
+use crate::site::{Site, SiteError};
+
+/// Bounds a journal: plans of 100,000 files stay below it.
+const JOURNAL_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// One line after the plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Line {
+    /// The step with this number is about to be done.
+    Begin(usize),
+    /// It was done.
+    Done(usize),
+    /// Everything from here on is taken back.
+    Undo,
+    /// The step with this number was taken back.
+    Undone(usize),
+    /// The step with this number could not be taken back.
+    Stuck(usize),
+    /// It is over: everything was done.
+    Committed,
+    /// It is over: everything was taken back.
+    RolledBack,
+    /// It is over: not everything could be taken back.
+    Broken,
+}
+
+/// A journal that can be written to.
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    file: File,
+}
+
+/// A journal as it was found.
+#[derive(Debug)]
+pub struct Found {
+    /// Its file.
+    pub path: PathBuf,
+    /// The plan.
+    pub plan: Plan,
+    /// What happened.
+    pub lines: Vec<Line>,
+}
+
+impl Found {
+    /// Whether it came to an end.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.lines.iter().any(|line| matches!(line, Line::Committed | Line::RolledBack | Line::Broken))
+    }
+
+    /// Whether it was being taken back.
+    #[must_use]
+    pub fn is_undoing(&self) -> bool {
+        self.lines.contains(&Line::Undo)
+    }
+
+    /// Whether this step was begun.
+    #[must_use]
+    pub fn was_begun(&self, step: usize) -> bool {
+        self.lines.contains(&Line::Begin(step))
+    }
+
+    /// Whether this step was done to its end.
+    #[must_use]
+    pub fn was_done(&self, step: usize) -> bool {
+        self.lines.contains(&Line::Done(step))
+    }
+
+    /// Whether this step was taken back.
+    #[must_use]
+    pub fn was_undone(&self, step: usize) -> bool {
+        self.lines.contains(&Line::Undone(step))
+    }
+}
+
+/// Where the previous content of files is kept for a journal.
+#[must_use]
+pub fn kept_dir(journal: &Path) -> PathBuf {
+    journal.with_extension("kept")
+}
+
+fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> SiteError {
+    let path = path.to_path_buf();
+    move |source| SiteError::Io { doing, path, source }
+}
+
+impl Journal {
+    /// Starts a journal with its plan.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn start(site: &Site, plan: &Plan) -> Result<Self, SiteError> {
+        let dir = site.journal_dir();
+        let number = numbers(&dir)?.last().map_or(1, |last| last.0.saturating_add(1));
+        let path = dir.join(format!("{number:06}-{}.jsonl", plan.bundle.0.short()));
+        let mut options = File::options();
+        let file = options.append(true).create_new(true).mode(0o600).open(&path);
+        let mut journal = Self { file: file.map_err(failed("cannot write", &path))?, path };
+        journal.line(plan)?;
+        layout::durable::flush_directory(&dir).map_err(failed("cannot flush", &dir))?;
+        Ok(journal)
+    }
+
+    /// Goes on with a journal that did not come to its end.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn resume(found: &Found) -> Result<Self, SiteError> {
+        let path = found.path.clone();
+        let mut file = File::options().append(true).open(&path).map_err(failed("cannot write", &path))?;
+        // The last line may have been cut off; an empty line ends it, and readers pass over both.
+        file.write_all(b"\n").map_err(failed("cannot write", &path))?;
+        Ok(Self { path, file })
+    }
+
+    /// Where previous content is kept.
+    #[must_use]
+    pub fn kept_dir(&self) -> PathBuf {
+        kept_dir(&self.path)
+    }
+
+    /// Writes one line, and flushes it.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write(&mut self, line: Line) -> Result<(), SiteError> {
+        self.line(&line)
+    }
+
+    fn line<T: Serialize>(&mut self, line: &T) -> Result<(), SiteError> {
+        let text = serde_json::to_vec(line).map_err(io::Error::other);
+        let written = text.and_then(|mut text| {
+            text.push(b'\n');
+            self.file.write_all(&text).and_then(|()| self.file.sync_data())
+        });
+        written.map_err(failed("cannot write", &self.path))
+    }
+}
+
+fn numbers(dir: &Path) -> Result<Vec<(u64, PathBuf)>, SiteError> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(failed("cannot read", dir))? {
+        let path = entry.map_err(failed("cannot read", dir))?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let number =
+            name.strip_suffix(".jsonl").and_then(|name| name.split('-').next()).and_then(|n| n.parse().ok());
+        if let Some(number) = number {
+            found.push((number, path));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Reads a journal. `None` if its plan was never written to the end: nothing was done then.
+///
+/// # Errors
+/// It is not readable.
+pub fn read(path: &Path) -> Result<Option<Found>, SiteError> {
+    let bytes =
+        layout::durable::read_bounded(path, JOURNAL_BYTES_MAX).map_err(failed("cannot read", path))?;
+    let mut lines = bytes.split(|byte| *byte == b'\n');
+    let Some(Ok(plan)) = lines.next().map(serde_json::from_slice::<Plan>) else { return Ok(None) };
+    // A line that does not parse was cut off while it was written: what it says had not happened yet.
+    let lines = lines.filter_map(|line| serde_json::from_slice(line).ok()).collect();
+    Ok(Some(Found { path: path.to_path_buf(), plan, lines }))
+}
+
+/// The journal that did not come to its end, if there is one.
+///
+/// # Errors
+/// A journal is not readable.
+pub fn unfinished(site: &Site) -> Result<Option<Found>, SiteError> {
+    let last = numbers(&site.journal_dir())?.pop();
+    let Some((_, path)) = last else { return Ok(None) };
+    Ok(read(&path)?.filter(|found| !found.is_over()))
+}

@@ -1,0 +1,427 @@
+//! The plan: every change, with the old value beside the new one, before anything changes. Applying makes
+//! no choices and undoing needs no thought.
+//!
+//! *Invariant:* a plan is made from a [`VerifiedBundle`], so there is none for bytes that were not
+//! checked.
+
+use std::path::{Path, PathBuf};
+
+use manifests::bundle::{BundleDigest, Sequence};
+use manifests::inventory::{Chart, Component, FileMode, FileSet, Image, Wheelhouse};
+use manifests::text::{BundleVersion, FileName, Marking, Name, PackageVersion};
+use manifests::{Descriptor, Digest, VerifiedBundle};
+use serde::{Deserialize, Serialize};
+
+use crate::site::SiteError;
+use crate::site::config::SiteConfig;
+use crate::site::ledger::{Applied, Ledger, Signer};
+use crate::targets::{Context, TargetError, files, python, registry};
+
+/// The version of the document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PlanSchema {
+    /// This one.
+    #[serde(rename = "airlock-plan/v1")]
+    V1,
+}
+
+/// What an apply will do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// What this is.
+    pub schema: PlanSchema,
+    /// The bundle.
+    pub bundle: BundleDigest,
+    /// Who publishes it.
+    pub publisher: Name,
+    /// Its product.
+    pub product: Name,
+    /// Its label.
+    pub version: BundleVersion,
+    /// Its order.
+    pub order: Sequence,
+    /// Its marking.
+    pub marking: Marking,
+    /// What the site runs of this product now.
+    pub from: Option<BundleVersion>,
+    /// The changes, in their order.
+    pub steps: Vec<Step>,
+    /// What is in place already, in words.
+    pub unchanged: Vec<String>,
+}
+
+/// One change, with what it takes to take it back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Step {
+    /// Push an image or a chart to the site registry.
+    Push(Push),
+    /// Make a virtual environment and switch to it.
+    Venv(Venv),
+    /// Write a file.
+    File(WriteFile),
+    /// Show the bundle in the embedded server.
+    Publish(Publish),
+    /// Write down that it was applied.
+    Record(Record),
+}
+
+/// Push an image or a chart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Push {
+    /// What people call it.
+    pub title: String,
+    /// The repository's path on the registry.
+    pub repository: String,
+    /// The tag, if the image has one.
+    pub tag: Option<String>,
+    /// The manifest or index.
+    pub manifest: Descriptor,
+    /// Every blob that belongs to it.
+    pub blobs: Vec<Digest>,
+    /// Repositories of earlier steps that hold some of them by then.
+    pub mount_from: Vec<String>,
+    /// What the tag names now.
+    pub old: Option<Digest>,
+    /// Whether the repository has the manifest already.
+    pub was_there: bool,
+}
+
+/// Make a virtual environment and switch to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Venv {
+    /// The wheelhouse.
+    pub name: Name,
+    /// What makes the environment.
+    pub interpreter: PathBuf,
+    /// The new environment.
+    pub venv: PathBuf,
+    /// The link that names the one in use.
+    pub link: PathBuf,
+    /// Where the link points now.
+    pub old: Option<PathBuf>,
+    /// What is installed.
+    pub wheels: Vec<PlannedWheel>,
+}
+
+/// One wheel of an environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedWheel {
+    /// Its file name.
+    pub filename: FileName,
+    /// Its project.
+    pub project: Name,
+    /// Its version.
+    pub version: PackageVersion,
+    /// Its digest, in the store and for pip.
+    pub digest: Digest,
+}
+
+/// Write a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WriteFile {
+    /// Where.
+    pub path: PathBuf,
+    /// What is there now.
+    pub old: Option<FileState>,
+    /// What will be there.
+    pub new: FileState,
+    /// Directories that have to be made, the outermost first.
+    pub new_directories: Vec<PathBuf>,
+}
+
+/// Content and permission bits of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileState {
+    /// Its content.
+    pub digest: Digest,
+    /// Its permission bits.
+    pub mode: FileMode,
+}
+
+/// Show a bundle in the embedded server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Publish {
+    /// What is shown now.
+    pub old: Vec<BundleDigest>,
+    /// What will be shown.
+    pub new: Vec<BundleDigest>,
+}
+
+/// Write down that a bundle was applied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// The ledger as it is.
+    pub old: Option<Ledger>,
+    /// The ledger as it will be.
+    pub new: Ledger,
+}
+
+impl Step {
+    /// What people read.
+    #[must_use]
+    pub fn title(&self) -> String {
+        let from = |old: bool| if old { "replace" } else { "add" };
+        match self {
+            Self::Push(push) => {
+                let tag = push.tag.as_ref().map_or(String::new(), |tag| format!(":{tag}"));
+                format!("registry   {} {}{tag}  ({})", from(push.old.is_some()), push.repository, push.title)
+            }
+            Self::Venv(venv) => {
+                format!(
+                    "python     {} {} with {} wheels",
+                    from(venv.old.is_some()),
+                    venv.link.display(),
+                    venv.wheels.len()
+                )
+            }
+            Self::File(file) => {
+                format!(
+                    "files      {} {} (mode {})",
+                    from(file.old.is_some()),
+                    file.path.display(),
+                    file.new.mode
+                )
+            }
+            Self::Publish(publish) => {
+                format!("serve      show {} bundle(s), {} now", publish.new.len(), publish.old.len())
+            }
+            Self::Record(_) => "ledger     record what was applied".to_string(),
+        }
+    }
+
+    /// A word for the audit log.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Push(_) => "push",
+            Self::Venv(_) => "venv",
+            Self::File(_) => "file",
+            Self::Publish(_) => "publish",
+            Self::Record(_) => "record",
+        }
+    }
+}
+
+/// Why a plan cannot be made. These are errors: a thing could not be looked at.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// The site.
+    #[error(transparent)]
+    Site(#[from] SiteError),
+    /// A target.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+}
+
+impl edge::Classified for PlanError {
+    fn exit(&self) -> edge::Exit {
+        match self {
+            Self::Site(error) => error.exit(),
+            Self::Target(error) => error.exit(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Site(error) => error.hint(),
+            Self::Target(error) => error.hint(),
+        }
+    }
+}
+
+/// Makes the plan for a bundle. Looks at every target, changes nothing.
+///
+/// # Errors
+/// A target or the site could not be looked at.
+pub fn plan(bundle: &VerifiedBundle, config: &SiteConfig, context: &Context<'_>) -> Result<Plan, PlanError> {
+    let manifest = bundle.manifest();
+    let ledger = context.site.ledger(&manifest.publisher, &manifest.product)?;
+    let mut steps = Steps::default();
+    for component in &bundle.inventory().components {
+        match component {
+            Component::Image(image) => steps.image(image, config, context)?,
+            Component::Chart(chart) => steps.chart(chart, config, context)?,
+            Component::Wheelhouse(wheelhouse) => {
+                steps.wheelhouse(wheelhouse, bundle.digest(), config, context)?
+            }
+            Component::FileSet(set) => steps.file_set(set, config, context)?,
+        }
+    }
+    steps.publish(bundle.digest(), ledger.as_ref(), context)?;
+    let current = ledger.as_ref().and_then(Ledger::current);
+    if !steps.changes.is_empty() || current.is_none_or(|current| current.bundle != bundle.digest()) {
+        steps.record(bundle, ledger.as_ref(), context);
+    }
+    Ok(Plan {
+        schema: PlanSchema::V1,
+        bundle: bundle.digest(),
+        publisher: manifest.publisher.clone(),
+        product: manifest.product.clone(),
+        version: manifest.version.clone(),
+        order: manifest.order,
+        marking: manifest.marking.clone(),
+        from: current.map(|current| current.version.clone()),
+        steps: steps.changes,
+        unchanged: steps.unchanged,
+    })
+}
+
+/// The plan while it is being made.
+#[derive(Default)]
+struct Steps {
+    changes: Vec<Step>,
+    unchanged: Vec<String>,
+    pushed: Vec<(String, Vec<Digest>)>,
+}
+
+impl Steps {
+    fn image(&mut self, image: &Image, config: &SiteConfig, context: &Context<'_>) -> Result<(), PlanError> {
+        let tag = image.name.tag().map(ToString::to_string);
+        let push = (format!("image {}", image.name), image.name.site_path(), tag);
+        self.push(push, &image.manifest, image.blobs.clone(), config, context)
+    }
+
+    fn chart(&mut self, chart: &Chart, config: &SiteConfig, context: &Context<'_>) -> Result<(), PlanError> {
+        let tag = chart.version.as_str().replace('+', "_");
+        let push = (format!("chart {}", chart.name), format!("charts/{}", chart.name), Some(tag));
+        let blobs = vec![chart.manifest.digest, chart.metadata.digest, chart.archive.digest];
+        self.push(push, &chart.manifest, blobs, config, context)
+    }
+
+    fn push(
+        &mut self,
+        (title, path, tag): (String, String, Option<String>),
+        manifest: &Descriptor,
+        blobs: Vec<Digest>,
+        config: &SiteConfig,
+        context: &Context<'_>,
+    ) -> Result<(), PlanError> {
+        let Some(target) = &config.targets.registry else { return Ok(()) };
+        let repository = target
+            .prefix
+            .as_ref()
+            .map_or(path.clone(), |prefix| format!("{}/{path}", prefix.trim_matches('/')));
+        let mount_from = self
+            .pushed
+            .iter()
+            .filter(|(other, theirs)| {
+                *other != repository && theirs.iter().any(|digest| blobs.contains(digest))
+            })
+            .map(|(other, _)| other.clone())
+            .collect();
+        let mut push = Push {
+            title,
+            repository,
+            tag,
+            manifest: manifest.clone(),
+            blobs,
+            mount_from,
+            old: None,
+            was_there: false,
+        };
+        let in_place = registry::look(&mut push, target, context)?;
+        self.pushed.push((push.repository.clone(), push.blobs.clone()));
+        self.add(in_place, Step::Push(push));
+        Ok(())
+    }
+
+    fn wheelhouse(
+        &mut self,
+        wheelhouse: &Wheelhouse,
+        bundle: BundleDigest,
+        config: &SiteConfig,
+        context: &Context<'_>,
+    ) -> Result<(), PlanError> {
+        let Some(target) = &config.targets.python else { return Ok(()) };
+        let version = python::version(target, context)?;
+        let chosen = python::choose(wheelhouse, &version);
+        let wheels = chosen.into_iter().map(|wheel| PlannedWheel {
+            filename: wheel.filename.clone(),
+            project: wheel.project.clone(),
+            version: wheel.version.clone(),
+            digest: wheel.digest,
+        });
+        let mut venv = Venv {
+            name: wheelhouse.name.clone(),
+            interpreter: target.interpreter.clone(),
+            venv: target.venvs.join(format!(".{}-{}", wheelhouse.name, bundle.0.short())),
+            link: target.venvs.join(wheelhouse.name.as_str()),
+            old: None,
+            wheels: wheels.collect(),
+        };
+        let in_place = python::look(&mut venv)?;
+        self.add(in_place, Step::Venv(venv));
+        Ok(())
+    }
+
+    fn file_set(
+        &mut self,
+        set: &FileSet,
+        config: &SiteConfig,
+        _context: &Context<'_>,
+    ) -> Result<(), PlanError> {
+        let Some(target) = &config.targets.files else { return Ok(()) };
+        for file in &set.files {
+            let below = Path::new(set.dest.as_str().trim_start_matches('/')).join(file.path.as_str());
+            let new = FileState { digest: file.digest, mode: file.mode };
+            let mut write =
+                WriteFile { path: target.root.join(below), old: None, new, new_directories: Vec::new() };
+            let in_place = files::look(&mut write, &target.root)?;
+            // Two files of one plan may need the same new directory; only the first makes it.
+            let made: Vec<PathBuf> = self.new_directories();
+            write.new_directories.retain(|directory| !made.contains(directory));
+            self.add(in_place, Step::File(write));
+        }
+        Ok(())
+    }
+
+    fn new_directories(&self) -> Vec<PathBuf> {
+        let of = |step: &Step| match step {
+            Step::File(file) => file.new_directories.clone(),
+            _ => Vec::new(),
+        };
+        self.changes.iter().flat_map(of).collect()
+    }
+
+    /// The newest first; of this product only what was applied before stays, after it.
+    fn publish(
+        &mut self,
+        bundle: BundleDigest,
+        _ledger: Option<&Ledger>,
+        context: &Context<'_>,
+    ) -> Result<(), PlanError> {
+        let old = context.site.published()?;
+        let mut new = vec![bundle];
+        new.extend(old.iter().copied().filter(|shown| *shown != bundle));
+        let in_place = old == new;
+        self.add(in_place, Step::Publish(Publish { old, new }));
+        Ok(())
+    }
+
+    fn record(&mut self, bundle: &VerifiedBundle, before: Option<&Ledger>, context: &Context<'_>) {
+        let manifest = bundle.manifest();
+        let applied = Applied {
+            bundle: bundle.digest(),
+            version: manifest.version.clone(),
+            order: manifest.order,
+            time: context.env.clock.now(),
+            signers: Signer::of(bundle.signatures()),
+        };
+        let new = Ledger::with(before, &manifest.publisher, &manifest.product, applied);
+        self.changes.push(Step::Record(Record { old: before.cloned(), new }));
+    }
+
+    fn add(&mut self, in_place: bool, step: Step) {
+        if in_place { self.unchanged.push(step.title()) } else { self.changes.push(step) }
+    }
+}

@@ -1,0 +1,205 @@
+//! What the registry side can answer: repositories with their tags, manifests, blobs and referrers.
+//!
+//! *Invariant:* a repository holds only what belongs to its own components in published bundles, so
+//! knowing a digest opens nothing in a repository that does not have it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hyper::header::HeaderValue;
+use manifests::bundle::Content;
+use manifests::inventory::{Component, Image};
+use manifests::oci::{Descriptor, MANIFEST_BYTES_MAX, ManifestDocument};
+use manifests::{Digest, Inventory};
+
+use super::shelf::{PublishedBundle, Shelf};
+use super::trouble::{Trouble, read_document};
+
+/// All repositories by name.
+#[derive(Debug, Default)]
+pub(super) struct Repositories {
+    by_name: BTreeMap<String, Repository>,
+    /// An image's path without its host, and the full names that end so.
+    by_path: BTreeMap<String, BTreeSet<String>>,
+    /// `HOST/PATH` as charts and containerd spell it, and the name here.
+    by_origin: BTreeMap<String, String>,
+}
+
+/// One repository.
+#[derive(Debug, Default)]
+pub(super) struct Repository {
+    tags: BTreeMap<String, Digest>,
+    manifests: BTreeMap<Digest, HeldManifest>,
+    blobs: BTreeMap<Digest, u64>,
+    referrers: BTreeMap<Digest, Vec<Descriptor>>,
+}
+
+/// A manifest that can be served.
+#[derive(Debug, Clone)]
+pub(super) struct HeldManifest {
+    /// Its bytes.
+    pub(super) content: Content,
+    /// What its descriptor says it is.
+    pub(super) media_type: HeaderValue,
+}
+
+/// What a name in a request means.
+#[derive(Debug)]
+pub(super) enum Lookup<'a> {
+    /// This one.
+    Found(&'a Repository),
+    /// None.
+    Unknown,
+    /// A path without a host that images of several hosts have.
+    Ambiguous(&'a BTreeSet<String>),
+}
+
+impl Repositories {
+    /// The repository of a name. With `namespace`, containerd's `ns` query, the name is a path on that
+    /// host and nothing else: an image of another host must never stand in for it.
+    pub(super) fn find(&self, name: &str, namespace: Option<&str>) -> Lookup<'_> {
+        let full = match namespace {
+            Some(host) => self.by_origin.get(&format!("{host}/{name}")).map(String::as_str),
+            None => Some(name),
+        };
+        if let Some(repository) = full.and_then(|full| self.by_name.get(full)) {
+            return Lookup::Found(repository);
+        }
+        let Some(names) = self.by_path.get(name).filter(|_| namespace.is_none()) else {
+            return Lookup::Unknown;
+        };
+        let mut all = names.iter();
+        match (all.next().and_then(|only| self.by_name.get(only)), all.next()) {
+            (Some(repository), None) => Lookup::Found(repository),
+            _ => Lookup::Ambiguous(names),
+        }
+    }
+
+    /// Every full name, sorted.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.by_name.keys().map(String::as_str)
+    }
+
+    /// Adds what a bundle holds. Tags that are taken stay with the bundle that has them.
+    pub(super) fn add(&mut self, shelf: &dyn Shelf, bundle: &PublishedBundle, troubles: &mut Vec<Trouble>) {
+        let version = tag_of(bundle.manifest.version.as_str());
+        for component in &bundle.inventory.components {
+            let name = repository_name(component);
+            let repository = self.by_name.entry(name.clone()).or_default();
+            repository.add_blobs(component, &bundle.inventory);
+            let tag = match component {
+                Component::Image(image) => image.name.tag().map(str::to_string),
+                Component::Chart(chart) => Some(tag_of(chart.version.as_str())),
+                Component::Wheelhouse(_) | Component::FileSet(_) => Some(version.clone()),
+            };
+            let manifests = component.manifests();
+            if let Some((tag, first)) = tag.zip(manifests.first()) {
+                repository.tags.entry(tag).or_insert(first.digest);
+            }
+            if let Component::Image(image) = component {
+                repository.add_image(shelf, image, troubles);
+                self.by_path.entry(image.name.path().to_string()).or_default().insert(name.clone());
+                self.by_origin.entry(image.name.repository()).or_insert(name);
+            } else {
+                manifests.into_iter().for_each(|d| repository.hold(d, troubles));
+            }
+        }
+    }
+}
+
+impl Repository {
+    /// The tags, sorted.
+    pub(super) fn tags(&self) -> impl Iterator<Item = &str> {
+        self.tags.keys().map(String::as_str)
+    }
+
+    /// What a tag points at.
+    pub(super) fn tagged(&self, tag: &str) -> Option<Digest> {
+        self.tags.get(tag).copied()
+    }
+
+    /// A manifest of this repository.
+    pub(super) fn manifest(&self, digest: &Digest) -> Option<&HeldManifest> {
+        self.manifests.get(digest)
+    }
+
+    /// A blob of this repository, with its size in bytes.
+    pub(super) fn blob(&self, digest: &Digest) -> Option<Content> {
+        self.blobs.get(digest).map(|size| Content { digest: *digest, size: *size })
+    }
+
+    /// The manifests whose subject has this digest.
+    pub(super) fn referrers(&self, digest: &Digest) -> &[Descriptor] {
+        self.referrers.get(digest).map_or(&[], Vec::as_slice)
+    }
+
+    fn add_blobs(&mut self, component: &Component, inventory: &Inventory) {
+        for (digest, size) in component.blobs() {
+            if let Some(size) = inventory.blob_size(&digest).or(size) {
+                self.blobs.insert(digest, size);
+            }
+        }
+    }
+
+    /// Holds an image's manifest and, if that is an index, those below it. The blob list bounds the
+    /// walk: what an index names but the image does not hold is not served.
+    fn add_image(&mut self, shelf: &dyn Shelf, image: &Image, troubles: &mut Vec<Trouble>) {
+        let own: BTreeSet<&Digest> = image.blobs.iter().collect();
+        let mut seen = BTreeSet::new();
+        let mut waiting = vec![image.manifest.clone()];
+        while let Some(descriptor) = waiting.pop() {
+            let content = Content { digest: descriptor.digest, size: descriptor.size };
+            if !seen.insert(content.digest) || self.blob(&content.digest) != Some(content) {
+                continue;
+            }
+            self.hold(&descriptor, troubles);
+            let document = read_document(shelf, content, MANIFEST_BYTES_MAX).and_then(|bytes| {
+                ManifestDocument::parse(&bytes, &descriptor.media_type)
+                    .map_err(|source| Trouble::Manifest { digest: content.digest, source })
+            });
+            match document {
+                Ok(ManifestDocument::Index(index)) => {
+                    let manifests = index.manifests.into_iter().filter(|d| own.contains(&d.digest));
+                    waiting.extend(manifests.filter(|d| d.is_index() || d.is_manifest()));
+                }
+                Ok(ManifestDocument::Image(manifest)) => self.note_subject(&descriptor, manifest),
+                Err(trouble) => troubles.push(trouble),
+            }
+        }
+    }
+
+    fn hold(&mut self, descriptor: &Descriptor, troubles: &mut Vec<Trouble>) {
+        let content = Content { digest: descriptor.digest, size: descriptor.size };
+        match HeaderValue::from_str(&descriptor.media_type) {
+            Ok(media_type) => {
+                self.manifests.entry(content.digest).or_insert(HeldManifest { content, media_type });
+            }
+            Err(_) => troubles.push(Trouble::MediaType(content.digest)),
+        }
+    }
+
+    fn note_subject(&mut self, descriptor: &Descriptor, manifest: manifests::oci::ImageManifest) {
+        let Some(subject) = manifest.subject else { return };
+        let mut entry = Descriptor::new(&descriptor.media_type, descriptor.digest, descriptor.size);
+        entry.artifact_type = manifest.artifact_type.or(Some(manifest.config.media_type));
+        entry.annotations = manifest.annotations;
+        let referrers = self.referrers.entry(subject.digest).or_default();
+        if !referrers.contains(&entry) {
+            referrers.push(entry);
+        }
+    }
+}
+
+/// Where a component is served.
+pub(super) fn repository_name(component: &Component) -> String {
+    match component {
+        Component::Image(image) => image.name.site_path(),
+        Component::Chart(chart) => format!("charts/{}", chart.name),
+        Component::Wheelhouse(wheelhouse) => format!("wheelhouses/{}", wheelhouse.name),
+        Component::FileSet(set) => format!("files/{}", set.name),
+    }
+}
+
+/// A version as a tag: Helm's rule for the `+` that tags cannot have.
+pub(super) fn tag_of(version: &str) -> String {
+    version.replace('+', "_")
+}

@@ -1,0 +1,225 @@
+//! The site: everything that this program keeps, below one directory.
+//!
+//! ```text
+//! SITE/trust/1.root.json, 1.root.json.sigs/     whom we trust
+//! SITE/site.yaml                                what a person wrote about the site
+//! SITE/store/                                   an OCI layout: every blob that was verified
+//! SITE/store/bundles/<hex>/                     the signed originals of each admitted bundle
+//! SITE/store/published.json                     which bundles `serve` shows, the newest first
+//! SITE/ledger/<publisher>.<product>.json        what was applied, and the highest order ever applied
+//! SITE/journal/<number>-<hex>.jsonl             the steps of each apply, as they happened
+//! SITE/journal/<number>-<hex>.kept/             previous content of files
+//! SITE/audit/audit.jsonl                        the hash-chained log
+//! SITE/lock                                     held by whoever changes the site
+//! ```
+
+pub mod config;
+pub mod evidence;
+pub mod ledger;
+pub mod lock;
+pub mod publication;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use edge::{Classified, Exit};
+use layout::durable;
+use layout::root_file::{self, RootFile, RootFileError};
+use layout::store::Store;
+use manifests::{Digest, TrustRoot};
+
+use config::{ConfigError, SiteConfig};
+
+/// Where a site is if nobody says otherwise.
+pub const DEFAULT_DIR: &str = "/var/lib/airlock";
+
+/// A site's directory.
+#[derive(Debug, Clone)]
+pub struct Site {
+    dir: PathBuf,
+}
+
+/// Why a site cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SiteError {
+    /// It trusts nobody yet.
+    #[error("the site {} has no trust root", dir.display())]
+    Untrusting {
+        /// Which.
+        dir: PathBuf,
+    },
+    /// It has one already.
+    #[error("the site {} has a trust root already: {title}", dir.display())]
+    TrustedAlready {
+        /// Which.
+        dir: PathBuf,
+        /// The root it has.
+        title: String,
+    },
+    /// The root cannot be used.
+    #[error(transparent)]
+    Root(#[from] RootFileError),
+    /// `site.yaml` cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A file of the site cannot be read or written.
+    #[error("{doing} {}", path.display())]
+    Io {
+        /// `cannot read`, …
+        doing: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A file of the site was changed by somebody else.
+    #[error("{} is not what this program wrote: {reason}", path.display())]
+    Tampered {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl Classified for SiteError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Untrusting { .. } | Self::TrustedAlready { .. } | Self::Tampered { .. } => Exit::Refused,
+            Self::Root(RootFileError::Read { .. }) | Self::Io { .. } => Exit::Unreachable,
+            Self::Root(_) => Exit::Refused,
+            Self::Config(error) => error.exit(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Untrusting { .. } => Some(
+                "run `installer trust init root.json --expect-sha256 HEX` with the fingerprint from paper"
+                    .to_string(),
+            ),
+            Self::TrustedAlready { .. } => {
+                Some("another root comes only through rotation, which is not there yet".to_string())
+            }
+            Self::Root(RootFileError::Root { .. }) => Some(
+                "compare the fingerprint with the one that came on paper; do not go on if it differs"
+                    .to_string(),
+            ),
+            Self::Config(error) => error.hint(),
+            Self::Tampered { .. } => Some("stop, and find out who changed it".to_string()),
+            Self::Io { .. } => Some("run as the user who owns the site directory, usually root".to_string()),
+            _ => None,
+        }
+    }
+}
+
+impl Site {
+    /// The site in this directory, whether it is there yet or not.
+    #[must_use]
+    pub fn at(dir: PathBuf) -> Self {
+        Self { dir }
+    }
+
+    /// Its directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Its store.
+    #[must_use]
+    pub fn store(&self) -> Store {
+        Store::at(self.dir.join("store"))
+    }
+
+    /// The directory of journals.
+    #[must_use]
+    pub fn journal_dir(&self) -> PathBuf {
+        self.dir.join("journal")
+    }
+
+    /// The audit log.
+    #[must_use]
+    pub fn audit_path(&self) -> PathBuf {
+        self.dir.join("audit/audit.jsonl")
+    }
+
+    fn root_path(&self) -> PathBuf {
+        self.dir.join("trust/1.root.json")
+    }
+
+    /// Whether there is a trust root.
+    #[must_use]
+    pub fn is_initialised(&self) -> bool {
+        self.root_path().exists()
+    }
+
+    /// The root that bundles are judged by.
+    ///
+    /// # Errors
+    /// There is none, or it is not a valid one any more.
+    pub fn trust_root(&self) -> Result<TrustRoot, SiteError> {
+        if !self.is_initialised() {
+            return Err(SiteError::Untrusting { dir: self.dir.clone() });
+        }
+        let path = self.root_path();
+        Ok(root_file::read(&path)?.trusted(&path)?)
+    }
+
+    /// Starts the site's trust with a root whose fingerprint came on another channel.
+    ///
+    /// # Errors
+    /// Another fingerprint, no valid first root, or a root is there already.
+    pub fn initialise(&self, path: &Path, file: &RootFile, expected: Digest) -> Result<TrustRoot, SiteError> {
+        let root = file.pinned(path, expected)?;
+        if self.is_initialised() {
+            let title = self.trust_root()?.title();
+            return Err(SiteError::TrustedAlready { dir: self.dir.clone(), title });
+        }
+        let failed =
+            |source| SiteError::Io { doing: "cannot write to the site", path: self.dir.clone(), source };
+        for part in ["trust", "ledger", "journal", "audit"] {
+            durable::make_directory(&self.dir.join(part)).map_err(failed)?;
+        }
+        self.store().create().map_err(failed)?;
+        root_file::write(&self.root_path(), file).map_err(failed)?;
+        Ok(root)
+    }
+
+    /// `site.yaml`, or what holds without one.
+    ///
+    /// # Errors
+    /// It is there and cannot be used.
+    pub fn config(&self) -> Result<SiteConfig, SiteError> {
+        Ok(SiteConfig::load(&self.dir.join("site.yaml"))?)
+    }
+}
+
+/// Reads one of our own canonical JSON documents; `None` if it is not there.
+///
+/// # Errors
+/// It is not readable, or not what we wrote.
+fn read_document<T: serde::Serialize + serde::de::DeserializeOwned>(
+    path: &Path,
+    limit: u64,
+) -> Result<Option<T>, SiteError> {
+    match durable::read_bounded(path, limit) {
+        Ok(bytes) => manifests::canonical::from_canonical(&bytes)
+            .map(Some)
+            .map_err(|error| SiteError::Tampered { path: path.to_path_buf(), reason: error.to_string() }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(SiteError::Io { doing: "cannot read", path: path.to_path_buf(), source }),
+    }
+}
+
+/// Writes one of our own documents, durably.
+///
+/// # Errors
+/// The place cannot be written to.
+fn write_document<T: serde::Serialize>(path: &Path, document: &T) -> Result<(), SiteError> {
+    let failed = |source| SiteError::Io { doing: "cannot write", path: path.to_path_buf(), source };
+    let bytes =
+        manifests::canonical::to_canonical(document).map_err(|error| failed(io::Error::other(error)))?;
+    durable::replace(path, &bytes, 0o600).map_err(failed)
+}

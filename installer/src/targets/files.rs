@@ -1,0 +1,189 @@
+//! Files: written beside their place and renamed into it; what was there before is kept first.
+
+use std::fs::{File, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use manifests::inventory::FileMode;
+use manifests::{Digest, Hasher};
+
+use super::{Context, TargetError};
+use crate::plan::{FileState, WriteFile};
+
+/// Content and mode of a file; `None` if it is not there.
+///
+/// # Errors
+/// Something else than a regular file is there, or it is not readable.
+pub fn state(path: &Path) -> Result<Option<FileState>, TargetError> {
+    let failed = |source| TargetError::Io { doing: "cannot read", path: path.to_path_buf(), source };
+    let metadata = match std::fs::symlink_metadata(path) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
+        metadata => metadata.map_err(failed)?,
+    };
+    if !metadata.is_file() {
+        return Err(TargetError::InTheWay { path: path.to_path_buf(), what: "not a regular file" });
+    }
+    let mut hasher = HashingSink(Hasher::new());
+    io::copy(&mut File::open(path).map_err(failed)?, &mut hasher).map_err(failed)?;
+    let Some(mode) = FileMode::new(metadata.permissions().mode() & 0o777) else { return Ok(None) };
+    Ok(Some(FileState { digest: hasher.0.finish(), mode }))
+}
+
+struct HashingSink(Hasher);
+
+impl io::Write for HashingSink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Fills in what is there now. Tells whether the file is in place already.
+///
+/// # Errors
+/// A link or another thing is in the way: what is behind it is not ours to change.
+pub fn look(write: &mut WriteFile, root: &Path) -> Result<bool, TargetError> {
+    let below = write.path.strip_prefix(root).unwrap_or(&write.path);
+    let mut directory = root.to_path_buf();
+    for part in below.parent().unwrap_or(Path::new("")).components() {
+        directory.push(part);
+        match std::fs::symlink_metadata(&directory) {
+            Ok(metadata) if metadata.is_dir() => {}
+            Ok(_) => return Err(TargetError::InTheWay { path: directory, what: "not a directory" }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                write.new_directories.push(directory.clone())
+            }
+            Err(source) => return Err(TargetError::Io { doing: "cannot look at", path: directory, source }),
+        }
+    }
+    write.old = state(&write.path)?;
+    Ok(write.old == Some(write.new))
+}
+
+fn kept_path(kept: &Path, digest: &Digest) -> PathBuf {
+    kept.join(digest.hex())
+}
+
+/// Keeps the old content, then puts the new content in place.
+///
+/// # Errors
+/// The disk, or a file that has changed since the plan was made.
+pub fn perform(write: &WriteFile, kept: &Path, context: &Context<'_>) -> Result<(), TargetError> {
+    let now = state(&write.path)?;
+    if now == Some(write.new) {
+        return Ok(());
+    }
+    if now != write.old {
+        return Err(TargetError::InTheWay {
+            path: write.path.clone(),
+            what: "not what it was when the plan was made",
+        });
+    }
+    if let Some(old) = &write.old {
+        layout::durable::make_directory(kept).map_err(|source| TargetError::Io {
+            doing: "cannot make",
+            path: kept.to_path_buf(),
+            source,
+        })?;
+        put(&write.path, &kept_path(kept, &old.digest), old)?;
+    }
+    for directory in &write.new_directories {
+        make(directory)?;
+    }
+    let blob = context.site.store().blob_path(&write.new.digest);
+    put(&blob, &write.path, &write.new)
+}
+
+/// Directories of a site are for everybody, whatever the umask of the person who installs.
+fn make(directory: &Path) -> Result<(), TargetError> {
+    let failed = |source| TargetError::Io { doing: "cannot make", path: directory.to_path_buf(), source };
+    match std::fs::create_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made
+            .and_then(|()| std::fs::set_permissions(directory, Permissions::from_mode(0o755)))
+            .map_err(failed),
+    }
+}
+
+/// Copies a file beside its place, checks what was copied, and renames it.
+fn put(from: &Path, to: &Path, state: &FileState) -> Result<(), TargetError> {
+    let parent = to.parent().unwrap_or(Path::new("/"));
+    let failed = |source| TargetError::Io { doing: "cannot write", path: to.to_path_buf(), source };
+    let mut name = std::ffi::OsString::from(".");
+    name.push(to.file_name().unwrap_or_default());
+    name.push(".airlock-new");
+    let temporary = parent.join(name);
+    let copy = || -> io::Result<()> {
+        let mut out = File::create(&temporary)?;
+        let mut hasher = Hasher::new();
+        let mut source = File::open(from)?;
+        let mut buffer = vec![0_u8; layout::writer::CHUNK_BYTES];
+        loop {
+            let count = io::Read::read(&mut source, &mut buffer)?;
+            if count == 0 {
+                break;
+            }
+            let chunk = buffer.get(..count).unwrap_or_default();
+            hasher.update(chunk);
+            io::Write::write_all(&mut out, chunk)?;
+        }
+        if hasher.finish() != state.digest {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("{} has changed", from.display()),
+            ));
+        }
+        out.set_permissions(Permissions::from_mode(state.mode.bits()))?;
+        out.sync_all()?;
+        std::fs::rename(&temporary, to)?;
+        layout::durable::flush_directory(parent)
+    };
+    copy().map_err(|error| {
+        let _ = std::fs::remove_file(&temporary);
+        failed(error)
+    })
+}
+
+/// Puts the old content back, or takes the file away.
+///
+/// # Errors
+/// The disk, or a file that somebody else has changed meanwhile.
+pub fn undo(write: &WriteFile, kept: &Path) -> Result<(), TargetError> {
+    let now = state(&write.path)?;
+    if now == write.old {
+        return remove_directories(write);
+    }
+    if now != Some(write.new) {
+        return Err(TargetError::InTheWay { path: write.path.clone(), what: "not what was written there" });
+    }
+    match &write.old {
+        Some(old) => put(&kept_path(kept, &old.digest), &write.path, old)?,
+        None => std::fs::remove_file(&write.path).map_err(|source| TargetError::Io {
+            doing: "cannot remove",
+            path: write.path.clone(),
+            source,
+        })?,
+    }
+    remove_directories(write)
+}
+
+/// A directory that somebody else has put something into stays.
+fn remove_directories(write: &WriteFile) -> Result<(), TargetError> {
+    for directory in write.new_directories.iter().rev() {
+        match std::fs::remove_dir(directory) {
+            Ok(()) => {}
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) => {}
+            Err(source) => {
+                return Err(TargetError::Io { doing: "cannot remove", path: directory.clone(), source });
+            }
+        }
+    }
+    Ok(())
+}

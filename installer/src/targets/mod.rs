@@ -1,0 +1,176 @@
+//! Where content is applied. Each kind of target can look (for the plan), do, undo, and tell whether a
+//! step is done (`probe`). `do` and `undo` may be run twice: after a crash nobody knows how far they came.
+
+pub mod files;
+pub mod publish;
+pub mod python;
+pub mod registry;
+
+use std::io;
+use std::path::PathBuf;
+
+use edge::process::ProcessError;
+use edge::{Classified, Env, Exit};
+use manifests::Digest;
+
+use crate::plan::Step;
+use crate::site::config::SiteConfig;
+use crate::site::{Site, SiteError};
+
+/// What targets may use.
+pub struct Context<'a> {
+    /// The site.
+    pub site: &'a Site,
+    /// What a person wrote about it.
+    pub config: &'a SiteConfig,
+    /// The world of this run.
+    pub env: &'a Env,
+    /// The one HTTP client.
+    pub http: &'a ::registry::Http,
+}
+
+/// Why a target could not be looked at, changed or changed back.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TargetError {
+    /// The registry.
+    #[error("registry {url}")]
+    Registry {
+        /// Its address.
+        url: String,
+        /// What happened.
+        source: ::registry::RegistryError,
+    },
+    /// A tag that was not there before and cannot be taken away.
+    #[error("registry {url} does not delete: {what} stays")]
+    CannotDelete {
+        /// Its address.
+        url: String,
+        /// Repository and tag.
+        what: String,
+    },
+    /// A manifest in the store that is not one.
+    #[error("the manifest {digest} in the site store is not one: {reason}")]
+    Manifest {
+        /// Which.
+        digest: Digest,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A file or directory.
+    #[error("{doing} {}", path.display())]
+    Io {
+        /// `cannot write`, …
+        doing: &'static str,
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Something is in the way that is not ours.
+    #[error("{} is {what}, and is left alone", path.display())]
+    InTheWay {
+        /// Which.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
+    /// A program could not be run.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// A program failed.
+    #[error("{doing} failed (exit code {code}): {last_words}")]
+    Program {
+        /// What it was for.
+        doing: String,
+        /// Its exit code.
+        code: String,
+        /// The end of what it said.
+        last_words: String,
+    },
+    /// The site.
+    #[error(transparent)]
+    Site(#[from] SiteError),
+    /// A target that the plan needs is not in `site.yaml` any more.
+    #[error("`targets.{0}` is not in site.yaml any more, and the plan needs it")]
+    Gone(&'static str),
+}
+
+impl Classified for TargetError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Site(error) => error.exit(),
+            Self::InTheWay { .. } => Exit::NotReady,
+            Self::Manifest { .. } => Exit::Damaged,
+            Self::Gone(_) => Exit::Usage,
+            _ => Exit::Unreachable,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Registry { .. } => {
+                Some("check `targets.registry` in site.yaml, and that the registry is running".to_string())
+            }
+            Self::InTheWay { .. } => Some("move it away, or choose another place in site.yaml".to_string()),
+            Self::CannotDelete { .. } => Some("delete the tag with the registry's own tools".to_string()),
+            Self::Site(error) => error.hint(),
+            _ => None,
+        }
+    }
+}
+
+/// Whether a step is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// The new value is in place.
+    New,
+    /// It is not.
+    NotNew,
+}
+
+/// Does a step. May be run again after it was cut off.
+///
+/// # Errors
+/// It could not be done; how far it came is unknown.
+pub fn perform(step: &Step, kept: &std::path::Path, context: &Context<'_>) -> Result<(), TargetError> {
+    match step {
+        Step::Push(push) => registry::perform(push, context),
+        Step::Venv(venv) => python::perform(venv, context),
+        Step::File(file) => files::perform(file, kept, context),
+        Step::Publish(publish) => publish::perform(publish, context),
+        Step::Record(record) => publish::record(record, context),
+    }
+}
+
+/// Takes a step back, wherever it was cut off. May be run again.
+///
+/// # Errors
+/// The old value could not be put back.
+pub fn undo(step: &Step, kept: &std::path::Path, context: &Context<'_>) -> Result<(), TargetError> {
+    match step {
+        Step::Push(push) => registry::undo(push, context),
+        Step::Venv(venv) => python::undo(venv),
+        Step::File(file) => files::undo(file, kept),
+        Step::Publish(publish) => publish::undo(publish, context),
+        Step::Record(record) => publish::unrecord(record, context),
+    }
+}
+
+/// Looks whether a step is done.
+///
+/// # Errors
+/// It could not be looked at.
+pub fn probe(step: &Step, context: &Context<'_>) -> Result<State, TargetError> {
+    let new = match step {
+        Step::Push(push) => registry::is_new(push, context)?,
+        Step::Venv(venv) => python::is_new(venv)?,
+        Step::File(file) => files::state(&file.path)? == Some(file.new),
+        Step::Publish(publish) => context.site.published()? == publish.new,
+        Step::Record(record) => {
+            let (publisher, product) = (&record.new.publisher, &record.new.product);
+            context.site.ledger(publisher, product)?.as_ref() == Some(&record.new)
+        }
+    };
+    Ok(if new { State::New } else { State::NotNew })
+}

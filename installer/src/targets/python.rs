@@ -1,0 +1,238 @@
+//! Python: a new virtual environment for each bundle, filled from the carried wheels only, checked, and
+//! switched to by one link. The old environment stays as it was.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use edge::process::{Finished, Program};
+use manifests::inventory::{Wheel, WheelTarget, Wheelhouse};
+use manifests::text::{FileName, Name, PackageVersion};
+
+use super::{Context, TargetError};
+use crate::plan::Venv;
+use crate::site::config::PythonTarget;
+
+/// Inside an environment that was filled and checked to the end.
+const COMPLETE: &str = ".airlock-complete";
+
+/// What an interpreter says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PythonVersion {
+    /// `3.11`
+    pub minor: String,
+    /// `x86_64`
+    pub machine: String,
+    /// Whether it has `venv` and `ensurepip`.
+    pub has_venv: bool,
+}
+
+/// Asks an interpreter what it is.
+///
+/// # Errors
+/// It cannot be started, or answers something else.
+pub fn version(target: &PythonTarget, context: &Context<'_>) -> Result<PythonVersion, TargetError> {
+    let question = "import sys, platform, importlib.util as u; print('%d.%d' % sys.version_info[:2], platform.machine(), all(map(u.find_spec, ('venv', 'ensurepip'))))";
+    let program = python(&target.interpreter, context).args(["-I", "-c", question]);
+    let finished = checked(&program, "asking the interpreter for its version", context)?;
+    let mut words = finished.stdout.split_whitespace();
+    match (words.next(), words.next(), words.next()) {
+        (Some(minor), Some(machine), Some(has_venv)) => Ok(PythonVersion {
+            minor: minor.to_string(),
+            machine: machine.to_string(),
+            has_venv: has_venv == "True",
+        }),
+        _ => Err(TargetError::Program {
+            doing: format!("asking {} for its version", target.interpreter.display()),
+            code: "0".to_string(),
+            last_words: finished.last_words(),
+        }),
+    }
+}
+
+/// The target of a wheelhouse that fits an interpreter.
+#[must_use]
+pub fn fitting<'a>(wheelhouse: &'a Wheelhouse, version: &PythonVersion) -> Option<&'a WheelTarget> {
+    let fits = |target: &&WheelTarget| {
+        target.python.as_str() == version.minor && target.platform.as_str().ends_with(&version.machine)
+    };
+    wheelhouse.targets.iter().find(fits)
+}
+
+/// The wheels for an interpreter: those of the target that fits it, or all if the wheelhouse was taken as
+/// it was.
+#[must_use]
+pub fn choose<'a>(wheelhouse: &'a Wheelhouse, version: &PythonVersion) -> Vec<&'a Wheel> {
+    let chosen: Option<&Vec<FileName>> = fitting(wheelhouse, version).map(|target| &target.wheels);
+    let wanted = |wheel: &&Wheel| match chosen {
+        Some(names) => names.contains(&wheel.filename),
+        None => wheelhouse.targets.is_empty(),
+    };
+    wheelhouse.wheels.iter().filter(wanted).collect()
+}
+
+/// Fills in where the link points now. Tells whether it points to this environment already.
+///
+/// # Errors
+/// Something that is no link is in the way.
+pub fn look(venv: &mut Venv) -> Result<bool, TargetError> {
+    venv.old = link_target(&venv.link)?;
+    is_new(venv)
+}
+
+fn link_target(link: &Path) -> Result<Option<PathBuf>, TargetError> {
+    match std::fs::read_link(link) {
+        Ok(target) => Ok(Some(target)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+            Err(TargetError::InTheWay { path: link.to_path_buf(), what: "not a link" })
+        }
+        Err(source) => Err(TargetError::Io { doing: "cannot read", path: link.to_path_buf(), source }),
+    }
+}
+
+/// Whether the environment is complete and in use.
+///
+/// # Errors
+/// Something that is no link is in the way.
+pub fn is_new(venv: &Venv) -> Result<bool, TargetError> {
+    let linked = link_target(&venv.link)?.is_some_and(|target| venv.link.with_file_name(target) == venv.venv);
+    Ok(linked && venv.venv.join(COMPLETE).exists())
+}
+
+/// Makes the environment unless it is complete, and switches to it.
+///
+/// # Errors
+/// Python, pip or the disk.
+pub fn perform(venv: &Venv, context: &Context<'_>) -> Result<(), TargetError> {
+    if !venv.venv.join(COMPLETE).exists() {
+        remove(&venv.venv)?;
+        build(venv, context)?;
+    }
+    let name = venv.venv.file_name().unwrap_or_default();
+    switch(&venv.link, Path::new(name))
+}
+
+fn build(venv: &Venv, context: &Context<'_>) -> Result<(), TargetError> {
+    let failed = |path: &Path| {
+        let path = path.to_path_buf();
+        move |source| TargetError::Io { doing: "cannot write", path, source }
+    };
+    if let Some(parent) = venv.venv.parent() {
+        std::fs::create_dir_all(parent).map_err(failed(parent))?;
+    }
+    // pip chooses by file name, and the store knows digests: links give each wheel its name.
+    let work = context.site.dir().join("store/quarantine-wheels");
+    remove(&work)?;
+    let links = work.join("wheels");
+    layout::durable::make_directory(&links).map_err(failed(&links))?;
+    for wheel in &venv.wheels {
+        let link = links.join(wheel.filename.as_str());
+        std::os::unix::fs::symlink(context.site.store().blob_path(&wheel.digest), &link)
+            .map_err(failed(&link))?;
+    }
+    let requirements = work.join("requirements.txt");
+    std::fs::write(&requirements, pins(venv)).map_err(failed(&requirements))?;
+    let program = python(&venv.interpreter, context).args(["-I", "-m", "venv"]).arg(&venv.venv);
+    checked(&program, "making the virtual environment", context)?;
+    let inside = venv.venv.join("bin/python");
+    let install = python(&inside, context)
+        .args([
+            "-I",
+            "-m",
+            "pip",
+            "install",
+            "--isolated",
+            "--no-input",
+            "--no-cache-dir",
+            "--disable-pip-version-check",
+        ])
+        .args(["--no-index", "--require-hashes", "--only-binary", ":all:", "--find-links"])
+        .arg(&links)
+        .arg("-r")
+        .arg(&requirements);
+    checked(&install, "pip install", context)?;
+    let check = python(&inside, context).args(["-I", "-m", "pip", "check", "--disable-pip-version-check"]);
+    checked(&check, "pip check", context)?;
+    remove(&work)?;
+    layout::durable::replace(&venv.venv.join(COMPLETE), b"", 0o644).map_err(failed(&venv.venv))
+}
+
+/// Every project once, with the digests of all its carried files of that version.
+fn pins(venv: &Venv) -> String {
+    let mut pins: BTreeMap<(&Name, &PackageVersion), Vec<String>> = BTreeMap::new();
+    for wheel in &venv.wheels {
+        let hashes = pins.entry((&wheel.project, &wheel.version)).or_default();
+        hashes.push(format!("--hash={}", wheel.digest));
+    }
+    pins.iter()
+        .map(|((project, version), hashes)| format!("{project}=={version} {}\n", hashes.join(" ")))
+        .collect()
+}
+
+/// Points the link somewhere else, in one step.
+fn switch(link: &Path, target: &Path) -> Result<(), TargetError> {
+    let failed = |source| TargetError::Io { doing: "cannot switch", path: link.to_path_buf(), source };
+    let mut name = std::ffi::OsString::from(".");
+    name.push(link.file_name().unwrap_or_default());
+    name.push(".airlock-new");
+    let temporary = link.with_file_name(name);
+    match std::fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    std::os::unix::fs::symlink(target, &temporary).map_err(failed)?;
+    std::fs::rename(&temporary, link).map_err(failed)?;
+    layout::durable::flush_directory(link.parent().unwrap_or(Path::new("/"))).map_err(failed)
+}
+
+/// Points the link to the old environment, or takes it away; then removes the new environment.
+///
+/// # Errors
+/// The disk.
+pub fn undo(venv: &Venv) -> Result<(), TargetError> {
+    match &venv.old {
+        Some(old) if link_target(&venv.link)?.as_ref() != Some(old) => switch(&venv.link, old)?,
+        Some(_) => {}
+        None => match std::fs::remove_file(&venv.link) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(TargetError::Io { doing: "cannot remove", path: venv.link.clone(), source });
+            }
+            _ => {}
+        },
+    }
+    let in_use = venv.old.as_ref().is_some_and(|old| venv.link.with_file_name(old) == venv.venv);
+    if in_use { Ok(()) } else { remove(&venv.venv) }
+}
+
+fn remove(directory: &Path) -> Result<(), TargetError> {
+    match std::fs::remove_dir_all(directory) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(TargetError::Io { doing: "cannot remove", path: directory.to_path_buf(), source })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Python with nothing of the caller's environment but where to find libraries.
+fn python(interpreter: &Path, context: &Context<'_>) -> Program {
+    let mut program = Program::new(interpreter, context.site.dir());
+    for name in ["PATH", "LD_LIBRARY_PATH"] {
+        if let Some(value) = context.env.var(name) {
+            program = program.var(name, value);
+        }
+    }
+    program.var("HOME", context.site.dir()).var("LANG", "C.UTF-8").var("PIP_CONFIG_FILE", "/dev/null")
+}
+
+fn checked(program: &Program, doing: &str, context: &Context<'_>) -> Result<Finished, TargetError> {
+    let finished = program.run(&*context.env.clock)?;
+    if finished.succeeded() {
+        return Ok(finished);
+    }
+    Err(TargetError::Program {
+        doing: doing.to_string(),
+        code: finished.code.map_or("none: a signal ended it".to_string(), |code| code.to_string()),
+        last_words: finished.last_words(),
+    })
+}
