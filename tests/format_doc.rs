@@ -182,9 +182,24 @@ fn build_example(dir: &Path, blocks: &BTreeMap<String, Block>) -> Vec<u8> {
     bundler(
         dir,
         &[
-            "trust", "new", "--publisher", "example", "--release-key", "release.pub.pem", "--root-key",
-            "alice.pub.pem", "--root-key", "bob.pub.pem", "--root-threshold", "2", "--sign", "alice.key.pem", "--sign",
-            "bob.key.pem", "--out", "root.json",
+            "trust",
+            "new",
+            "--publisher",
+            "example",
+            "--release-key",
+            "release.pub.pem",
+            "--root-key",
+            "alice.pub.pem",
+            "--root-key",
+            "bob.pub.pem",
+            "--root-threshold",
+            "2",
+            "--sign",
+            "alice.key.pem",
+            "--sign",
+            "bob.key.pem",
+            "--out",
+            "root.json",
         ],
     );
     fs::read(dir.join(ARCHIVE)).unwrap()
@@ -212,9 +227,14 @@ fn derived(dir: &Path, archive: &[u8]) -> BTreeMap<String, String> {
         ("facts".to_string(), facts(archive, &head.manifest, &documents.inventory)),
         ("audit.jsonl".to_string(), text(audit_example())),
     ]);
+    let inventory = contents.inventory().clone();
     let mut taken = Take(Vec::new());
     reader.stream(contents, &mut taken, &mut |_| {}).unwrap();
     shown.insert("manifest.json".to_string(), indented(&taken.of("manifest.json")));
+    for (name, digest) in authored(&inventory) {
+        let bytes = text(taken.of(&ArchivePath::Blob(digest).to_string()));
+        shown.insert(name.to_string(), if bytes.ends_with('\n') { bytes } else { bytes + "\n" });
+    }
     for (name, key) in example_keys() {
         let public = key.public().unwrap();
         shown.insert(format!("{name}.pub.pem"), public.pem().to_string());
@@ -222,22 +242,47 @@ fn derived(dir: &Path, archive: &[u8]) -> BTreeMap<String, String> {
             "release" => head.signatures[0].bytes.clone(),
             _ => fs::read(dir.join(format!("root.json.sigs/{}.sig", public.id()))).unwrap(),
         };
-        shown.insert(format!("{name}.sig"), format!("keyid      {}\nsignature  {}\n", public.id(), hex(&raw)));
+        shown
+            .insert(format!("{name}.sig"), format!("keyid      {}\nsignature  {}\n", public.id(), hex(&raw)));
     }
     shown
 }
 
+/// The blobs that `bundler` has made, by the names of their blocks.
+fn authored(inventory: &Inventory) -> Vec<(&'static str, Digest)> {
+    let mut found = Vec::new();
+    for component in &inventory.components {
+        match component {
+            Component::Image(_) => {}
+            Component::Wheelhouse(wheelhouse) => {
+                found.push(("wheelhouse-manifest", wheelhouse.manifest.digest))
+            }
+            Component::FileSet(set) => found.push(("files-manifest", set.manifest.digest)),
+            Component::Chart(chart) => {
+                found.push(("chart-manifest", chart.manifest.digest));
+                found.push(("chart-metadata", chart.metadata.digest));
+                found.push(("values-manifest", chart.values.as_ref().unwrap().manifest.digest));
+            }
+        }
+    }
+    found
+}
+
 fn facts(archive: &[u8], manifest: &[u8], inventory: &[u8]) -> String {
-    let row = |what: &str, bytes: &[u8]| format!("{what:<16} {:>6} bytes  {}\n", bytes.len(), Digest::of(bytes).hex());
+    let row = |what: &str, bytes: &[u8]| {
+        format!("{what:<16} {:>6} bytes  {}\n", bytes.len(), Digest::of(bytes).hex())
+    };
     row("bundle.json", manifest) + &row("inventory.json", inventory) + &row("the archive", archive)
 }
 
 /// Rows of sixteen bytes; rows of zeros are left out.
 fn dump(block: &[u8]) -> String {
     let mut text = String::new();
-    for (row, bytes) in block.chunks(16).enumerate().filter(|(_, bytes)| bytes.iter().any(|byte| *byte != 0)) {
+    for (row, bytes) in block.chunks(16).enumerate().filter(|(_, bytes)| bytes.iter().any(|byte| *byte != 0))
+    {
         let hex: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        let shown: String = bytes.iter().map(|b| if b.is_ascii_graphic() { char::from(*b) } else { '.' }).collect();
+        let shown: String =
+            bytes.iter().map(|b| if b.is_ascii_graphic() { char::from(*b) } else { '.' }).collect();
         text.push_str(&format!("{:03x}  {}  {shown}\n", row * 16, hex.join(" ")));
     }
     text
@@ -313,7 +358,8 @@ fn write_the_examples_anew() {
         skipping = false;
         new.push_str(line);
         new.push('\n');
-        let name = line.strip_prefix("```").and_then(|flags| flags.split(' ').find_map(|w| w.strip_prefix("file=")));
+        let name =
+            line.strip_prefix("```").and_then(|flags| flags.split(' ').find_map(|w| w.strip_prefix("file=")));
         if let Some(text) = name.and_then(|name| shown.remove(name)) {
             new.push_str(&text);
             skipping = true;
@@ -340,7 +386,10 @@ fn assembled(blocks: &BTreeMap<String, Block>) -> Vec<u8> {
     let inventory = Inventory::from_bytes(&bytes("inventory.json")).unwrap();
     let head = Head {
         manifest: bytes("bundle.json"),
-        signatures: vec![signature(blocks, "release.sig")].into_iter().map(|s| (s.claimed, s.bytes)).collect(),
+        signatures: vec![signature(blocks, "release.sig")]
+            .into_iter()
+            .map(|s| (s.claimed, s.bytes))
+            .collect(),
         checksums: bytes("SHA256SUMS"),
         inventory: bytes("inventory.json"),
         oci_index: bytes("index.json"),
@@ -350,7 +399,8 @@ fn assembled(blocks: &BTreeMap<String, Block>) -> Vec<u8> {
         blocks.values().map(Block::bytes).map(|bytes| (Digest::of(&bytes), bytes)).collect();
     let mut writer = ArchiveWriter::begin(Vec::new(), &head).unwrap();
     for blob in &inventory.blobs {
-        let bytes = content.get(&blob.digest).unwrap_or_else(|| panic!("no block holds blob {}", blob.digest));
+        let bytes =
+            content.get(&blob.digest).unwrap_or_else(|| panic!("no block holds blob {}", blob.digest));
         writer.blob(*blob, &mut bytes.as_slice(), &mut |_| {}).unwrap();
     }
     writer.finish().unwrap()
@@ -358,7 +408,10 @@ fn assembled(blocks: &BTreeMap<String, Block>) -> Vec<u8> {
 
 fn signature(blocks: &BTreeMap<String, Block>, name: &str) -> FoundSignature {
     let words: Vec<&str> = blocks[name].text.split_whitespace().collect();
-    let raw = words[3].as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap());
+    let raw = words[3]
+        .as_bytes()
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap());
     FoundSignature { claimed: words[1].parse().unwrap(), bytes: raw.collect() }
 }
 
@@ -384,7 +437,9 @@ fn the_page_alone_gives_the_archive_and_it_verifies() {
     let (contents, _) = reader.contents(accepted.signed().manifest()).unwrap();
     let checked = reader.stream(contents, &mut Discard, &mut |_| {}).unwrap();
     let bundle = VerifiedBundle::new(accepted, checked).unwrap();
-    let kind = |component: &Component| serde_json::to_value(component).unwrap()["kind"].as_str().unwrap().to_string();
+    let kind = |component: &Component| {
+        serde_json::to_value(component).unwrap()["kind"].as_str().unwrap().to_string()
+    };
     let mut kinds: Vec<String> = bundle.inventory().components.iter().map(kind).collect();
     kinds.sort();
     assert_eq!(kinds, ["chart", "file-set", "image", "wheelhouse"], "the example shows every kind");
@@ -418,8 +473,10 @@ fn rows(page: &str, head: &str) -> Vec<Vec<String>> {
     let mut lines = page.lines().skip_while(|line| !line.starts_with(&format!("| {head} |")));
     lines.next().unwrap_or_else(|| panic!("no table `{head}`"));
     let rows = lines.skip(1).take_while(|line| line.starts_with('|'));
-    rows.map(|line| line.trim_matches('|').split(" | ").map(|cell| cell.trim().trim_matches('`').to_string()).collect())
-        .collect()
+    rows.map(|line| {
+        line.trim_matches('|').split(" | ").map(|cell| cell.trim().trim_matches('`').to_string()).collect()
+    })
+    .collect()
 }
 
 #[test]
@@ -438,7 +495,8 @@ fn every_limit_is_the_one_in_the_code() {
         ("LINE_BYTES_MAX", audit::LINE_BYTES_MAX as u64),
     ]);
     let rows = rows(&page("format.md"), "constant");
-    let stated: BTreeMap<&str, u64> = rows.iter().map(|row| (row[0].as_str(), row[1].parse().unwrap())).collect();
+    let stated: BTreeMap<&str, u64> =
+        rows.iter().map(|row| (row[0].as_str(), row[1].parse().unwrap())).collect();
     assert_eq!(stated, code);
 }
 
@@ -500,7 +558,12 @@ fn the_second_reader_takes_the_example_and_no_damaged_copy_of_it() {
 
     let (code, said) = run("python3", &["reader.py", ARCHIVE, "release.pub.pem"], path);
     assert_eq!(code, Some(0), "{said}");
-    for name in ["registry.example.com/greeter/hello:1.0.0", "wheelhouses/greeter", "charts/greeter:1.0.0", "files/etc-greeter"] {
+    for name in [
+        "registry.example.com/greeter/hello:1.0.0",
+        "wheelhouses/greeter",
+        "charts/greeter:1.0.0",
+        "files/etc-greeter",
+    ] {
         assert!(said.contains(name), "{said}");
     }
     let (code, said) = run("python3", &["reader.py", ARCHIVE, "alice.pub.pem"], path);

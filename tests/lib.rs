@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use edge::{Clock, Env, Exit};
+use edge::{Clock, Env, Exit, Stderr};
 use manifests::Timestamp;
 
 /// When journeys happen.
@@ -125,7 +125,7 @@ impl World {
             vars: self.vars.clone(),
             cwd: self.dir().to_path_buf(),
             stdout: Box::new(Kept(Arc::clone(&stdout))),
-            stderr: Box::new(Kept(Arc::clone(&stderr))),
+            stderr: Stderr::new(Box::new(Kept(Arc::clone(&stderr)))),
             stderr_is_terminal: false,
             clock: Box::new(SetClock(self.now)),
             uid: 1000,

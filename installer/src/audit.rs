@@ -78,7 +78,7 @@ impl AuditLog {
     pub fn of(site: &Site, env: &Env) -> Self {
         let actor = Actor {
             uid: env.uid,
-            user: printable(env.var("USER").or_else(|| env.var("LOGNAME")).unwrap_or("unknown")),
+            user: printable(env.user()),
             sudo_user: env.var("SUDO_USER").map(printable),
             host: printable(&env.host),
         };

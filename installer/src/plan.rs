@@ -197,18 +197,6 @@ impl Step {
             Self::Record(_) => "ledger     record what was applied".to_string(),
         }
     }
-
-    /// A word for the audit log.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Push(_) => "push",
-            Self::Venv(_) => "venv",
-            Self::File(_) => "file",
-            Self::Publish(_) => "publish",
-            Self::Record(_) => "record",
-        }
-    }
 }
 
 /// Why a plan cannot be made. These are errors: a thing could not be looked at.
@@ -254,10 +242,10 @@ pub fn plan(bundle: &VerifiedBundle, config: &SiteConfig, context: &Context<'_>)
             Component::Wheelhouse(wheelhouse) => {
                 steps.wheelhouse(wheelhouse, bundle.digest(), config, context)?
             }
-            Component::FileSet(set) => steps.file_set(set, config, context)?,
+            Component::FileSet(set) => steps.file_set(set, config)?,
         }
     }
-    steps.publish(bundle.digest(), ledger.as_ref(), context)?;
+    steps.publish(bundle.digest(), context)?;
     let current = ledger.as_ref().and_then(Ledger::current);
     if !steps.changes.is_empty() || current.is_none_or(|current| current.bundle != bundle.digest()) {
         steps.record(bundle, ledger.as_ref(), context);
@@ -393,7 +381,7 @@ impl Steps {
         self.changes.iter().flat_map(of).collect()
     }
 
-    /// The newest first; of this product only what was applied before stays, after it.
+    /// The newest first; what was shown before stays behind it.
     fn publish(
         &mut self,
         bundle: BundleDigest,

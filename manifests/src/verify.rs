@@ -93,10 +93,12 @@ pub enum Refusal {
 #[non_exhaustive]
 pub enum Damage {
     /// A file with other content.
-    #[error("{path} has digest {found}, expected {expected}")]
+    #[error("{path}{belongs_to} has digest {found}")]
     Digest {
         /// Which file.
         path: ArchivePath,
+        /// The component that needs it, in brackets; empty for our own documents.
+        belongs_to: String,
         /// What was read.
         found: Digest,
         /// What was signed.
@@ -315,11 +317,12 @@ impl Contents {
 
 /// Compares what was read with what was signed.
 fn check(path: ArchivePath, found: Content, expected: Content) -> Result<(), Damage> {
+    let belongs_to = String::new();
     if found.size != expected.size {
         return Err(Damage::Size { path, found: found.size, expected: expected.size });
     }
     if found.digest != expected.digest {
-        return Err(Damage::Digest { path, found: found.digest, expected: expected.digest });
+        return Err(Damage::Digest { path, belongs_to, found: found.digest, expected: expected.digest });
     }
     Ok(())
 }
@@ -364,10 +367,26 @@ impl Checklist {
     /// Other bytes, or no entry begun.
     pub fn settle(&mut self, found: Content) -> Result<(), Damage> {
         match self.current.take() {
-            Some((path, expected)) => check(path, found, expected),
+            Some((path, expected)) => check(path, found, expected).map_err(|damage| self.named(damage)),
             None => {
                 Err(Damage::Unexpected { found: "content".to_string(), expected: "an entry".to_string() })
             }
+        }
+    }
+
+    /// Names the component whose blob is damaged: a person knows images, not digests.
+    fn named(&self, damage: Damage) -> Damage {
+        match damage {
+            Damage::Digest { path: ArchivePath::Blob(digest), found, expected, .. } => {
+                let needs = |component: &&crate::inventory::Component| {
+                    component.blobs().iter().any(|(blob, _)| *blob == digest)
+                };
+                let component = self.contents.inventory.components.iter().find(needs);
+                let belongs_to =
+                    component.map_or(String::new(), |component| format!(" ({})", component.title()));
+                Damage::Digest { path: ArchivePath::Blob(digest), belongs_to, found, expected }
+            }
+            other => other,
         }
     }
 

@@ -78,19 +78,14 @@ fn size(lock: &BundleLock, digest: &Digest) -> u64 {
 pub(super) fn make(screen: &mut Screen<'_>, loaded: &LoadedSpec) -> Result<BundleLock, Failure> {
     let cache = Cache::of(screen.env);
     let http = client()?;
-    let notes = std::cell::RefCell::new(Vec::new());
-    let world = World {
-        base: loaded.base.clone(),
-        cache: &cache,
-        http: &http,
-        env: screen.env,
-        note: &|text| notes.borrow_mut().push(text.to_string()),
+    let (stderr, verbose) = (screen.env.stderr.clone(), screen.common.verbose > 0);
+    let note = |text: &str| {
+        if verbose || text.starts_with("note:") {
+            stderr.say(text);
+        }
     };
-    let lock = crate::resolve::resolve(loaded, &world);
-    for note in notes.into_inner() {
-        if note.starts_with("note:") { screen.note(&note) } else { screen.detail(&note) }
-    }
-    let lock = lock?;
+    let world = World { base: loaded.base.clone(), cache: &cache, http: &http, env: screen.env, note: &note };
+    let lock = crate::resolve::resolve(loaded, &world)?;
     lock.write(&lock::path_for(&loaded.path))?;
     Ok(lock)
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use manifests::Timestamp;
@@ -14,6 +15,25 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> Timestamp;
     /// A clock that only goes forward, from an arbitrary start: for durations.
     fn monotonic(&self) -> Duration;
+}
+
+/// Where notes and errors go. Cloning gives another handle on the same place, for threads and for whoever
+/// looks at the rest of the world meanwhile.
+#[derive(Clone)]
+pub struct Stderr(Arc<Mutex<Box<dyn Write + Send>>>);
+
+impl Stderr {
+    /// Writes there.
+    #[must_use]
+    pub fn new(out: Box<dyn Write + Send>) -> Self {
+        Self(Arc::new(Mutex::new(out)))
+    }
+
+    /// Writes one line. Nobody is left to be told if that fails.
+    pub fn say(&self, line: &str) {
+        let mut out = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = out.write_all(format!("{}\n", line.trim_end_matches('\n')).as_bytes());
+    }
 }
 
 /// The world of one run: a test makes another one.
@@ -27,7 +47,7 @@ pub struct Env {
     /// Results go here.
     pub stdout: Box<dyn Write + Send>,
     /// Everything else goes here.
-    pub stderr: Box<dyn Write + Send>,
+    pub stderr: Stderr,
     /// Whether a person looks at stderr, so that progress bars make sense.
     pub stderr_is_terminal: bool,
     /// The clock.
@@ -48,7 +68,7 @@ impl Env {
             vars: std::env::vars_os().collect(),
             cwd: std::env::current_dir().unwrap_or_else(|_| PathBuf::from(".")),
             stdout: Box::new(std::io::stdout()),
-            stderr: Box::new(std::io::stderr()),
+            stderr: Stderr::new(Box::new(std::io::stderr())),
             stderr_is_terminal: std::io::stderr().is_terminal(),
             clock: Box::new(SystemClock { started: std::time::Instant::now() }),
             uid: rustix::process::getuid().as_raw(),
@@ -63,6 +83,13 @@ impl Env {
             .get(std::ffi::OsStr::new(name))
             .and_then(|value| value.to_str())
             .filter(|value| !value.is_empty())
+    }
+
+    /// Who runs the program, as the environment says; the kernel's word is `uid`.
+    #[must_use]
+    pub fn user(&self) -> &str {
+        let named = self.var("USER").or_else(|| self.var("LOGNAME"));
+        named.unwrap_or(if self.uid == 0 { "root" } else { "unknown" })
     }
 
     /// A path as the person at the keyboard means it.

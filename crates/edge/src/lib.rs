@@ -13,6 +13,6 @@ pub mod progress;
 pub mod show;
 pub mod yaml;
 
-pub use env::{Clock, Env};
+pub use env::{Clock, Env, Stderr};
 pub use exit::{Classified, Exit, Failure};
 pub use show::{Output, Screen};

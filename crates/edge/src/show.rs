@@ -61,8 +61,7 @@ impl Screen<'_> {
 
     /// A line about what is being done. Not part of the result.
     pub fn note(&mut self, text: &str) {
-        // Nobody to tell if stderr is gone.
-        let _ = writeln!(self.env.stderr, "{text}");
+        self.env.stderr.say(text);
     }
 
     /// A line for those who asked for more.
@@ -106,9 +105,9 @@ struct ErrorBody<'a> {
 /// Prints a failure and gives its exit code.
 pub fn failure(env: &mut Env, output: Output, failure: &Failure) -> Exit {
     let messages = failure.messages();
-    let _ = writeln!(env.stderr, "error: {}", messages.join(": "));
+    env.stderr.say(&format!("error: {}", messages.join(": ")));
     if let Some(hint) = failure.next_step() {
-        let _ = writeln!(env.stderr, "hint: {hint}");
+        env.stderr.say(&format!("hint: {hint}"));
     }
     if output == Output::Json {
         let (first, rest) =
@@ -132,7 +131,7 @@ pub fn failure(env: &mut Env, output: Output, failure: &Failure) -> Exit {
 pub fn parse_error(env: &mut Env, error: &clap::Error) -> Exit {
     let text = error.render();
     if error.use_stderr() {
-        let _ = write!(env.stderr, "{text}");
+        env.stderr.say(&text.to_string());
         Exit::Usage
     } else {
         let _ = write!(env.stdout, "{text}");

@@ -20,6 +20,7 @@ pub mod fake_registry;
 pub mod fake_server;
 pub mod real;
 pub mod real_registry;
+pub mod sample;
 
 pub use cutting_proxy::CuttingProxy;
 pub use fake_registry::{FakeRegistry, Fault};

@@ -1,6 +1,5 @@
 //! `installer apply`
 
-use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -48,7 +47,7 @@ impl ApplyArgs {
         let said =
             Said { lines: RefCell::new(Vec::new()), live: screen.wants_bars() || screen.common.verbose > 0 };
         let context = Context { site, config: &config, env: screen.env, http: &http };
-        let run = Run { context: &context, audit: &log, watch: &Unwatched, say: &|text| said.say(text) };
+        let run = Run { context: &context, audit: &log, watch: &Unwatched, say: &say };
         let resumed = recover(site, &run, bundle.digest())?;
         let findings = preflight::check(&bundle, &config, &context);
         if let Err(not_ready) = preflight::require(&findings) {
@@ -66,9 +65,6 @@ impl ApplyArgs {
         } else {
             run.start(&plan)
         };
-        for line in said.lines.into_inner() {
-            screen.note(&line);
-        }
         if let Err(error) = outcome {
             screen.note(&shown);
             return Err(error.into());
@@ -92,20 +88,6 @@ impl ApplyArgs {
         }
         blocked?;
         Err(Failure::new(Exit::Usage, "nothing was changed").hint("add --yes to apply this plan"))
-    }
-}
-
-/// Lines that are said while `screen` is lent out: printed at once for people who look on.
-struct Said {
-    lines: RefCell<Vec<String>>,
-    live: bool,
-}
-
-impl Said {
-    fn say(&self, text: &str) {
-        if self.live {
-            self.lines.borrow_mut().push(text.to_string());
-        }
     }
 }
 

@@ -39,20 +39,12 @@ impl ServeArgs {
     pub(super) fn run(self, site: &Site, screen: &mut Screen<'_>) -> Result<(), Failure> {
         site.trust_root()?;
         let shelf = Arc::new(SiteShelf::of(site.clone()));
+        let stderr = screen.env.stderr.clone();
         let out = &mut screen.env.stdout;
         let ready = |address: SocketAddr| {
             // If nobody reads it, the server still serves.
             let _ = writeln!(out, "serving http://{address}/").and_then(|()| out.flush());
         };
-        let (troubles, told) = std::sync::mpsc::channel::<String>();
-        let teller = std::thread::spawn(move || {
-            for trouble in told {
-                let _ = std::io::Write::write_all(
-                    &mut std::io::stderr(),
-                    format!("warning: {trouble}\n").as_bytes(),
-                );
-            }
-        });
         let report = move |trouble: serve::Trouble| {
             let mut text = trouble.to_string();
             let mut cause = std::error::Error::source(&trouble);
@@ -60,10 +52,9 @@ impl ServeArgs {
                 text.push_str(&format!(": {error}"));
                 cause = error.source();
             }
-            let _ = troubles.send(manifests::text::printable(&text));
+            stderr.say(&format!("warning: {}", manifests::text::printable(&text)));
         };
         serve::run(shelf, self.listen, Limits::default(), ready, &Stop::new(), report)?;
-        let _ = teller.join();
         Ok(())
     }
 }

@@ -71,7 +71,7 @@ impl SiteLock {
         let holder = format!(
             "process {} of {} since {}\n",
             rustix::process::getpid().as_raw_nonzero(),
-            env.var("USER").unwrap_or("unknown"),
+            env.user(),
             env.clock.now()
         );
         let written =

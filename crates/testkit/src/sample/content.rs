@@ -1,0 +1,183 @@
+//! What is inside the sample: an image of one layer, a wheelhouse of one wheel, a file set of one file.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use base64::Engine as _;
+use manifests::inventory::{
+    Component, FileMode, FileSet, Image, SetFile, UpstreamSignature, Wheel, WheelTarget, Wheelhouse,
+};
+use manifests::oci::{
+    ANNOTATION_TITLE, ARTIFACT_FILES, ARTIFACT_WHEELHOUSE, EMPTY_CONFIG, ImageManifest, MEDIA_CONFIG,
+    MEDIA_EMPTY, MEDIA_FILE, MEDIA_MANIFEST, MEDIA_WHEEL, Platform,
+};
+use manifests::{Descriptor, Digest, canonical};
+
+use super::forge::Forge;
+
+/// The name of the sample's image.
+pub const IMAGE_NAME: &str = "registry.example.com/sample/hello:v1";
+
+/// A plain layer: `docker load` and OCI readers take it, and its bytes need no compressor to be the same
+/// for ever.
+const MEDIA_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+
+const WHEEL_NAME: &str = "tiny-1.0-py3-none-any.whl";
+
+/// What an inventory is assembled from.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// What was asked for.
+    pub components: Vec<Component>,
+    /// Every blob.
+    pub blobs: BTreeMap<Digest, Vec<u8>>,
+    /// `manifest.json`
+    pub docker_manifest: Vec<u8>,
+}
+
+/// The sample's content.
+pub(super) fn parts() -> Parts {
+    let mut blobs = Blobs::default();
+    let (image, docker_manifest) = image(&mut blobs);
+    let components = vec![image, wheelhouse(&mut blobs), file_set(&mut blobs)];
+    Parts { components, blobs: blobs.0, docker_manifest }
+}
+
+#[derive(Default)]
+struct Blobs(BTreeMap<Digest, Vec<u8>>);
+
+impl Blobs {
+    fn add(&mut self, media_type: &str, bytes: &[u8]) -> Descriptor {
+        let descriptor = Descriptor::of(media_type, bytes);
+        self.0.insert(descriptor.digest, bytes.to_vec());
+        descriptor
+    }
+
+    fn manifest(
+        &mut self,
+        artifact: Option<&str>,
+        config: Descriptor,
+        layers: Vec<Descriptor>,
+    ) -> Descriptor {
+        let manifest = ImageManifest {
+            schema_version: 2,
+            media_type: Some(MEDIA_MANIFEST.to_string()),
+            artifact_type: artifact.map(ToString::to_string),
+            config,
+            layers,
+            subject: None,
+            annotations: BTreeMap::new(),
+        };
+        let mut descriptor = self.add(MEDIA_MANIFEST, &canonical::to_canonical(&manifest).unwrap());
+        descriptor.artifact_type = artifact.map(ToString::to_string);
+        descriptor
+    }
+
+    fn artifact(&mut self, kind: &str, layer: Descriptor) -> Descriptor {
+        let config = self.add(MEDIA_EMPTY, EMPTY_CONFIG);
+        self.manifest(Some(kind), config, vec![layer])
+    }
+}
+
+fn image(blobs: &mut Blobs) -> (Component, Vec<u8>) {
+    let mut files = Forge::empty();
+    files.push("hello.txt", b"hello\n");
+    let layer = blobs.add(MEDIA_LAYER, &files.bytes());
+    let config = serde_json::json!({
+        "architecture": "amd64",
+        "os": "linux",
+        "config": {},
+        "rootfs": {"type": "layers", "diff_ids": [layer.digest]},
+    });
+    let config = blobs.add(MEDIA_CONFIG, &canonical::to_canonical(&config).unwrap());
+    let path = |descriptor: &Descriptor| format!("blobs/sha256/{}", descriptor.digest.hex());
+    let docker_manifest =
+        serde_json::json!([{"Config": path(&config), "Layers": [path(&layer)], "RepoTags": [IMAGE_NAME]}]);
+    let docker_manifest = canonical::to_canonical(&docker_manifest).unwrap();
+    let inner = [config.digest, layer.digest];
+    let mut manifest = blobs.manifest(None, config, vec![layer]);
+    let platform = Platform {
+        architecture: "amd64".to_string(),
+        os: "linux".to_string(),
+        os_version: None,
+        variant: None,
+    };
+    manifest.platform = Some(platform.clone());
+    let component = Component::Image(Image {
+        name: IMAGE_NAME.parse().unwrap(),
+        source: format!("docker://{IMAGE_NAME}").parse().unwrap(),
+        platforms: vec![platform],
+        upstream_signature: UpstreamSignature::NotChecked,
+        sbom: None,
+        blobs: std::iter::once(manifest.digest).chain(inner).collect(),
+        manifest,
+    });
+    (component, docker_manifest)
+}
+
+fn wheelhouse(blobs: &mut Blobs) -> Component {
+    let wheel = blobs.add(MEDIA_WHEEL, &wheel()).annotated(ANNOTATION_TITLE, WHEEL_NAME);
+    let (digest, size) = (wheel.digest, wheel.size);
+    let manifest = blobs.artifact(ARTIFACT_WHEELHOUSE, wheel);
+    let filename: manifests::text::FileName = WHEEL_NAME.parse().unwrap();
+    Component::Wheelhouse(Wheelhouse {
+        name: "scoring".parse().unwrap(),
+        source: "wheels/".parse().unwrap(),
+        targets: vec![WheelTarget {
+            python: "3.11".parse().unwrap(),
+            platform: "manylinux_2_28_x86_64".parse().unwrap(),
+            wheels: vec![filename.clone()],
+        }],
+        wheels: vec![Wheel {
+            filename,
+            digest,
+            size,
+            project: "tiny".parse().unwrap(),
+            version: "1.0".parse().unwrap(),
+            requires_python: Some(">=3.8".parse().unwrap()),
+        }],
+        manifest,
+    })
+}
+
+/// A wheel that pip installs.
+fn wheel() -> Vec<u8> {
+    const METADATA: &str = "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\nRequires-Python: >=3.8\n";
+    const WHEEL: &str = "Wheel-Version: 1.0\nGenerator: testkit\nRoot-Is-Purelib: true\nTag: py3-none-any\n";
+    let files = [
+        ("tiny.py", "ANSWER = 42\n"),
+        ("tiny-1.0.dist-info/METADATA", METADATA),
+        ("tiny-1.0.dist-info/WHEEL", WHEEL),
+    ];
+    let mut record = String::new();
+    for (name, text) in files {
+        let hash = Digest::of(text.as_bytes());
+        let hash = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(hash.as_bytes());
+        record.push_str(&format!("{name},sha256={hash},{}\n", text.len()));
+    }
+    record.push_str("tiny-1.0.dist-info/RECORD,,\n");
+    let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let plain = zip::write::SimpleFileOptions::default()
+        .compression_method(zip::CompressionMethod::Stored)
+        .last_modified_time(zip::DateTime::default());
+    for (name, text) in files.into_iter().chain([("tiny-1.0.dist-info/RECORD", record.as_str())]) {
+        archive.start_file(name, plain).unwrap();
+        archive.write_all(text.as_bytes()).unwrap();
+    }
+    archive.finish().unwrap().into_inner()
+}
+
+fn file_set(blobs: &mut Blobs) -> Component {
+    let text = b"threshold: 0.5\n";
+    let layer = blobs.add(MEDIA_FILE, text).annotated(ANNOTATION_TITLE, "scoring.yaml");
+    let (digest, size) = (layer.digest, layer.size);
+    let manifest = blobs.artifact(ARTIFACT_FILES, layer);
+    let mode = FileMode::new(0o640).unwrap();
+    Component::FileSet(FileSet {
+        name: "etc-sample".parse().unwrap(),
+        source: "configs/".parse().unwrap(),
+        dest: "/etc/sample/".parse().unwrap(),
+        files: vec![SetFile { path: "scoring.yaml".parse().unwrap(), digest, size, mode }],
+        manifest,
+    })
+}
