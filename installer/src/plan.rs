@@ -352,12 +352,7 @@ impl Steps {
         Ok(())
     }
 
-    fn file_set(
-        &mut self,
-        set: &FileSet,
-        config: &SiteConfig,
-        _context: &Context<'_>,
-    ) -> Result<(), PlanError> {
+    fn file_set(&mut self, set: &FileSet, config: &SiteConfig) -> Result<(), PlanError> {
         let Some(target) = &config.targets.files else { return Ok(()) };
         for file in &set.files {
             let below = Path::new(set.dest.as_str().trim_start_matches('/')).join(file.path.as_str());
@@ -382,12 +377,7 @@ impl Steps {
     }
 
     /// The newest first; what was shown before stays behind it.
-    fn publish(
-        &mut self,
-        bundle: BundleDigest,
-        _ledger: Option<&Ledger>,
-        context: &Context<'_>,
-    ) -> Result<(), PlanError> {
+    fn publish(&mut self, bundle: BundleDigest, context: &Context<'_>) -> Result<(), PlanError> {
         let old = context.site.published()?;
         let mut new = vec![bundle];
         new.extend(old.iter().copied().filter(|shown| *shown != bundle));

@@ -44,8 +44,13 @@ impl ApplyArgs {
         log.append(screen.env, "apply", Outcome::Intent, medium)?;
         let bundle = admitted(site, screen, &path, &log)?;
         let http = super::client()?;
-        let said =
-            Said { lines: RefCell::new(Vec::new()), live: screen.wants_bars() || screen.common.verbose > 0 };
+        let (stderr, live) =
+            (screen.env.stderr.clone(), screen.env.stderr_is_terminal || screen.common.verbose > 0);
+        let say = |text: &str| {
+            if live {
+                stderr.say(text);
+            }
+        };
         let context = Context { site, config: &config, env: screen.env, http: &http };
         let run = Run { context: &context, audit: &log, watch: &Unwatched, say: &say };
         let resumed = recover(site, &run, bundle.digest())?;
