@@ -132,7 +132,7 @@ fn bundler(dir: &Path, arguments: &[&str]) {
     env.cwd = dir.to_path_buf();
     env.clock = Box::new(FixedClock);
     env.stdout = Box::new(std::io::sink());
-    env.stderr = Box::new(std::io::stderr());
+    env.stderr = edge::Stderr::new(Box::new(std::io::stderr()));
     assert_eq!(bundler::run(&mut env), edge::Exit::Done, "bundler {arguments:?}");
 }
 

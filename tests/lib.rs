@@ -33,6 +33,9 @@ impl Default for World {
     }
 }
 
+/// What was printed, while it is being printed.
+pub type Printed = Arc<Mutex<Vec<u8>>>;
+
 /// How a run ended and what it printed.
 #[derive(Debug)]
 pub struct Ran {
@@ -118,7 +121,7 @@ impl World {
 
     /// The world of one run, and what it prints.
     #[must_use]
-    pub fn env(&self, program: &str, args: &[&str]) -> (Env, Arc<Mutex<Vec<u8>>>, Arc<Mutex<Vec<u8>>>) {
+    pub fn env(&self, program: &str, args: &[&str]) -> (Env, Printed, Printed) {
         let (stdout, stderr) = (Arc::default(), Arc::default());
         let env = Env {
             args: std::iter::once(program).chain(args.iter().copied()).map(OsString::from).collect(),

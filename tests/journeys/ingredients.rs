@@ -15,21 +15,21 @@ use manifests::oci::{
 use manifests::{Descriptor, Digest};
 use registry::{Http, HttpSettings, Registry, Repository};
 use serde_json::{Value, json};
-use testkit::FakeRegistry;
+use testkit::{FakeRegistry, FakeServer, Reply};
 
 /// An image: everything that a name in a registry stands for.
 #[derive(Debug, Clone)]
-pub struct Image {
+pub(crate) struct Image {
     /// What the name points to.
-    pub root: Descriptor,
+    pub(crate) root: Descriptor,
     /// Manifests and indexes, those that others need first.
-    pub manifests: Vec<(Descriptor, Vec<u8>)>,
+    pub(crate) manifests: Vec<(Descriptor, Vec<u8>)>,
     /// Configurations and layers.
-    pub blobs: BTreeMap<Digest, Vec<u8>>,
+    pub(crate) blobs: BTreeMap<Digest, Vec<u8>>,
 }
 
 /// Bytes that no compressor makes shorter; the same for the same seed.
-pub fn noise(seed: u64, length: usize) -> Vec<u8> {
+pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut bytes = Vec::with_capacity(length + 8);
     while bytes.len() < length {
@@ -43,7 +43,7 @@ pub fn noise(seed: u64, length: usize) -> Vec<u8> {
 }
 
 /// A tar that does not depend on who makes it, or when.
-pub fn tar_of<N: AsRef<str>, B: AsRef<[u8]>>(files: &[(N, B)]) -> Vec<u8> {
+pub(crate) fn tar_of<N: AsRef<str>, B: AsRef<[u8]>>(files: &[(N, B)]) -> Vec<u8> {
     let mut archive = tar::Builder::new(Vec::new());
     for (name, bytes) in files {
         let mut header = tar::Header::new_ustar();
@@ -55,24 +55,24 @@ pub fn tar_of<N: AsRef<str>, B: AsRef<[u8]>>(files: &[(N, B)]) -> Vec<u8> {
 }
 
 /// A layer as it lies in a container's file system.
-pub fn layer(seed: u64, length: usize) -> Vec<u8> {
+pub(crate) fn layer(seed: u64, length: usize) -> Vec<u8> {
     tar_of(&[(format!("data-{seed}"), noise(seed, length))])
 }
 
-pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
 
-pub fn gunzip(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn gunzip(bytes: &[u8]) -> Vec<u8> {
     let mut plain = Vec::new();
     std::io::Read::read_to_end(&mut flate2::read::MultiGzDecoder::new(bytes), &mut plain).unwrap();
     plain
 }
 
 /// The configuration of an image with these plain layers.
-pub fn config(architecture: &str, layers: &[Vec<u8>]) -> Vec<u8> {
+pub(crate) fn config(architecture: &str, layers: &[Vec<u8>]) -> Vec<u8> {
     let diff_ids: Vec<Digest> = layers.iter().map(|layer| Digest::of(layer)).collect();
     to_json(&json!({
         "architecture": architecture,
@@ -83,7 +83,7 @@ pub fn config(architecture: &str, layers: &[Vec<u8>]) -> Vec<u8> {
 }
 
 /// An image with these plain layers, gzipped.
-pub fn image(architecture: &str, layers: &[Vec<u8>]) -> Image {
+pub(crate) fn image(architecture: &str, layers: &[Vec<u8>]) -> Image {
     let mut blobs = BTreeMap::new();
     let mut keep = |media_type: &str, bytes: Vec<u8>| {
         let descriptor = Descriptor::of(media_type, &bytes);
@@ -100,7 +100,7 @@ pub fn image(architecture: &str, layers: &[Vec<u8>]) -> Image {
 }
 
 /// One image for several architectures.
-pub fn index(children: &[(&str, &Image)]) -> Image {
+pub(crate) fn index(children: &[(&str, &Image)]) -> Image {
     let (mut manifests, mut blobs, mut list) = (Vec::new(), BTreeMap::new(), Vec::new());
     for (architecture, child) in children {
         let mut entry = serde_json::to_value(&child.root).unwrap();
@@ -117,12 +117,12 @@ pub fn index(children: &[(&str, &Image)]) -> Image {
 
 impl Image {
     /// The bytes of what the name points to.
-    pub fn root_bytes(&self) -> &[u8] {
+    pub(crate) fn root_bytes(&self) -> &[u8] {
         &self.manifests.last().unwrap().1
     }
 
     /// Puts it into a fake registry without a request.
-    pub fn store_in(&self, registry: &FakeRegistry, repository: &str, tag: &str) {
+    pub(crate) fn store_in(&self, registry: &FakeRegistry, repository: &str, tag: &str) {
         for bytes in self.blobs.values() {
             registry.store_blob(repository, bytes);
         }
@@ -132,7 +132,7 @@ impl Image {
     }
 
     /// Pushes it to a registry.
-    pub fn push(&self, url: &str, repository: &str, tag: &str) {
+    pub(crate) fn push(&self, url: &str, repository: &str, tag: &str) {
         let place = repository_at(url, repository);
         for (digest, bytes) in &self.blobs {
             place.upload_blob(digest, bytes.len() as u64, &mut bytes.as_slice()).unwrap();
@@ -145,7 +145,7 @@ impl Image {
 }
 
 /// The files of an OCI layout that holds these images by these names.
-pub fn layout(images: &[(&str, &Image)]) -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn layout(images: &[(&str, &Image)]) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::from([("oci-layout".to_string(), OCI_LAYOUT.to_vec())]);
     let mut list = Vec::new();
     for (name, image) in images {
@@ -160,14 +160,14 @@ pub fn layout(images: &[(&str, &Image)]) -> BTreeMap<String, Vec<u8>> {
 }
 
 /// Writes such a layout as a directory.
-pub fn write_layout(world: &World, directory: &str, images: &[(&str, &Image)]) {
+pub(crate) fn write_layout(world: &World, directory: &str, images: &[(&str, &Image)]) {
     for (name, bytes) in layout(images) {
         world.write(&format!("{directory}/{name}"), bytes);
     }
 }
 
 /// What `docker save` writes: plain layers.
-pub fn docker_archive(name: &str, layers: &[Vec<u8>]) -> Vec<u8> {
+pub(crate) fn docker_archive(name: &str, layers: &[Vec<u8>]) -> Vec<u8> {
     let config = config("amd64", layers);
     let config_name = format!("{}.json", Digest::of(&config).hex());
     let names: Vec<String> = (0..layers.len()).map(|number| format!("{number}/layer.tar")).collect();
@@ -178,14 +178,11 @@ pub fn docker_archive(name: &str, layers: &[Vec<u8>]) -> Vec<u8> {
 }
 
 /// A wheel by its file name, and its bytes. `text` is what makes it another wheel of the same name.
-pub fn wheel(project: &str, version: &str, text: &str) -> (String, Vec<u8>) {
+pub(crate) fn wheel(project: &str, version: &str, text: &str) -> (String, Vec<u8>) {
     let info = format!("{project}-{version}.dist-info");
     let files = [
         (format!("{project}.py"), format!("TEXT = '{text}'\n")),
-        (
-            format!("{info}/METADATA"),
-            format!("Metadata-Version: 2.1\nName: {project}\nVersion: {version}\n"),
-        ),
+        (format!("{info}/METADATA"), format!("Metadata-Version: 2.1\nName: {project}\nVersion: {version}\n")),
         (format!("{info}/WHEEL"), "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n".into()),
         (format!("{info}/RECORD"), String::new()),
     ];
@@ -198,18 +195,18 @@ pub fn wheel(project: &str, version: &str, text: &str) -> (String, Vec<u8>) {
     (format!("{project}-{version}-py3-none-any.whl"), archive.finish().unwrap().into_inner())
 }
 
-pub fn to_json(value: &Value) -> Vec<u8> {
+pub(crate) fn to_json(value: &Value) -> Vec<u8> {
     serde_json::to_vec(value).unwrap()
 }
 
 /// A repository of a registry that needs no login.
-pub fn repository_at(url: &str, repository: &str) -> Repository {
+pub(crate) fn repository_at(url: &str, repository: &str) -> Repository {
     let http = Http::new(&HttpSettings::default()).unwrap();
     Registry::new(http, url).unwrap().repository(repository).unwrap()
 }
 
 /// Runs a real tool, which must succeed.
-pub fn tool(program: impl AsRef<Path>, arguments: &[&str], directory: &Path) -> Output {
+pub(crate) fn tool(program: impl AsRef<Path>, arguments: &[&str], directory: &Path) -> Output {
     let program = program.as_ref();
     let output = Command::new(program).args(arguments).current_dir(directory).output().unwrap();
     let words = String::from_utf8_lossy(&output.stderr);
@@ -218,7 +215,7 @@ pub fn tool(program: impl AsRef<Path>, arguments: &[&str], directory: &Path) -> 
 }
 
 /// The files of an archive by name, as the real `tar` crate reads them; each name once.
-pub fn entries(archive: &Path) -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn entries(archive: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut archive = tar::Archive::new(std::fs::File::open(archive).unwrap());
     for entry in archive.entries().unwrap() {
@@ -229,4 +226,84 @@ pub fn entries(archive: &Path) -> BTreeMap<String, Vec<u8>> {
         assert!(found.insert(name.clone(), bytes).is_none(), "{name} is in the archive twice");
     }
     found
+}
+
+/// How an index answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pages {
+    /// PEP 691 with sizes.
+    Json,
+    /// PEP 503.
+    Html,
+}
+
+/// A package index with these files. What is announced as a file's digest is that of `announced`, what
+/// is sent is `sent`: an honest index has twice the same.
+pub(crate) fn package_index(pages: Pages, files: Vec<IndexedFile>) -> FakeServer {
+    FakeServer::start(move |request| match request.path.split('/').collect::<Vec<_>>().as_slice() {
+        ["", "simple", project, ""] => {
+            let of_project = files.iter().filter(|file| file.name.starts_with(&format!("{project}-")));
+            page(pages, project, of_project)
+        }
+        ["", "files", name] => match files.iter().find(|file| file.name == *name) {
+            Some(file) => Reply::ok(file.sent.clone()),
+            None => Reply::status(404),
+        },
+        _ => Reply::status(404),
+    })
+}
+
+/// A file on an index.
+#[derive(Debug, Clone)]
+pub(crate) struct IndexedFile {
+    pub(crate) name: String,
+    pub(crate) announced: Vec<u8>,
+    pub(crate) sent: Vec<u8>,
+}
+
+impl IndexedFile {
+    pub(crate) fn honest((name, bytes): (String, Vec<u8>)) -> Self {
+        Self { name, announced: bytes.clone(), sent: bytes }
+    }
+}
+
+fn page<'a>(pages: Pages, project: &str, files: impl Iterator<Item = &'a IndexedFile>) -> Reply {
+    let hex = |file: &IndexedFile| Digest::of(&file.announced).hex();
+    match pages {
+        Pages::Json => {
+            let files: Vec<Value> = files
+                .map(|file| {
+                    json!({
+                        "filename": file.name,
+                        "url": format!("/files/{}", file.name),
+                        "hashes": {"sha256": hex(file)},
+                        "size": file.announced.len(),
+                    })
+                })
+                .collect();
+            let page = json!({"meta": {"api-version": "1.1"}, "name": project, "files": files});
+            Reply::ok(to_json(&page)).header("Content-Type", "application/vnd.pypi.simple.v1+json")
+        }
+        Pages::Html => {
+            let link = |file: &IndexedFile| {
+                format!("<a href=\"/files/{0}#sha256={1}\">{0}</a><br>\n", file.name, hex(file))
+            };
+            let page =
+                format!("<!DOCTYPE html><html><body>{}</body></html>", files.map(link).collect::<String>());
+            Reply::ok(page).header("Content-Type", "text/html; charset=utf-8")
+        }
+    }
+}
+
+/// A line of a requirements file.
+pub(crate) fn pinned(project: &str, version: &str, bytes: &[u8]) -> String {
+    format!("{project}=={version} --hash=sha256:{}\n", Digest::of(bytes).hex())
+}
+
+/// `bundle.yaml`'s entry for wheels of an index.
+pub(crate) fn wheels_of(index: &FakeServer) -> String {
+    format!(
+        "wheels:\n  - name: tools\n    requirements: requirements.txt\n    index: {}/simple/\n    targets: [{{python: \"3.11\", platform: manylinux_2_28_x86_64}}]\n",
+        index.url()
+    )
 }

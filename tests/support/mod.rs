@@ -13,15 +13,15 @@ use manifests::VerifiedBundle;
 use testkit::sample::{SampleOptions, sample_root};
 
 /// A directory in memory where there is one: these tests make and remove very many small files.
-pub fn fast_dir() -> tempfile::TempDir {
+pub(crate) fn fast_dir() -> tempfile::TempDir {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() }
 }
 
 /// Everything below a directory: kind and mode, and content or link.
-pub type Picture = BTreeMap<PathBuf, (u32, Vec<u8>)>;
+pub(crate) type Picture = BTreeMap<PathBuf, (u32, Vec<u8>)>;
 
-pub fn picture(root: &Path) -> Picture {
+pub(crate) fn picture(root: &Path) -> Picture {
     let mut found = Picture::new();
     let mut directories = vec![root.to_path_buf()];
     while let Some(directory) = directories.pop() {
@@ -43,16 +43,16 @@ pub fn picture(root: &Path) -> Picture {
 }
 
 /// A site that trusts a sample's root, and the path of the bundle that is carried to it.
-pub struct Scene {
-    pub site: Site,
-    pub config: SiteConfig,
-    pub bundle: PathBuf,
+pub(crate) struct Scene {
+    pub(crate) site: Site,
+    pub(crate) config: SiteConfig,
+    pub(crate) bundle: PathBuf,
     dir: tempfile::TempDir,
 }
 
 impl Scene {
     /// A site that has just been initialised with the root of these options.
-    pub fn new(options: &SampleOptions) -> Self {
+    pub(crate) fn new(options: &SampleOptions) -> Self {
         let dir = fast_dir();
         let root = sample_root(options);
         let site = Site::at(dir.path().join("site"));
@@ -62,39 +62,39 @@ impl Scene {
     }
 
     /// A place beside the site for more files.
-    pub fn dir(&self) -> &Path {
+    pub(crate) fn dir(&self) -> &Path {
         self.dir.path()
     }
 
     /// Carries this archive to the site.
-    pub fn carry(&self, archive: &[u8]) -> File {
+    pub(crate) fn carry(&self, archive: &[u8]) -> File {
         std::fs::write(&self.bundle, archive).unwrap();
         File::options().read(true).write(true).open(&self.bundle).unwrap()
     }
 
-    pub fn picture(&self) -> Picture {
+    pub(crate) fn picture(&self) -> Picture {
         picture(self.site.dir())
     }
 
     /// What `apply` does first: every check, and the content into the store.
-    pub fn admit(&self) -> Result<VerifiedBundle, Failure> {
+    pub(crate) fn admit(&self) -> Result<VerifiedBundle, Failure> {
         admit::admit(&self.site, &self.config, &self.bundle, &mut edge::progress::Silent)
             .map_err(Failure::from)
     }
 
     /// What `verify` does: every check.
-    pub fn verify(&self) -> Result<VerifiedBundle, Failure> {
+    pub(crate) fn verify(&self) -> Result<VerifiedBundle, Failure> {
         admit::verify(&self.site, &self.config, &self.bundle, &mut edge::progress::Silent)
             .map_err(Failure::from)
     }
 }
 
 /// The whole message as a person sees it.
-pub fn message(failure: &Failure) -> String {
+pub(crate) fn message(failure: &Failure) -> String {
     failure.messages().join(": ")
 }
 
 /// Whether a failure says that the bundle is to blame.
-pub fn blames_the_bundle(exit: Exit) -> bool {
+pub(crate) fn blames_the_bundle(exit: Exit) -> bool {
     matches!(exit, Exit::Refused | Exit::Damaged)
 }

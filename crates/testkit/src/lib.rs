@@ -16,6 +16,7 @@
 
 pub mod certificates;
 pub mod cutting_proxy;
+pub mod exercise;
 pub mod fake_registry;
 pub mod fake_server;
 pub mod real;

@@ -1,0 +1,5 @@
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|text: &str| {
+    let _ = edge::yaml::parse::<bundler::spec::BundleSpec>("bundle.yaml", text);
+});

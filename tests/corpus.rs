@@ -1,0 +1,748 @@
+//! Hostile bundles: one directory of `corpus/` for each thing that a site must refuse, named by it. Its
+//! `expect.json` says how the site refuses; the bundle itself is made here, by the generator of that name,
+//! so that no binary file has to be believed.
+//!
+//! A new requirement is a new directory and a new line in [`GENERATORS`]; the test fails if one of the two
+//! is missing.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    missing_docs
+)]
+
+#[allow(dead_code, reason = "each test file uses some of it")]
+mod support;
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+
+use edge::Exit;
+use installer::site::ledger::{Applied, Ledger};
+use manifests::bundle::{BundleDigest, Content, Sequence};
+use manifests::root::Verdict;
+use manifests::text::Audience;
+use manifests::{Digest, canonical};
+use support::{Scene, message};
+use testkit::sample::{
+    Draft, Entry, Field, Forge, ROOT_SEED, SampleOptions, UNKNOWN_SEED, key, keyid, sample_bundle, signature,
+};
+
+/// A bundle and the site that it comes to.
+struct Case {
+    archive: Vec<u8>,
+    /// What the site's root is made from.
+    options: SampleOptions,
+    /// What the site calls itself.
+    site: Option<&'static str>,
+    /// The order that was applied here before, and the bundle that had it.
+    applied: Option<(Sequence, BundleDigest)>,
+}
+
+impl Case {
+    fn new(options: SampleOptions, archive: Vec<u8>) -> Self {
+        Self { archive, options, site: None, applied: None }
+    }
+}
+
+/// The honest bundle of these options: what is wrong is that it came here.
+fn made_with(options: SampleOptions) -> Case {
+    let archive = sample_bundle(&options).archive;
+    Case::new(options, archive)
+}
+
+/// A bundle that its publisher has signed in this state.
+fn signed(change: impl FnOnce(&mut Draft)) -> Case {
+    let options = SampleOptions::default();
+    let mut draft = Draft::new(&options);
+    change(&mut draft);
+    Case::new(options, draft.forge().bytes())
+}
+
+/// A bundle whose `bundle.json` is signed and has these bytes.
+fn signed_text(change: impl FnOnce(String) -> String) -> Case {
+    signed(|draft| {
+        draft.manifest_bytes = change(String::from_utf8(draft.manifest_bytes.clone()).unwrap()).into_bytes();
+        draft.redo_signatures();
+    })
+}
+
+/// A bundle whose entries somebody has changed on the way.
+fn forged(change: impl FnOnce(&mut Forge)) -> Case {
+    forged_with(SampleOptions::default(), |forge, _| change(forge))
+}
+
+fn forged_with(options: SampleOptions, change: impl FnOnce(&mut Forge, &Draft)) -> Case {
+    let draft = Draft::new(&options);
+    let mut forge = draft.forge();
+    change(&mut forge, &draft);
+    Case::new(options, forge.bytes())
+}
+
+/// A bundle with a header field changed in one entry, and its checksum made right.
+fn field(entry: &str, field: Field, value: &[u8]) -> Case {
+    forged(|forge| forge.entry(entry).set(field, value))
+}
+
+/// An entry of another type, with nothing in it, where `SHA256SUMS` should be.
+fn of_type(kind: &[u8], link: &[u8]) -> Case {
+    forged(|forge| {
+        let entry = forge.entry("SHA256SUMS");
+        *entry = Entry::new("SHA256SUMS", b"").with(Field::Type, kind).with(Field::LinkName, link);
+    })
+}
+
+/// An entry that speaks about the next one, before `SHA256SUMS`.
+fn extension(kind: &[u8], name: &str, content: &[u8]) -> Case {
+    forged(|forge| {
+        let place = forge.position("SHA256SUMS");
+        forge.entries.insert(place, Entry::new(name, content).with(Field::Type, kind));
+    })
+}
+
+/// The bundle as a file, changed as a whole.
+fn file(change: impl FnOnce(Vec<u8>) -> Vec<u8>) -> Case {
+    let mut case = made_with(SampleOptions::default());
+    case.archive = change(case.archive);
+    case
+}
+
+/// A first signature of these bytes in place of the good one.
+fn signature_bytes(raw: &[u8]) -> Case {
+    forged(|forge| {
+        let name = format!("signatures/{}.sig", keyid(1));
+        *forge.entry("signatures/") = Entry::new(&name, raw);
+        forge.reserve_again();
+    })
+}
+
+/// Of two good signatures, `second` by seed 2 is replaced.
+fn second_signature(threshold: u32, second: impl FnOnce(&Draft) -> (manifests::KeyId, Vec<u8>)) -> Case {
+    let options = SampleOptions::default().release(&[(1, "alice"), (2, "bob")], threshold, &[1, 2]);
+    let mut draft = Draft::new(&options);
+    draft.signatures[1] = second(&draft);
+    Case::new(options, draft.forge().bytes())
+}
+
+fn made(change: impl FnOnce(&mut SampleOptions)) -> Case {
+    let mut options = SampleOptions::default();
+    change(&mut options);
+    made_with(options)
+}
+
+/// A bundle that comes to a site where another one was applied before.
+fn after(applied: Sequence) -> Case {
+    let mut case = made_with(SampleOptions::default());
+    case.applied = Some((applied, BundleDigest(Digest::of(b"the one before"))));
+    case
+}
+
+/// The sample's own file, which no image or wheel is in the way of.
+fn some_blob(draft: &Draft) -> Digest {
+    let found = draft.blobs.iter().find(|(_, bytes)| bytes.starts_with(b"threshold"));
+    *found.unwrap().0
+}
+
+const HALF: usize = 200;
+
+/// What makes the bundle of each directory.
+const GENERATORS: &[(&str, fn() -> Case)] = &[
+    // Who has signed.
+    ("unsigned", || made(|o| o.signers = Vec::new())),
+    ("signature-entry-stripped", || {
+        forged(|forge| {
+            let place = forge.position("signatures/");
+            forge.entries.remove(place);
+        })
+    }),
+    ("signature-stripped-below-threshold", || {
+        let options = SampleOptions::default().release(&[(1, "alice"), (2, "bob")], 2, &[1, 2]);
+        forged_with(options, |forge, _| {
+            let place = forge.position("signatures/");
+            forge.entries.remove(place);
+            forge.reserve_again();
+        })
+    }),
+    ("signature-unknown-key-only", || made(|o| o.signers = vec![UNKNOWN_SEED])),
+    ("signature-unknown-key-twice", || made(|o| o.signers = vec![1, UNKNOWN_SEED, UNKNOWN_SEED])),
+    ("signature-root-key-only", || made(|o| o.signers = vec![ROOT_SEED])),
+    ("signature-same-key-twice", || {
+        made_with(SampleOptions::default().release(&[(1, "alice"), (2, "bob")], 2, &[1, 1]))
+    }),
+    ("signature-same-key-twice-beside-enough", || {
+        made_with(SampleOptions::default().release(&[(1, "alice"), (2, "bob")], 2, &[1, 2, 1]))
+    }),
+    ("signature-two-keys-one-holder", || {
+        let role = [(1, "alice"), (2, "alice"), (3, "bob")];
+        made_with(SampleOptions::default().release(&role, 2, &[1, 2]))
+    }),
+    ("signature-empty", || signature_bytes(b"")),
+    ("signature-63-bytes", || {
+        let draft = Draft::new(&SampleOptions::default());
+        signature_bytes(&draft.signatures[0].1[..63])
+    }),
+    ("signature-65-bytes", || {
+        let draft = Draft::new(&SampleOptions::default());
+        signature_bytes(&[draft.signatures[0].1.as_slice(), &[0]].concat())
+    }),
+    ("signature-513-bytes", || signature_bytes(&[0; 513])),
+    ("signature-as-text", || {
+        let draft = Draft::new(&SampleOptions::default());
+        let hex: String = draft.signatures[0].1.iter().map(|byte| format!("{byte:02x}")).collect();
+        signature_bytes(hex.as_bytes())
+    }),
+    ("signature-bad-beside-enough", || second_signature(1, |_| (keyid(2), vec![7; 64]))),
+    ("signature-over-another-bundle", || {
+        let other = Draft::new(&SampleOptions { sequence: 41, ..SampleOptions::default() });
+        signature_bytes(&other.signatures[0].1)
+    }),
+    ("signature-under-another-keys-name", || {
+        // Alice's good signature, again, as Bob's.
+        second_signature(2, |draft| (keyid(2), signature(1, &draft.manifest_bytes).1))
+    }),
+    ("signature-over-the-root", || {
+        let root = testkit::sample::sample_root(&SampleOptions::default());
+        signature_bytes(&key(1).sign(&root.bytes))
+    }),
+    ("signature-named-by-a-person", || {
+        forged(|forge| forge.entry("signatures/").set(Field::Name, b"signatures/alice.sig"))
+    }),
+    ("signature-after-the-reserved-area", || {
+        forged(|forge| {
+            let place = forge.position("SHA256SUMS");
+            let again = forge.entry("signatures/").clone();
+            forge.entries.insert(place, again);
+        })
+    }),
+    // For whom, and when.
+    ("publisher-other", || made(|o| o.publisher = "mallory".to_string())),
+    ("audience-other-site", || {
+        let mut case = made(|o| o.audience = vec!["elsewhere".to_string()]);
+        case.site = Some("here");
+        case
+    }),
+    ("audience-named-and-site-without-name", || made(|o| o.audience = vec!["elsewhere".to_string()])),
+    ("audience-nobody", || made(|o| o.audience = Vec::new())),
+    ("order-below-highest", || after(Sequence { epoch: 1, sequence: 43 })),
+    ("order-below-highest-of-a-later-epoch", || after(Sequence { epoch: 2, sequence: 1 })),
+    ("order-equivocation", || after(Sequence { epoch: 1, sequence: 42 })),
+    ("epoch-above-the-roots", || made(|o| o.epoch = 2)),
+    ("epoch-below-the-roots", || made(|o| o.root_epoch = 2)),
+    ("root-version-too-high", || made(|o| o.root_version = 2)),
+    ("delta", || made(|o| o.bases = vec![Digest::of(b"base")])),
+    // Signed, and yet not a document of ours.
+    ("manifest-with-a-space", || signed_text(|text| text.replacen(':', ": ", 1))),
+    ("manifest-with-a-key-twice", || {
+        signed_text(|text| text.replacen("{\"audience\":", "{\"audience\":[\"here\"],\"audience\":", 1))
+    }),
+    ("manifest-with-an-unknown-field", || {
+        signed_text(|text| text.replacen("{\"audience\"", "{\"allow\":true,\"audience\"", 1))
+    }),
+    ("manifest-without-a-field", || signed_text(|text| text.replacen(",\"bases\":[]", "", 1))),
+    ("manifest-keys-out-of-order", || {
+        signed_text(|text| {
+            text.replacen("{\"audience\":[\"*\"],\"bases\":[]", "{\"bases\":[],\"audience\":[\"*\"]", 1)
+        })
+    }),
+    ("manifest-of-another-schema", || {
+        signed_text(|text| text.replacen("airlock-bundle/v1", "airlock-bundle/v2", 1))
+    }),
+    ("manifest-that-is-a-root", || {
+        // Whoever may sign bundles must not thereby sign roots, nor the other way round.
+        let root = testkit::sample::sample_root(&SampleOptions::default());
+        signed_text(|_| String::from_utf8(root.bytes.clone()).unwrap())
+    }),
+    ("manifest-as-an-array", || signed_text(|_| "[]\n".to_string())),
+    ("manifest-with-an-unknown-feature", || {
+        signed_text(|text| text.replacen("\"features\":[]", "\"features\":[\"warp\"]", 1))
+    }),
+    ("manifest-with-a-fractional-number", || {
+        signed_text(|text| text.replacen("\"sequence\":42", "\"sequence\":42.0", 1))
+    }),
+    ("manifest-with-a-number-too-large", || {
+        signed_text(|text| text.replacen("\"sequence\":42", "\"sequence\":18446744073709551616", 1))
+    }),
+    ("manifest-with-a-needless-escape", || signed_text(|text| text.replacen("acme", "\\u0061cme", 1))),
+    ("manifest-with-an-escape-sequence", || signed_text(|text| text.replacen("2.1.0", "\\u001b[2J", 1))),
+    ("manifest-with-a-byte-order-mark", || signed_text(|text| format!("\u{feff}{text}"))),
+    ("manifest-without-its-line-feed", || signed_text(|text| text.trim_end().to_string())),
+    ("manifest-with-a-second-document", || signed_text(|text| format!("{text}{{}}\n"))),
+    ("manifest-nested-deeply", || signed_text(|_| "[".repeat(60_000))),
+    ("manifest-empty", || signed_text(|_| String::new())),
+    ("manifest-over-64-kib", || {
+        signed(|draft| {
+            let name = |number: usize| Audience::Named(format!("{number:063}").parse().unwrap());
+            draft.manifest.audience = (0..1000).map(name).collect();
+            draft.redo_manifest();
+            assert!(draft.manifest_bytes.len() > 64 * 1024);
+        })
+    }),
+    // The entries and their order.
+    ("first-entry-not-the-manifest", || forged(|forge| forge.entries.swap(0, 1))),
+    ("manifest-missing", || forged(|forge| drop(forge.entries.remove(0)))),
+    ("manifest-twice", || {
+        forged(|forge| {
+            let again = forge.entry("bundle.json").clone();
+            forge.entries.insert(1, again);
+        })
+    }),
+    ("reserved-area-missing", || {
+        forged(|forge| {
+            let place = forge.position("signatures/.reserved");
+            forge.entries.remove(place);
+        })
+    }),
+    ("reserved-area-not-zero", || forged(|forge| forge.entry("signatures/.reserved").content[HALF] = 1)),
+    ("reserved-area-too-short", || {
+        forged(|forge| *forge.entry("signatures/.reserved") = Entry::new("signatures/.reserved", &[0; 512]))
+    }),
+    ("reserved-area-too-long", || {
+        forged(|forge| {
+            *forge.entry("signatures/.reserved") = Entry::new("signatures/.reserved", &[0; 64 * 1024])
+        })
+    }),
+    ("reserved-area-twice", || {
+        forged(|forge| {
+            let place = forge.position("signatures/.reserved");
+            forge.entries.insert(place, Entry::new("signatures/.reserved", b""));
+        })
+    }),
+    ("documents-out-of-order", || {
+        forged(|forge| {
+            let place = forge.position("SHA256SUMS");
+            forge.entries.swap(place, place + 1);
+        })
+    }),
+    ("blobs-out-of-order", || {
+        forged(|forge| {
+            let place = forge.position("blobs/");
+            forge.entries.swap(place, place + 1);
+        })
+    }),
+    ("blob-twice", || {
+        forged(|forge| {
+            let place = forge.position("blobs/");
+            let again = forge.entries[place].clone();
+            forge.entries.insert(place, again);
+        })
+    }),
+    ("blob-missing", || forged(|forge| drop(forge.entries.remove(forge.position("blobs/"))))),
+    ("blob-missing-at-the-end", || forged(|forge| drop(forge.entries.pop()))),
+    ("blob-extra", || {
+        forged(|forge| {
+            let place = forge.position("blobs/");
+            let name = format!("blobs/sha256/{}", Digest::of(b"extra").hex());
+            forge.entries.insert(place, Entry::new(&name, b"extra"));
+        })
+    }),
+    ("blob-extra-at-the-end", || {
+        forged(|forge| forge.push(&format!("blobs/sha256/{}", Digest::of(b"extra").hex()), b"extra"))
+    }),
+    ("blob-with-other-bytes", || forged(|forge| forge.entry("blobs/").content[0] ^= 1)),
+    ("blob-longer-than-signed", || {
+        forged_with(SampleOptions::default(), |forge, draft| {
+            let name = format!("blobs/sha256/{}", some_blob(draft).hex());
+            *forge.entry(&name) = Entry::new(&name, b"threshold: 0.55\n");
+        })
+    }),
+    ("blob-shorter-than-signed", || {
+        forged_with(SampleOptions::default(), |forge, draft| {
+            let name = format!("blobs/sha256/{}", some_blob(draft).hex());
+            *forge.entry(&name) = Entry::new(&name, b"threshold: 0.\n");
+        })
+    }),
+    ("file-unlisted", || {
+        forged(|forge| {
+            let place = forge.position("blobs/");
+            forge.entries.insert(place, Entry::new("README.txt", b"hello"));
+        })
+    }),
+    ("padding-not-zero", || forged(|forge| *forge.entry("SHA256SUMS").padding.last_mut().unwrap() = 1)),
+    // The documents against each other.
+    ("sha256sums-with-other-bytes", || forged(|forge| forge.entry("SHA256SUMS").content[0] ^= 1)),
+    ("sha256sums-signed-with-a-line-missing", || {
+        signed(|draft| {
+            let cut = draft.checksums.iter().position(|byte| *byte == b'\n').unwrap();
+            draft.checksums.drain(..=cut);
+            draft.redo_manifest();
+        })
+    }),
+    ("sha256sums-signed-with-a-line-too-many", || {
+        signed(|draft| {
+            let line = format!("{}  ../outside\n", Digest::of(b"x").hex());
+            draft.checksums.extend(line.as_bytes());
+            draft.redo_manifest();
+        })
+    }),
+    ("sha256sums-signed-with-another-digest", || {
+        signed(|draft| {
+            let first = draft.checksums[0];
+            draft.checksums[0] = if first == b'0' { b'1' } else { b'0' };
+            draft.redo_manifest();
+        })
+    }),
+    ("inventory-with-other-bytes", || forged(|forge| forge.entry("inventory.json").content[HALF] ^= 1)),
+    ("inventory-signed-with-a-blob-nobody-uses", || {
+        signed(|draft| {
+            let extra = b"nobody uses me".to_vec();
+            draft.inventory.blobs.push(Content::of(&extra));
+            draft.inventory.blobs.sort_by_key(|blob| blob.digest);
+            draft.blobs.insert(Digest::of(&extra), extra);
+            draft.redo_inventory();
+        })
+    }),
+    ("inventory-signed-with-a-blob-missing", || {
+        signed(|draft| {
+            let gone = some_blob(draft);
+            draft.blobs.remove(&gone);
+            draft.inventory.blobs.retain(|blob| blob.digest != gone);
+            draft.redo_inventory();
+        })
+    }),
+    ("inventory-signed-with-another-size", || {
+        signed(|draft| {
+            let changed = some_blob(draft);
+            let blob = draft.inventory.blobs.iter_mut().find(|blob| blob.digest == changed);
+            blob.unwrap().size += 1;
+            draft.redo_inventory();
+        })
+    }),
+    ("inventory-signed-with-a-blob-twice", || {
+        signed(|draft| {
+            draft.inventory.blobs.insert(0, draft.inventory.blobs[0]);
+            draft.redo_inventory();
+        })
+    }),
+    ("inventory-signed-with-blobs-out-of-order", || {
+        signed(|draft| {
+            draft.inventory.blobs.swap(0, 1);
+            draft.redo_inventory();
+        })
+    }),
+    ("inventory-signed-with-a-component-twice", || {
+        signed(|draft| {
+            draft.inventory.components.insert(0, draft.inventory.components[0].clone());
+            draft.inventory.files.oci_index = Content::of(&draft.inventory.oci_index().unwrap());
+            draft.redo_inventory();
+        })
+    }),
+    ("inventory-signed-with-a-space", || {
+        signed(|draft| {
+            draft.inventory_bytes.insert(1, b' ');
+            draft.redo_checksums();
+        })
+    }),
+    ("counts-signed-otherwise", || {
+        signed(|draft| {
+            draft.manifest.counts.images += 1;
+            draft.redo_manifest();
+        })
+    }),
+    ("index-with-other-bytes", || forged(|forge| forge.entry("index.json").content[HALF] ^= 1)),
+    ("index-signed-with-another-name", || {
+        signed(|draft| {
+            let text = String::from_utf8(draft.oci_index.clone()).unwrap();
+            draft.oci_index = text.replace("sample/hello", "postgres").into_bytes();
+            draft.inventory.files.oci_index = Content::of(&draft.oci_index);
+            draft.redo_inventory();
+        })
+    }),
+    ("oci-layout-with-other-bytes", || forged(|forge| forge.entry("oci-layout").content[1] ^= 1)),
+    ("oci-layout-signed-with-another-version", || {
+        signed(|draft| {
+            draft.oci_layout =
+                canonical::to_canonical(&serde_json::json!({"imageLayoutVersion": "9.0.0"})).unwrap();
+            draft.inventory.files.oci_layout = Content::of(&draft.oci_layout);
+            draft.redo_inventory();
+        })
+    }),
+    ("docker-list-with-other-bytes", || forged(|forge| forge.entry("manifest.json").content[1] ^= 1)),
+    // Headers: what a tar archive may hold and a bundle may not.
+    ("header-symlink", || of_type(b"2", b"/etc/passwd")),
+    ("header-hardlink", || of_type(b"1", b"bundle.json")),
+    ("header-character-device", || of_type(b"3", b"")),
+    ("header-block-device", || of_type(b"4", b"")),
+    ("header-directory", || of_type(b"5", b"")),
+    ("header-fifo", || of_type(b"6", b"")),
+    ("header-contiguous-file", || field("SHA256SUMS", Field::Type, b"7")),
+    ("header-old-regular-file", || field("SHA256SUMS", Field::Type, b"\0")),
+    ("header-unknown-type", || field("SHA256SUMS", Field::Type, b"Z")),
+    ("header-pax", || extension(b"x", "PaxHeaders/SHA256SUMS", b"12 path=abc\n")),
+    ("header-pax-under-a-good-name", || extension(b"x", "SHA256SUMS", b"12 path=abc\n")),
+    ("header-pax-global", || extension(b"g", "SHA256SUMS", b"15 comment=abc\n")),
+    ("header-gnu-long-name", || extension(b"L", "././@LongLink", b"../outside\0")),
+    ("header-gnu-long-name-under-a-good-name", || extension(b"L", "SHA256SUMS", b"../outside\0")),
+    ("header-gnu-long-link", || extension(b"K", "SHA256SUMS", b"../outside\0")),
+    ("header-gnu-sparse", || field("SHA256SUMS", Field::Type, b"S")),
+    ("header-gnu-volume", || extension(b"V", "SHA256SUMS", b"")),
+    ("header-gnu-continued", || field("SHA256SUMS", Field::Type, b"M")),
+    ("header-gnu-magic", || field("SHA256SUMS", Field::Magic, b"ustar  \0")),
+    ("header-without-magic", || field("SHA256SUMS", Field::Magic, b"")),
+    ("header-name-with-dot-slash", || field("SHA256SUMS", Field::Name, b"./SHA256SUMS")),
+    ("header-name-with-dot-dot", || field("SHA256SUMS", Field::Name, b"../SHA256SUMS")),
+    ("header-name-with-dot-dot-inside", || field("SHA256SUMS", Field::Name, b"blobs/../SHA256SUMS")),
+    ("header-name-absolute", || field("SHA256SUMS", Field::Name, b"/SHA256SUMS")),
+    ("header-name-in-lower-case", || field("SHA256SUMS", Field::Name, b"sha256sums")),
+    ("header-name-in-upper-case", || {
+        forged(|forge| {
+            let entry = forge.entry("blobs/");
+            let upper = entry.header[13..77].to_ascii_uppercase();
+            entry.set(Field::Name, &[b"blobs/sha256/".as_slice(), &upper].concat());
+        })
+    }),
+    ("header-name-with-a-slash-at-its-end", || field("SHA256SUMS", Field::Name, b"SHA256SUMS/")),
+    ("header-name-not-utf8", || field("SHA256SUMS", Field::Name, b"SHA256\xff\xfe")),
+    ("header-name-with-an-escape-sequence", || field("SHA256SUMS", Field::Name, b"\x1b[2J\x1b]0;x\x07")),
+    ("header-name-empty", || field("SHA256SUMS", Field::Name, b"")),
+    ("header-name-goes-on-after-its-nul", || field("SHA256SUMS", Field::Name, b"SHA256SUMS\0.exe")),
+    ("header-name-in-the-prefix", || field("SHA256SUMS", Field::Prefix, b"..")),
+    ("header-mode-setuid", || field("SHA256SUMS", Field::Mode, b"0004755\0")),
+    ("header-mode-other", || field("SHA256SUMS", Field::Mode, b"0000600\0")),
+    ("header-mtime-not-zero", || field("SHA256SUMS", Field::Mtime, b"00000000001\0")),
+    ("header-uid-not-zero", || field("SHA256SUMS", Field::Uid, b"0001750\0")),
+    ("header-gid-not-zero", || field("SHA256SUMS", Field::Gid, b"0001750\0")),
+    ("header-owner-named", || field("SHA256SUMS", Field::OwnerName, b"root")),
+    ("header-device-number", || field("SHA256SUMS", Field::Major, b"0000000\0")),
+    ("header-checksum-wrong", || forged(|forge| forge.entry("SHA256SUMS").header[150] ^= 1)),
+    ("header-size-garbage", || field("SHA256SUMS", Field::Size, b"lots\0")),
+    ("header-size-signed", || field("SHA256SUMS", Field::Size, b"-0000000017\0")),
+    ("header-size-with-spaces", || field("SHA256SUMS", Field::Size, b"       2000 ")),
+    ("header-size-negative", || field("SHA256SUMS", Field::Size, &[0xff; 12])),
+    ("header-size-two-to-the-63", || {
+        field("SHA256SUMS", Field::Size, &[0x80, 0, 0, 0, 0x80, 0, 0, 0, 0, 0, 0, 0])
+    }),
+    ("header-size-two-to-the-64", || {
+        field("SHA256SUMS", Field::Size, &[0x80, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0])
+    }),
+    ("header-size-small-in-base-256", || {
+        forged(|forge| {
+            let entry = forge.entry("SHA256SUMS");
+            let size = u16::try_from(entry.content.len()).unwrap().to_be_bytes();
+            entry.set(Field::Size, &[0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, size[0], size[1]]);
+        })
+    }),
+    ("header-size-of-the-manifest-two-to-the-63", || {
+        field("bundle.json", Field::Size, &[0x80, 0, 0, 0, 0x80, 0, 0, 0, 0, 0, 0, 0])
+    }),
+    ("header-size-of-a-blob-two-to-the-63", || {
+        field("blobs/", Field::Size, &[0x80, 0, 0, 0, 0x80, 0, 0, 0, 0, 0, 0, 0])
+    }),
+    ("header-size-of-a-signature-8-gib", || field("signatures/", Field::Size, b"77777777777\0")),
+    // The end, and what is no bundle at all.
+    ("end-without-its-blocks", || forged(|forge| forge.end.clear())),
+    ("end-with-one-block", || forged(|forge| forge.end.truncate(512))),
+    ("end-not-zero", || forged(|forge| forge.end[600] = 1)),
+    ("end-with-a-third-block", || forged(|forge| forge.end.extend([0; 512]))),
+    ("end-filled-up-as-tar-does", || {
+        file(|archive| {
+            let length = archive.len().next_multiple_of(10_240);
+            let mut archive = archive;
+            archive.resize(length, 0);
+            archive
+        })
+    }),
+    ("end-with-a-trailing-byte", || file(|archive| [archive.as_slice(), b"\0"].concat())),
+    ("end-with-a-second-archive", || file(|archive| [archive.as_slice(), &archive].concat())),
+    ("gzip", || {
+        file(|archive| {
+            let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            packed.write_all(&archive).unwrap();
+            packed.finish().unwrap()
+        })
+    }),
+    ("byte-order-mark-before-it", || file(|archive| [b"\xef\xbb\xbf".as_slice(), &archive].concat())),
+    ("empty-file", || file(|_| Vec::new())),
+    ("zeros-only", || file(|_| vec![0; 512])),
+    ("end-only", || file(|_| vec![0; 1024])),
+    ("text-file", || file(|_| b"Dear site,\n".repeat(100))),
+];
+
+/// What a directory's `expect.json` says.
+struct Expected {
+    exit: u8,
+    message: String,
+}
+
+fn corpus() -> BTreeMap<String, Expected> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let bytes = std::fs::read(path.join("expect.json")).unwrap();
+        let document: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        let expected = Expected {
+            exit: document["exit"].as_u64().unwrap().try_into().unwrap(),
+            message: document["message"].as_str().unwrap().to_string(),
+        };
+        assert!(!expected.message.is_empty(), "{}: any message contains nothing", path.display());
+        found.insert(path.file_name().unwrap().to_str().unwrap().to_string(), expected);
+    }
+    found
+}
+
+fn prepare(case: &Case) -> Scene {
+    let mut scene = Scene::new(&case.options);
+    scene.config.site = case.site.map(|name| name.parse().unwrap());
+    if let Some((order, bundle)) = case.applied {
+        let (publisher, product) = ("acme".parse().unwrap(), "sample".parse().unwrap());
+        let (version, time) = ("2.0.0".parse().unwrap(), "2026-11-19T12:00:00Z".parse().unwrap());
+        let applied = Applied { bundle, version, order, time, signers: Vec::new() };
+        let ledger = Ledger::with(None, &publisher, &product, applied);
+        scene.site.write_ledger(&publisher, &product, Some(&ledger)).unwrap();
+    }
+    scene.carry(&case.archive);
+    scene
+}
+
+/// The funnel: how a site refuses this bundle, or else what is wrong with how it does.
+fn check(case: &Case, expected: &Expected) -> Result<(), String> {
+    let scene = prepare(case);
+    let before = scene.picture();
+    let outcomes = [("verify", scene.verify()), ("admit", scene.admit())];
+    if scene.picture() != before {
+        return Err("the site has changed".to_string());
+    }
+    for (verb, outcome) in outcomes {
+        let failure = outcome.err().ok_or_else(|| format!("{verb} accepts it"))?;
+        let message = message(&failure);
+        if failure.exit().code() != expected.exit {
+            return Err(format!(
+                "{verb} ends with {}, expected {}: {message}",
+                failure.exit().code(),
+                expected.exit
+            ));
+        }
+        if !message.contains(&expected.message) {
+            return Err(format!("{verb} says `{message}`, which lacks `{}`", expected.message));
+        }
+        if message.chars().any(char::is_control) {
+            return Err(format!("{verb} prints control characters: {message:?}"));
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn no_refusal_says_a_thing_twice() {
+    let mut wrong = Vec::new();
+    for (name, generate) in GENERATORS {
+        let Err(failure) = prepare(&generate()).verify() else { continue };
+        let messages = failure.messages();
+        let twice = messages.windows(2).any(|pair| pair[0].contains(&pair[1]));
+        wrong.extend(twice.then(|| format!("{name}: {}", message(&failure))));
+    }
+    assert!(wrong.is_empty(), "{} of {}:\n{}\n", wrong.len(), GENERATORS.len(), wrong.join("\n"));
+}
+
+#[test]
+fn every_hostile_bundle_is_refused_as_its_directory_says() {
+    let corpus = corpus();
+    let mut wrong = Vec::new();
+    for (name, generate) in GENERATORS {
+        match corpus.get(*name) {
+            None => wrong.push(format!("{name}: make tests/corpus/{name}/expect.json")),
+            Some(expected) => {
+                wrong.extend(check(&generate(), expected).err().map(|error| format!("{name}: {error}")));
+            }
+        }
+    }
+    let known = |name: &&String| GENERATORS.iter().all(|(other, _)| other != name);
+    wrong.extend(
+        corpus
+            .keys()
+            .filter(known)
+            .map(|name| format!("{name}: write its generator, or remove tests/corpus/{name}")),
+    );
+    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+}
+
+#[test]
+fn what_the_corpus_is_made_from_is_accepted() {
+    // Otherwise every case could be refused for a reason that is not its own.
+    let mut unchanged = [
+        made_with(SampleOptions::default()),
+        signed(Draft::redo_inventory),
+        signed_text(|text| text),
+        forged(Forge::reserve_again),
+        made(|o| o.audience = vec!["here".to_string()]),
+        after(Sequence { epoch: 1, sequence: 41 }),
+        made_with(SampleOptions::default().release(&[(1, "alice"), (2, "bob")], 2, &[2, 1])),
+    ];
+    unchanged[4].site = Some("here");
+    for (number, case) in unchanged.iter().enumerate() {
+        let scene = prepare(case);
+        let bundle = scene.admit().unwrap_or_else(|failure| panic!("{number}: {failure:?}"));
+        for blob in &bundle.inventory().blobs {
+            assert!(scene.site.store().has(blob), "{number}: {} is not in the store", blob.digest);
+        }
+    }
+}
+
+#[test]
+fn a_signature_of_a_key_that_the_root_does_not_list_neither_helps_nor_hurts() {
+    let scene = prepare(&made(|o| o.signers = vec![UNKNOWN_SEED, 1]));
+    let bundle = scene.admit().unwrap();
+    let verdicts: Vec<_> = bundle.signatures().iter().map(|found| (found.keyid, found.verdict)).collect();
+    assert_eq!(verdicts, [(keyid(UNKNOWN_SEED), Verdict::NotInRole), (keyid(1), Verdict::Good)]);
+}
+
+/// Something at the bundle's path that is no bundle: refused at once, and the site is as it was.
+fn refuses_at_the_path(what: &str, expected: &str, put: impl FnOnce(&Scene)) {
+    let scene = Scene::new(&SampleOptions::default());
+    put(&scene);
+    let before = scene.picture();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        scope.spawn(|| sender.send([scene.verify().err(), scene.admit().err()]));
+        let limit = std::time::Duration::from_secs(30);
+        let Ok(failures) = receiver.recv_timeout(limit) else {
+            // The thread that hangs cannot be ended, so the test's process is.
+            eprintln!("{what}: the site waits for it");
+            std::process::abort();
+        };
+        for failure in failures {
+            let failure = failure.unwrap_or_else(|| panic!("{what} is accepted"));
+            assert_eq!(failure.exit(), Exit::Damaged, "{what}: {failure:?}");
+            assert!(message(&failure).contains(expected), "{what}: {failure:?}");
+        }
+    });
+    assert!(scene.picture() == before, "{what}: the site has changed");
+}
+
+#[test]
+fn refuses_a_path_that_is_not_a_regular_file_without_waiting_for_it() {
+    refuses_at_the_path("nothing", "cannot open", |_| {});
+    refuses_at_the_path("a directory", "is not a regular file", |scene| {
+        std::fs::create_dir(&scene.bundle).unwrap();
+    });
+    refuses_at_the_path("a pipe", "is not a regular file", |scene| {
+        let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::from_raw_mode(0o600));
+        rustix::fs::mknodat(rustix::fs::CWD, &scene.bundle, kind, mode, 0).unwrap();
+    });
+    refuses_at_the_path("a link to a good bundle", "is not a regular file", |scene| {
+        let good = scene.dir().join("good.tar");
+        std::fs::write(&good, sample_bundle(&SampleOptions::default()).archive).unwrap();
+        std::os::unix::fs::symlink(good, &scene.bundle).unwrap();
+    });
+    refuses_at_the_path("a link to itself", "is not a regular file", |scene| {
+        std::os::unix::fs::symlink(&scene.bundle, &scene.bundle).unwrap();
+    });
+    refuses_at_the_path("a socket", "cannot open", |scene| {
+        drop(std::os::unix::net::UnixListener::bind(&scene.bundle).unwrap());
+    });
+}
+
+#[test]
+fn refuses_a_device_as_a_bundle() {
+    let mut scene = Scene::new(&SampleOptions::default());
+    for device in ["/dev/zero", "/dev/null"] {
+        scene.bundle = device.into();
+        let failure = scene.admit().err().unwrap();
+        assert_eq!(failure.exit(), Exit::Damaged);
+        assert!(message(&failure).contains("is not a regular file"), "{failure:?}");
+    }
+}

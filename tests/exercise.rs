@@ -1,0 +1,47 @@
+//! The fuzz targets' bodies over mutations of real documents and over random input, on every test run.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+
+use proptest::prelude::*;
+use testkit::exercise;
+
+fn sample() -> Vec<u8> {
+    testkit::sample::sample_bundle(&testkit::sample::SampleOptions::default()).archive
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn no_parser_breaks_its_promise_on_random_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..2048)) {
+        exercise::archive(&bytes);
+        exercise::header(bytes.get(..512).unwrap_or(&bytes));
+        exercise::documents(&bytes);
+        exercise::oci(&bytes);
+        exercise::texts(&String::from_utf8_lossy(&bytes));
+    }
+
+    #[test]
+    fn no_parser_breaks_its_promise_on_text(text in "\\PC{0,200}") {
+        exercise::texts(&text);
+        let _ = bundler::sources::wheels::Requirements::parse("requirements.txt", text.as_bytes());
+        let _ = edge::yaml::parse::<bundler::spec::BundleSpec>("bundle.yaml", &text);
+    }
+}
+
+#[test]
+fn no_parser_breaks_its_promise_on_a_real_archive_with_pieces_swapped_and_doubled() {
+    let good = sample();
+    exercise::archive(&good);
+    let blocks = good.len() / 512;
+    for first in 0..blocks {
+        for second in [0, first / 2, blocks - 1] {
+            let mut bad = good.clone();
+            let piece = good[second * 512..second * 512 + 512].to_vec();
+            bad[first * 512..first * 512 + 512].copy_from_slice(&piece);
+            exercise::archive(&bad);
+            bad.splice(first * 512..first * 512, piece);
+            exercise::archive(&bad);
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! Registry to registry across the gap: what was pulled on one side is what is pushed on the other, by
+//! digest, each byte once; and what an apply has moved is moved back when a later step fails.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    missing_docs
+)]
+
+mod ingredients;
+
+use std::collections::BTreeMap;
+
+use e2e::World;
+use edge::Exit;
+use ingredients::{Image, image, index, layer, repository_at, tool};
+use manifests::Digest;
+use testkit::fake_registry::Traffic;
+use testkit::{FakeRegistry, Fault, RealRegistry, RealRegistryOptions, real_part};
+
+/// Two images that share a layer; one of them is for two platforms.
+struct Pair {
+    base: Image,
+    multi: Image,
+    shared: Digest,
+}
+
+fn pair() -> Pair {
+    let shared = layer(1, 300_000);
+    let base = image("amd64", &[shared.clone(), layer(2, 1000)]);
+    let amd64 = image("amd64", &[shared.clone(), layer(3, 2000)]);
+    let arm64 = image("arm64", &[layer(4, 2000), layer(5, 3000)]);
+    let multi = index(&[("amd64", &amd64), ("arm64", &arm64)]);
+    let shared = Digest::of(&ingredients::gzip(&shared));
+    assert!(base.blobs.contains_key(&shared) && multi.blobs.contains_key(&shared));
+    Pair { base, multi, shared }
+}
+
+impl Pair {
+    fn images(&self) -> [(&'static str, &'static str, &Image); 2] {
+        [("team/base", "v1", &self.base), ("team/multi", "v2", &self.multi)]
+    }
+
+    fn blobs(&self) -> BTreeMap<Digest, Vec<u8>> {
+        self.base.blobs.clone().into_iter().chain(self.multi.blobs.clone()).collect()
+    }
+}
+
+fn site(world: &World, url: &str, more: &str) {
+    world.write(
+        "site/site.yaml",
+        format!("apiVersion: airlock/v1\nkind: Site\nsite: lab\ntargets:\n  registry: {{url: \"{url}\", prefix: mirror}}\n{more}"),
+    );
+}
+
+/// `bundle.yaml` for both images of the registry at `host`.
+fn both_from(world: &World, host: &str) {
+    let images = format!("images: [\"docker://{host}/team/base:v1\", \"docker://{host}/team/multi:v2\"]\n");
+    world.spec("1.0.0", 1, &images);
+}
+
+/// Where a repository of the registry at `host` is mirrored.
+fn mirrored(host: &str, repository: &str) -> String {
+    format!("mirror/{}/{repository}", host.replace(':', "-"))
+}
+
+fn real(delete: bool) -> Option<RealRegistry> {
+    RealRegistry::start(RealRegistryOptions { delete, ..RealRegistryOptions::default() })
+}
+
+/// A world with trust, and both images of a fake registry in a signed bundle.
+fn bundled(pair: &Pair) -> (World, FakeRegistry) {
+    let (world, source) = (World::new(), FakeRegistry::start());
+    world.trust();
+    for (repository, tag, image) in pair.images() {
+        image.store_in(&source, repository, tag);
+    }
+    both_from(&world, &source.host());
+    world.bundler(&["build", "--key", "keys/rel.key.pem", "--out", "b.tar"]).ok();
+    (world, source)
+}
+
+const APPLY: [&str; 3] = ["apply", "b.tar", "--yes"];
+
+#[test]
+fn images_cross_from_one_real_registry_to_another_with_every_digest_and_media_type_kept() {
+    let (Some(source), Some(target)) = (real(false), real(false)) else { return };
+    let (world, pair) = (World::new(), pair());
+    world.trust();
+    for (repository, tag, image) in pair.images() {
+        image.push(&source.url(), repository, tag);
+    }
+    both_from(&world, source.host());
+    world.bundler(&["build", "--key", "keys/rel.key.pem", "--out", "b.tar"]).ok();
+    site(&world, &target.url(), "");
+    world.installer(&APPLY).ok();
+
+    for (repository, tag, image) in pair.images() {
+        let mirror = mirrored(source.host(), repository);
+        let place = repository_at(&target.url(), &mirror);
+        let tagged = place.get_manifest(&tag.parse().unwrap()).unwrap();
+        assert_eq!((tagged.digest, &tagged.media_type), (image.root.digest, &image.root.media_type));
+        for (descriptor, bytes) in &image.manifests {
+            let found = place.get_manifest(&descriptor.digest.into()).unwrap();
+            assert_eq!((&found.bytes, &found.media_type), (bytes, &descriptor.media_type));
+        }
+        for (digest, bytes) in &image.blobs {
+            let mut found = Vec::new();
+            let mut blob = place.open_blob(digest, bytes.len() as u64).unwrap();
+            std::io::Read::read_to_end(&mut blob, &mut found).unwrap();
+            assert_eq!(&found, bytes);
+        }
+        skopeo_agrees(
+            &format!("{}/{repository}:{tag}", source.host()),
+            &format!("{}/{mirror}:{tag}", target.host()),
+            image,
+        );
+    }
+
+    let storage = world.snapshot(target.storage().to_str().unwrap());
+    let again = world.installer(&["--output", "json", "apply", "b.tar", "--yes"]).ok().json();
+    assert_eq!(again["plan"]["steps"], serde_json::json!([]));
+    assert_eq!(
+        world.snapshot(target.storage().to_str().unwrap()),
+        storage,
+        "applying again pushed something"
+    );
+}
+
+fn skopeo_agrees(from: &str, to: &str, image: &Image) {
+    let Some(skopeo) = real_part("skopeo") else { return };
+    let look = |arguments: &[&str], place: &str| {
+        let place = format!("docker://{place}");
+        let arguments = [&["inspect", "--tls-verify=false"], arguments, &[&place]].concat();
+        tool(&skopeo, &arguments, std::path::Path::new("/")).stdout
+    };
+    assert_eq!(look(&["--raw"], to), image.root_bytes());
+    let seen = |place: &str| -> serde_json::Value { serde_json::from_slice(&look(&[], place)).unwrap() };
+    let (from, to) = (seen(from), seen(to));
+    for key in ["Digest", "Architecture", "Layers"] {
+        assert_eq!(from[key], to[key], "{key}");
+    }
+}
+
+#[test]
+fn lock_and_build_read_each_blob_and_each_manifest_once_from_the_network() {
+    let pair = pair();
+    let (world, source) = bundled(&pair);
+    for (digest, bytes) in pair.blobs() {
+        let traffic = source.traffic(&digest);
+        assert_eq!((traffic.reads, traffic.bytes_sent), (1, bytes.len() as u64), "{digest}");
+    }
+    let manifests = pair.base.manifests.len() + pair.multi.manifests.len();
+    assert_eq!(source.count("GET", "/manifests/"), manifests);
+
+    let asked = source.requests().len();
+    world.bundler(&["inspect", "b.tar"]).ok();
+    world.bundler(&["verify", "b.tar", "--trust", "root.json"]).ok();
+    assert_eq!(source.requests().len(), asked, "only lock and build may use the network");
+}
+
+#[test]
+fn the_archive_holds_the_layer_that_two_images_share_once() {
+    let pair = pair();
+    let (world, _source) = bundled(&pair);
+    let entries = ingredients::entries(&world.path("b.tar"));
+    for (digest, bytes) in pair.blobs() {
+        assert_eq!(entries[&format!("blobs/sha256/{}", digest.hex())], bytes);
+    }
+}
+
+#[test]
+fn a_target_registry_gets_each_blob_once_and_a_shared_one_by_mounting_it() {
+    let pair = pair();
+    let (world, source) = bundled(&pair);
+    let target = FakeRegistry::start();
+    site(&world, &target.url(), "");
+    world.installer(&APPLY).ok();
+    for (digest, bytes) in pair.blobs() {
+        let Traffic { writes, bytes_received, .. } = target.traffic(&digest);
+        assert_eq!((writes, bytes_received), (1, bytes.len() as u64), "{digest}");
+    }
+    let mounts = target.requests().into_iter().filter(|request| request.query("mount").is_some());
+    let mounts: Vec<_> =
+        mounts.map(|request| (request.path.clone(), request.query("mount").unwrap().to_string())).collect();
+    let place = format!("/v2/{}/blobs/uploads/", mirrored(&source.host(), "team/multi"));
+    assert!(mounts.contains(&(place, pair.shared.to_string())), "{mounts:?}");
+    assert_eq!(target.open_uploads(), 0);
+    for (repository, tag, image) in pair.images() {
+        let found = target.manifest(&mirrored(&source.host(), repository), tag).unwrap();
+        assert_eq!(found, (image.root.media_type.clone(), image.root_bytes().to_vec()));
+    }
+
+    let before = target.requests().len();
+    world.installer(&APPLY).ok();
+    let later = target.requests().split_off(before);
+    assert!(later.iter().all(|request| matches!(request.method.as_str(), "GET" | "HEAD")), "{later:?}");
+}
+
+#[test]
+fn a_mount_is_asked_only_of_repositories_that_have_the_blob() {
+    let pair = pair();
+    let (world, _source) = bundled(&pair);
+    let target = FakeRegistry::start();
+    site(&world, &target.url(), "");
+    world.installer(&APPLY).ok();
+    let asked = |request: &&testkit::Request| request.query("mount").is_some();
+    let requests = target.requests();
+    let needless: Vec<_> = requests
+        .iter()
+        .filter(asked)
+        .filter(|request| request.query("mount") != Some(&pair.shared.to_string()))
+        .map(|request| request.query("mount"))
+        .collect();
+    assert!(needless.is_empty(), "mounts that cannot succeed: {needless:?}");
+}
+
+#[test]
+fn a_registry_that_does_not_mount_gets_the_shared_layer_in_each_repository() {
+    let pair = pair();
+    let (world, source) = bundled(&pair);
+    let target = FakeRegistry::start();
+    target.fault(Fault::NoMount);
+    site(&world, &target.url(), "");
+    world.installer(&APPLY).ok();
+    assert_eq!(target.traffic(&pair.shared).writes, 2);
+    assert_eq!(
+        target.open_uploads(),
+        0,
+        "an upload that the registry began instead of a mount was left open"
+    );
+    assert!(target.manifest(&mirrored(&source.host(), "team/multi"), "v2").is_some());
+}
+
+/// Puts another image where the bundle's first one will go.
+fn older(target: &str, mirror: &str) -> Digest {
+    let older = image("amd64", &[layer(9, 500)]);
+    older.push(target, mirror, "v1");
+    older.root.digest
+}
+
+fn tagged(url: &str, mirror: &str, tag: &str) -> Option<Digest> {
+    let found = repository_at(url, mirror).head_manifest(&tag.parse().unwrap()).unwrap();
+    found.map(|found| found.digest)
+}
+
+#[test]
+fn when_the_second_image_is_refused_the_tag_of_the_first_names_its_old_image_again() {
+    let pair = pair();
+    let (world, source) = bundled(&pair);
+    let target = FakeRegistry::start();
+    let mirror = mirrored(&source.host(), "team/base");
+    let old = older(&target.url(), &mirror);
+    target.fault_on(Fault::Status(403), None, "PUT", "team/multi/manifests/");
+    site(&world, &target.url(), "");
+    let before = world.snapshot("site/ledger");
+    let ran = world.installer(&APPLY).expect_exit(Exit::Undone);
+    assert!(ran.stderr.contains("team/multi") && ran.stderr.contains("denied"), "{}", ran.stderr);
+    assert_eq!(tagged(&target.url(), &mirror, "v1"), Some(old));
+    assert_eq!(world.snapshot("site/ledger"), before);
+
+    target.clear_faults();
+    world.installer(&APPLY).ok();
+    assert_eq!(tagged(&target.url(), &mirror, "v1"), Some(pair.base.root.digest));
+}
+
+/// A spec whose last step fails after the plan was made: its file's name leaves no room for the
+/// temporary name beside it.
+fn with_a_file_that_fails(world: &World, host: &str) {
+    let name = "n".repeat(250);
+    world.write(&format!("config/{name}"), "x");
+    let rest =
+        format!("images: [\"docker://{host}/team/base:v1\"]\nfiles: [{{source: config, dest: /etc/demo}}]\n");
+    world.spec("1.0.0", 1, &rest);
+    world.bundler(&["build", "--key", "keys/rel.key.pem", "--out", "b.tar"]).ok();
+}
+
+fn real_journey_with_a_failing_file(delete: bool) -> Option<(World, RealRegistry, String, Image)> {
+    let (target, world, source) = (real(delete)?, World::new(), FakeRegistry::start());
+    let base = pair().base;
+    base.store_in(&source, "team/base", "v1");
+    world.trust();
+    with_a_file_that_fails(&world, &source.host());
+    let root = world.path("root");
+    std::fs::create_dir(&root).unwrap();
+    site(&world, &target.url(), &format!("  files: {{root: {}}}\n", root.display()));
+    Some((world, target, mirrored(&source.host(), "team/base"), base))
+}
+
+#[test]
+fn a_real_registry_has_its_old_tag_back_after_a_later_step_has_failed() {
+    let Some((world, target, mirror, _)) = real_journey_with_a_failing_file(false) else { return };
+    let old = older(&target.url(), &mirror);
+    let ran = world.installer(&APPLY).expect_exit(Exit::Undone);
+    assert!(
+        ran.stderr.contains("everything was undone") && ran.stderr.contains("/etc/demo/"),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(tagged(&target.url(), &mirror, "v1"), Some(old));
+    assert!(world.snapshot("root").is_empty(), "directories that were made for the file are still there");
+}
+
+#[test]
+fn a_real_registry_that_deletes_has_no_tag_that_was_not_there_before() {
+    let Some((world, target, mirror, base)) = real_journey_with_a_failing_file(true) else { return };
+    let _ = world.installer(&APPLY).expect_exit(Exit::Undone);
+    assert_eq!(tagged(&target.url(), &mirror, "v1"), None);
+    assert_eq!(tagged(&target.url(), &mirror, &base.root.digest.to_string()), None);
+}
+
+#[test]
+fn a_real_registry_that_does_not_delete_keeps_the_tag_and_the_message_says_which() {
+    let Some((world, target, mirror, base)) = real_journey_with_a_failing_file(false) else { return };
+    let ran = world.installer(&APPLY).expect_exit(Exit::NotUndone);
+    for text in ["does not delete", &target.url(), &format!("{mirror}:v1 stays"), "hint:"] {
+        assert!(ran.stderr.contains(text), "{text}: {}", ran.stderr);
+    }
+    assert_eq!(tagged(&target.url(), &mirror, "v1"), Some(base.root.digest));
+}
+
+#[test]
+fn a_target_registry_that_is_not_there_or_wants_a_login_stops_the_apply_before_any_change() {
+    let pair = pair();
+    let (world, _source) = bundled(&pair);
+    let target = FakeRegistry::start();
+    target.fault(Fault::Status(401));
+    let closed = { FakeRegistry::start().url() };
+    for (url, text) in [(target.url(), "credentials"), (closed, "cannot reach")] {
+        site(&world, &url, "");
+        let ran = world.installer(&APPLY).expect_exit(Exit::NotReady);
+        assert!(ran.stderr.contains(text) && ran.stderr.contains("registry/reachable"), "{}", ran.stderr);
+    }
+    assert!(target.requests().iter().all(|request| request.method == "GET"));
+}
