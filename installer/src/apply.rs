@@ -292,5 +292,5 @@ fn chain(error: &dyn std::error::Error) -> String {
         text.push_str(&format!(": {error}"));
         cause = error.source();
     }
-    manifests::text::printable(&text)
+    manifests::text::printable_up_to(&text, 1000)
 }

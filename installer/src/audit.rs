@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use edge::{Classified, Env, Exit};
 use manifests::Digest;
 use manifests::audit::{Actor, ChainBreak, Entry, Event, Head, LINE_BYTES_MAX, Outcome};
-use manifests::text::printable;
+use manifests::text::{printable, printable_up_to};
 
 use crate::site::Site;
 
@@ -67,9 +67,15 @@ pub struct AuditLog {
 /// What an event was about.
 pub type About = BTreeMap<String, String>;
 
+/// A path and two errors fit; a line of the log stays far below its limit.
+const VALUE_CHARACTERS_MAX: usize = 2000;
+
 /// `[("key", value)]` as what an event was about; every value is made printable.
 pub fn about<const N: usize>(pairs: [(&str, String); N]) -> About {
-    pairs.into_iter().map(|(key, value)| (key.to_string(), printable(&value))).collect()
+    pairs
+        .into_iter()
+        .map(|(key, value)| (key.to_string(), printable_up_to(&value, VALUE_CHARACTERS_MAX)))
+        .collect()
 }
 
 impl AuditLog {

@@ -29,9 +29,15 @@ impl TextError {
 /// not ASCII become escapes, and it is cut after 200 characters.
 #[must_use]
 pub fn printable(text: &str) -> String {
+    printable_up_to(text, 200)
+}
+
+/// As [`printable`], cut after so many characters.
+#[must_use]
+pub fn printable_up_to(text: &str, characters_max: usize) -> String {
     let mut shown = String::new();
     for (position, character) in text.chars().enumerate() {
-        if position == 200 {
+        if position == characters_max {
             shown.push('…');
             break;
         }

@@ -38,8 +38,10 @@ pub fn parse<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, YamlError
     })
 }
 
+/// Without the place at its end: that stands before the message already.
 fn first_line(message: &str) -> String {
-    manifests::text::printable(message.lines().next().unwrap_or_default())
+    let line = message.lines().next().unwrap_or_default();
+    manifests::text::printable_up_to(line.split(" at line ").next().unwrap_or_default(), 1000)
 }
 
 #[cfg(test)]
