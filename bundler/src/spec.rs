@@ -11,7 +11,7 @@ use manifests::inventory::FileMode;
 use manifests::text::{Audience, BundleVersion, Destination, Marking, Name};
 use manifests::{Digest, Reference, Timestamp};
 use serde::de::{IgnoredAny, MapAccess, Visitor, value::MapAccessDeserializer};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer};
 
 /// The document.
 #[derive(Debug, Clone, Deserialize)]
@@ -362,17 +362,6 @@ impl BundleSpec {
         }
         Ok(())
     }
-}
-
-/// The part of a spec that goes into `bundle.json` as it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Identity {
-    /// Who publishes.
-    pub publisher: Name,
-    /// The product.
-    pub product: Name,
-    /// The label.
-    pub version: BundleVersion,
 }
 
 #[cfg(test)]

@@ -176,6 +176,24 @@ pub enum Verdict {
     NotInRole,
 }
 
+impl core::fmt::Display for Verdict {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.pad(match self {
+            Self::Good => "good",
+            Self::NotInRole => "not counted: the key is not in the role",
+        })
+    }
+}
+
+impl SignatureVerdict {
+    /// One line for people: key, holder, verdict.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let holder = self.holder.as_ref().map_or("unknown", Name::as_str);
+        format!("{}  {holder}  {}", self.keyid, self.verdict)
+    }
+}
+
 /// Why a role was not met.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

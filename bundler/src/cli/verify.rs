@@ -117,10 +117,7 @@ impl VerifyArgs {
         drop(bar);
         let manifest = signed.manifest();
         let counts = manifest.counts;
-        let line = |v: &SignatureVerdict| {
-            let holder = v.holder.as_ref().map_or("unknown".to_string(), ToString::to_string);
-            format!("signature  {}  {holder}  {:?}\n", v.keyid, v.verdict)
-        };
+        let line = |verdict: &SignatureVerdict| format!("signature  {}\n", verdict.line());
         let human = format!(
             "{}\nverified: {} {} (order {})\nbundle     {}\ntrust root {} ({})\n{}holds      {}\nnot checked here: audience and order, which only a site can judge\n",
             manifest.marking,

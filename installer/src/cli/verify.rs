@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use edge::{Failure, Screen, progress};
 use manifests::bundle::BundleDigest;
-use manifests::root::{SignatureVerdict, Verdict};
+use manifests::root::SignatureVerdict;
 use manifests::{BundleManifest, VerifiedBundle};
 use serde::Serialize;
 
@@ -79,11 +79,7 @@ pub(super) fn verified(
 /// Who, what, for whom, by whom.
 pub(super) fn summary(bundle: &VerifiedBundle) -> String {
     let manifest = bundle.manifest();
-    let signature = |verdict: &SignatureVerdict| {
-        let holder = verdict.holder.as_ref().map_or("unknown".to_string(), ToString::to_string);
-        let counted = if verdict.verdict == Verdict::Good { "counted" } else { "not in the release role" };
-        format!("signature  {} {holder} ({counted})\n", verdict.keyid)
-    };
+    let signature = |verdict: &SignatureVerdict| format!("signature  {}\n", verdict.line());
     let audience: Vec<String> = manifest.audience.iter().map(ToString::to_string).collect();
     format!(
         "{}\n{} {} {} (order {})\nbundle     {}\n{}audience   {}\ncreated    {}\n",
