@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Parser, Subcommand};
-use edge::show::{self, Common};
+use edge::show::{self, Common, NotYetArgs};
 use edge::{Env, Exit, Failure, Screen};
 
 /// Packs container images, Python wheels, Helm charts and files into one signed archive that crosses an
@@ -46,30 +46,15 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Compare two archives (not there yet)
     #[command(hide = true)]
-    Diff(Anything),
+    Diff(NotYetArgs),
     /// Copy an archive to a medium and compare (not there yet)
     #[command(hide = true)]
-    Write(Anything),
-}
-
-/// The arguments of a command that is not there yet.
-#[derive(Debug, clap::Args)]
-struct Anything {
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    _rest: Vec<std::ffi::OsString>,
+    Write(NotYetArgs),
 }
 
 /// Runs the program in a world.
 pub fn run(env: &mut Env) -> Exit {
-    let arguments = match Arguments::try_parse_from(&env.args) {
-        Ok(arguments) => arguments,
-        Err(error) => return show::parse_error(env, &error),
-    };
-    let output = arguments.common.output;
-    match dispatch(arguments, env) {
-        Ok(()) => Exit::Done,
-        Err(failure) => show::failure(env, output, &failure),
-    }
+    show::run(env, |arguments: &Arguments| arguments.common.output, dispatch)
 }
 
 fn dispatch(arguments: Arguments, env: &mut Env) -> Result<(), Failure> {

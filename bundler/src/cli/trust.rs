@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use edge::show::NotYetArgs;
 use edge::{Exit, Failure, Screen};
 use layout::root_file::{self, RootFile};
 use manifests::root::{Clause, FoundSignature, Role, Roles, RootDocument, RootError, RootKey, RootSchema};
@@ -12,7 +13,6 @@ use manifests::text::{Name, printable};
 use manifests::{Digest, KeyId, PublicKey, TrustRoot};
 use serde::Serialize;
 
-use super::Anything;
 use crate::keys;
 
 /// What can be done with trust roots.
@@ -22,10 +22,10 @@ pub(super) enum TrustCommand {
     New(NewArgs),
     /// Replace keys of a trust root (not there yet)
     #[command(hide = true)]
-    Rotate(Anything),
+    Rotate(NotYetArgs),
     /// Revoke keys or bundles (not there yet)
     #[command(hide = true)]
-    Revoke(Anything),
+    Revoke(NotYetArgs),
 }
 
 /// The arguments of `trust new`.

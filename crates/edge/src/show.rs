@@ -103,7 +103,7 @@ struct ErrorBody<'a> {
 }
 
 /// Prints a failure and gives its exit code.
-pub fn failure(env: &mut Env, output: Output, failure: &Failure) -> Exit {
+fn failure(env: &mut Env, output: Output, failure: &Failure) -> Exit {
     let messages = failure.messages();
     env.stderr.say(&format!("error: {}", messages.join(": ")));
     if let Some(hint) = failure.next_step() {
@@ -127,8 +127,32 @@ pub fn failure(env: &mut Env, output: Output, failure: &Failure) -> Exit {
     failure.exit()
 }
 
+/// The arguments of a command that the design has and this version does not.
+#[derive(Debug, clap::Args)]
+pub struct NotYetArgs {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    _rest: Vec<std::ffi::OsString>,
+}
+
+/// Parses the arguments, runs the command, and says how it ended.
+pub fn run<A: clap::Parser>(
+    env: &mut Env,
+    output: fn(&A) -> Output,
+    command: fn(A, &mut Env) -> Result<(), Failure>,
+) -> Exit {
+    let arguments = match A::try_parse_from(&env.args) {
+        Ok(arguments) => arguments,
+        Err(error) => return parse_error(env, &error),
+    };
+    let output = output(&arguments);
+    match command(arguments, env) {
+        Ok(()) => Exit::Done,
+        Err(error) => failure(env, output, &error),
+    }
+}
+
 /// Prints what the argument parser has to say: help and version are results, the rest are errors.
-pub fn parse_error(env: &mut Env, error: &clap::Error) -> Exit {
+fn parse_error(env: &mut Env, error: &clap::Error) -> Exit {
     let text = error.render();
     if error.use_stderr() {
         env.stderr.say(&text.to_string());

@@ -1,12 +1,12 @@
 //! `installer audit show` and `verify`; `export` and `explain` are not there yet.
 
 use clap::Subcommand;
+use edge::show::NotYetArgs;
 use edge::show::table;
 use edge::{Failure, Screen};
 use manifests::audit::{Entry, Head};
 use serde::Serialize;
 
-use super::Anything;
 use crate::audit;
 use crate::site::Site;
 
@@ -23,10 +23,10 @@ pub(super) enum AuditCommand {
     Verify,
     /// Write the log in another form (not there yet)
     #[command(hide = true)]
-    Export(Anything),
+    Export(NotYetArgs),
     /// Print the commands to recheck a bundle by hand (not there yet)
     #[command(hide = true)]
-    Explain(Anything),
+    Explain(NotYetArgs),
 }
 
 #[derive(Serialize)]

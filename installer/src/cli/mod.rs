@@ -13,7 +13,7 @@ mod verify;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use edge::show::{self, Common};
+use edge::show::{self, Common, NotYetArgs};
 use edge::{Env, Exit, Failure, Screen};
 use manifests::audit::Outcome;
 use registry::{Http, HttpSettings};
@@ -58,39 +58,24 @@ enum Command {
     Audit(audit::AuditCommand),
     /// Look at everything before a change (not there yet; `plan` shows the checks there are)
     #[command(hide = true)]
-    Preflight(Anything),
+    Preflight(NotYetArgs),
     /// Go back to a version that was installed here (not there yet)
     #[command(hide = true)]
-    Rollback(Anything),
+    Rollback(NotYetArgs),
     /// Write a report (not there yet)
     #[command(hide = true)]
-    Report(Anything),
+    Report(NotYetArgs),
     /// Write a receipt (not there yet)
     #[command(hide = true)]
-    Receipt(Anything),
+    Receipt(NotYetArgs),
     /// Collect what a diagnosis needs (not there yet)
     #[command(hide = true)]
-    Diagnose(Anything),
-}
-
-/// The arguments of a command that is not there yet.
-#[derive(Debug, clap::Args)]
-struct Anything {
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    _rest: Vec<std::ffi::OsString>,
+    Diagnose(NotYetArgs),
 }
 
 /// Runs the program in a world.
 pub fn run(env: &mut Env) -> Exit {
-    let arguments = match Arguments::try_parse_from(&env.args) {
-        Ok(arguments) => arguments,
-        Err(error) => return show::parse_error(env, &error),
-    };
-    let output = arguments.common.output;
-    match dispatch(arguments, env) {
-        Ok(()) => Exit::Done,
-        Err(failure) => show::failure(env, output, &failure),
-    }
+    show::run(env, |arguments: &Arguments| arguments.common.output, dispatch)
 }
 
 fn dispatch(arguments: Arguments, env: &mut Env) -> Result<(), Failure> {

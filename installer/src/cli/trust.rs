@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use edge::show::NotYetArgs;
 use edge::{Exit, Failure, Screen};
 use layout::root_file;
 use manifests::audit::Outcome;
@@ -11,7 +12,6 @@ use manifests::text::printable;
 use manifests::{Digest, TrustRoot};
 use serde::Serialize;
 
-use super::Anything;
 use crate::audit::{AuditLog, about};
 use crate::site::{Site, SiteError};
 
@@ -30,7 +30,7 @@ pub(super) enum TrustCommand {
     Show,
     /// Take a new root (not there yet)
     #[command(hide = true)]
-    Update(Anything),
+    Update(NotYetArgs),
 }
 
 #[derive(Serialize)]
