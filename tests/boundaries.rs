@@ -64,7 +64,7 @@ fn host() -> String {
 
 fn read_workspace() -> Workspace {
     let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["metadata", "--format-version", "1", "--offline", "--filter-platform", &host()])
+        .args(["metadata", "--format-version", "1", "--offline", "--locked", "--filter-platform", &host()])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .expect("cargo is there");

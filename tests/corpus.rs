@@ -11,6 +11,7 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::disallowed_methods,
+    clippy::print_stderr,
     missing_docs
 )]
 
@@ -149,8 +150,10 @@ fn some_blob(draft: &Draft) -> Digest {
 
 const HALF: usize = 200;
 
+type Generator = fn() -> Case;
+
 /// What makes the bundle of each directory.
-const GENERATORS: &[(&str, fn() -> Case)] = &[
+const GENERATORS: &[(&str, Generator)] = &[
     // Who has signed.
     ("unsigned", || made(|o| o.signers = Vec::new())),
     ("signature-entry-stripped", || {

@@ -613,7 +613,7 @@ fn the_canonical_one_liner_gives_the_bytes_of_the_example() {
 fn every_bundle_yaml_of_the_pages_is_one() {
     let dir = tempfile::tempdir().unwrap();
     let mut count = 0;
-    for name in ["format.md", "bundle-yaml.md"] {
+    for name in ["format.md", "bundle-yaml.md", "../README.md"] {
         for (file, block) in blocks(&page(name)).iter().filter(|(file, _)| file.ends_with("bundle.yaml")) {
             let path = dir.path().join("bundle.yaml");
             fs::write(&path, block.bytes()).unwrap();
@@ -622,7 +622,51 @@ fn every_bundle_yaml_of_the_pages_is_one() {
             count += 1;
         }
     }
-    assert!(count >= 3, "{count}");
+    assert_eq!(count, 4);
+}
+
+#[test]
+fn the_site_yaml_of_the_runbook_is_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("site.yaml");
+    fs::write(&path, blocks(&page("operator.md"))["site.yaml"].bytes()).unwrap();
+    let config = installer::site::config::SiteConfig::load(&path).unwrap();
+    assert!(
+        config.targets.registry.is_some()
+            && config.targets.python.is_some()
+            && config.targets.files.is_some()
+    );
+}
+
+#[test]
+fn the_pages_list_every_exit_code() {
+    let codes: Vec<String> = (0..=8).map(|code: u8| code.to_string()).collect();
+    assert_eq!(edge::Exit::Unreachable.code(), 8, "the last one");
+    for name in ["operator.md", "../README.md"] {
+        let rows = rows(&page(name), "code");
+        let listed: Vec<&str> = rows.iter().map(|row| row[0].as_str()).collect();
+        assert_eq!(listed, codes, "{name}");
+    }
+}
+
+#[test]
+fn every_link_of_the_pages_leads_to_a_file() {
+    let mut pages: Vec<PathBuf> = vec![page_path("../README.md"), page_path("../ARCHITECTURE.md")];
+    for dir in [page_path("."), page_path("adr")] {
+        pages.extend(
+            fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file()),
+        );
+    }
+    for path in pages {
+        let text = fs::read_to_string(&path).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let target = link.split('#').next().unwrap_or_default();
+            if target.is_empty() || link.contains("://") {
+                continue;
+            }
+            assert!(path.with_file_name(target).exists(), "{}: {link}", path.display());
+        }
+    }
 }
 
 #[test]

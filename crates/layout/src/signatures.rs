@@ -2,11 +2,11 @@
 //! rewritten, only a few blocks are.
 //!
 //! The area has a constant length: signatures first, then `signatures/.reserved`, whose content is zeros.
-//! A signature takes the place of the head of the reserved entry. The order of the writes makes every
-//! state in between readable as the old archive: first the new header of the reserved entry (still inside
-//! the old one's content), then the signature's bytes, and last one aligned block, the signature's header.
-//! A power cut before that leaves an archive whose reserved area is not all zeros: the reader says so, and
-//! [`clean`] puts it right.
+//! A signature takes the place of the head of the reserved entry. The order of the writes keeps every old
+//! signature and the shape of the archive whole in every state in between: first the new header of the
+//! reserved entry (still inside the old one's content), then the signature's bytes, and last one aligned
+//! block, the signature's header. A power cut before that leaves a reserved area that is not all zeros:
+//! the reader refuses it and says so, and [`clean`] puts it right.
 
 use std::fs::File;
 use std::io;

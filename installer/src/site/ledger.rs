@@ -1,5 +1,7 @@
-//! The ledger: for each product what was applied here, and the highest order that ever was. The highest
-//! order never goes down, whatever else is undone.
+//! The ledger: for each product what was applied here, and the highest order that ever was.
+//!
+//! The highest order goes up with the last step of an apply. Only taking back that very apply, cut off
+//! before it was over, puts the old one back: it had not been applied then.
 
 use std::path::PathBuf;
 

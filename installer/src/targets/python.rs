@@ -122,7 +122,7 @@ fn build(venv: &Venv, context: &Context<'_>) -> Result<(), TargetError> {
         std::fs::create_dir_all(parent).map_err(failed(parent))?;
     }
     // pip chooses by file name, and the store knows digests: links give each wheel its name.
-    let work = context.site.dir().join("store/quarantine-wheels");
+    let work = scratch(context);
     remove(&work)?;
     let links = work.join("wheels");
     layout::durable::make_directory(&links).map_err(failed(&links))?;
@@ -214,15 +214,24 @@ fn remove(directory: &Path) -> Result<(), TargetError> {
     }
 }
 
-/// Python with nothing of the caller's environment but where to find libraries.
+/// Python with nothing of the caller's environment but where to find libraries. pip asks whatever tools
+/// it finds on the `PATH` for their versions, and they may write into `HOME`: it gets the system's own
+/// directories only, and a `HOME` that is thrown away.
 fn python(interpreter: &Path, context: &Context<'_>) -> Program {
-    let mut program = Program::new(interpreter, context.site.dir());
-    for name in ["PATH", "LD_LIBRARY_PATH"] {
-        if let Some(value) = context.env.var(name) {
-            program = program.var(name, value);
-        }
+    let mut program = Program::new(interpreter, Path::new("/"));
+    if let Some(value) = context.env.var("LD_LIBRARY_PATH") {
+        program = program.var("LD_LIBRARY_PATH", value);
     }
-    program.var("HOME", context.site.dir()).var("LANG", "C.UTF-8").var("PIP_CONFIG_FILE", "/dev/null")
+    program
+        .var("PATH", "/usr/bin:/bin")
+        .var("HOME", scratch(context))
+        .var("LANG", "C.UTF-8")
+        .var("PIP_CONFIG_FILE", "/dev/null")
+}
+
+/// Where wheels get their names for pip. Removed when the environment is complete.
+fn scratch(context: &Context<'_>) -> PathBuf {
+    context.site.dir().join("store/quarantine-wheels")
 }
 
 fn checked(program: &Program, doing: &str, context: &Context<'_>) -> Result<Finished, TargetError> {

@@ -1,0 +1,7 @@
+//! `bundler` as the journeys start it: the same code as the released program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(bundler::run(&mut edge::Env::real()).code())
+}

@@ -1,0 +1,531 @@
+//! The targets that a site has without a registry: Python environments and files; who may apply what, in
+//! which order; and what each command prints.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    missing_docs
+)]
+
+mod ingredients;
+mod onsite;
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use e2e::World;
+use edge::Exit;
+use ingredients::{IndexedFile, Pages};
+use installer::admit;
+use installer::apply::{ApplyError, PowerCut, Run, Unwatched, Watch};
+use installer::audit::AuditLog;
+use installer::plan;
+use installer::site::Site;
+use installer::site::lock::SiteLock;
+use installer::targets::Context;
+use onsite::{
+    Python, audit_holds, build, greeting, python_says, says, site_tree, site_yaml, tree, wheel, write_wheels,
+};
+use serde_json::json;
+
+const APPLY: [&str; 3] = ["apply", "b.tar", "--yes"];
+
+/// A step that always fails after the plan was made: the file's name leaves no room for the temporary
+/// name beside it.
+fn a_file_that_fails(world: &World) -> &'static str {
+    world.write(&format!("bad/{}", "n".repeat(250)), "x");
+    "files: [{source: bad, dest: /etc/zz}]\n"
+}
+
+/// A world with trust, and a directory for files.
+fn lab(targets: &[String]) -> World {
+    let world = World::new();
+    world.trust();
+    std::fs::create_dir(world.path("root")).unwrap();
+    site_yaml(&world, targets);
+    world
+}
+
+fn files_target(world: &World) -> String {
+    format!("files: {{root: {}}}", world.path("root").display())
+}
+
+/// A world whose site has files.
+fn files_lab() -> World {
+    let world = lab(&[]);
+    site_yaml(&world, &[files_target(&world)]);
+    world
+}
+
+/// A world whose site has Python and files.
+fn python_lab(python: &Python) -> World {
+    let world = lab(&[]);
+    site_yaml(&world, &[python.as_target(&world), files_target(&world)]);
+    world
+}
+
+const WHEELS: &str = "wheels: [{name: tools, source: wheels}]\n";
+
+fn says_hello(world: &World) -> String {
+    python_says(&world.path("venvs/tools/bin/python"), "import greet; print(greet.text())")
+}
+
+// ---- python -------------------------------------------------------------------------------------------
+
+#[test]
+fn a_wheelhouse_becomes_an_environment_under_its_name_in_which_imports_work() {
+    let Some(python) = Python::find() else { return };
+    let world = python_lab(&python);
+    write_wheels(&world, "wheels", &greeting("1.0"));
+    build(&world, "1", 1, WHEELS, "b.tar");
+    world.installer(&APPLY).ok();
+    assert_eq!(says_hello(&world), "hello from 1.0");
+    assert_eq!(python_says(&world.path("venvs/tools/bin/python"), "import sys; print('%d.%d' % sys.version_info[:2])"), python.minor);
+
+    let before = (site_tree(&world), tree(&world, "venvs", &[]));
+    let again = world.installer(&APPLY).ok();
+    assert!(again.stdout.contains("everything is in place already"), "{}", again.stdout);
+    assert!(before == (site_tree(&world), tree(&world, "venvs", &[])), "applying again changed something");
+}
+
+#[test]
+fn pinned_requirements_become_an_environment_with_exactly_those_wheels() {
+    let Some(python) = Python::find() else { return };
+    let world = python_lab(&python);
+    let wheels = greeting("2.5");
+    let pins: String = wheels
+        .iter()
+        .map(|(name, bytes)| ingredients::pinned(name.split('-').next().unwrap(), "2.5", bytes))
+        .collect();
+    world.write("requirements.txt", pins);
+    let index = ingredients::package_index(Pages::Json, wheels.map(IndexedFile::honest).to_vec());
+    let targets = [python.target(&python.minor), python.target(python.other_minor())].join(", ");
+    let url = index.url();
+    build(
+        &world,
+        "1",
+        1,
+        &format!("wheels: [{{name: tools, requirements: requirements.txt, index: {url}/simple/, targets: [{targets}]}}]\n"),
+        "b.tar",
+    );
+    let asked = index.requests().len();
+    world.installer(&APPLY).ok();
+    assert_eq!(says_hello(&world), "hello from 2.5");
+    assert_eq!(index.requests().len(), asked, "the site reached out to the index");
+}
+
+#[test]
+fn the_next_version_switches_the_link_at_once_and_keeps_the_old_environment() {
+    let Some(python) = Python::find() else { return };
+    let world = python_lab(&python);
+    for (sequence, version) in [(1, "1.0"), (2, "2.0")] {
+        write_wheels(&world, "wheels", &greeting(version));
+        build(&world, version, sequence, WHEELS, &format!("{sequence}.tar"));
+    }
+    world.installer(&["apply", "1.tar", "--yes"]).ok();
+    let old = std::fs::canonicalize(world.path("venvs/tools")).unwrap();
+    let before = world.snapshot(old.to_str().unwrap());
+
+    let (over, gone) = (AtomicBool::new(false), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                if !world.path("venvs/tools/bin/python").exists() {
+                    gone.store(true, Ordering::Relaxed);
+                }
+            }
+        });
+        let ran = world.installer(&["apply", "2.tar", "--yes"]);
+        over.store(true, Ordering::Relaxed);
+        ran.ok();
+    });
+    assert!(!gone.into_inner(), "for a moment there was no environment under the name");
+    assert_eq!(says_hello(&world), "hello from 2.0");
+    assert_eq!(world.snapshot(old.to_str().unwrap()), before);
+    assert_eq!(python_says(&old.join("bin/python"), "import greet; print(greet.text())"), "hello from 1.0");
+}
+
+#[test]
+fn a_step_that_fails_after_the_switch_switches_back_and_removes_the_new_environment() {
+    let Some(python) = Python::find() else { return };
+    let world = python_lab(&python);
+    write_wheels(&world, "wheels", &greeting("1.0"));
+    build(&world, "1", 1, WHEELS, "b.tar");
+    world.installer(&APPLY).ok();
+    let before = (tree(&world, "venvs", &[]), tree(&world, "root", &[]), tree(&world, "site/ledger", &[]));
+
+    write_wheels(&world, "wheels", &greeting("2.0"));
+    let rest = format!("{WHEELS}{}", a_file_that_fails(&world));
+    build(&world, "2", 2, &rest, "b.tar");
+    let ran = world.installer(&APPLY).expect_exit(Exit::Undone);
+    says(&ran, &["everything was undone", "/etc/zz/"]);
+    assert_eq!(says_hello(&world), "hello from 1.0");
+    let after = (tree(&world, "venvs", &[]), tree(&world, "root", &[]), tree(&world, "site/ledger", &[]));
+    assert!(before == after, "something was left");
+    audit_holds(&world);
+}
+
+#[test]
+fn a_wheel_that_needs_one_that_was_not_carried_fails_and_leaves_nothing() {
+    let Some(python) = Python::find() else { return };
+    let world = python_lab(&python);
+    write_wheels(&world, "wheels", &greeting("1.0")[..1]);
+    build(&world, "1", 1, WHEELS, "b.tar");
+    let ran = world.installer(&APPLY).expect_exit(Exit::Undone);
+    says(&ran, &["pip", "words"]);
+    assert!(tree(&world, "venvs", &[]).is_empty());
+    assert!(tree(&world, "site/ledger", &[]).is_empty());
+}
+
+#[test]
+fn an_environment_that_failed_leaves_no_working_directory_in_the_store() {
+    let Some(python) = Python::find() else { return };
+    let world = python_lab(&python);
+    write_wheels(&world, "wheels", &greeting("1.0")[..1]);
+    build(&world, "1", 1, WHEELS, "b.tar");
+    world.installer(&APPLY).expect_exit(Exit::Undone).stderr.clear();
+    let mut left: Vec<_> = tree(&world, "site/store", &["blobs", "bundles"]).into_keys().collect();
+    left.sort();
+    assert_eq!(left, ["index.json", "oci-layout", "published.json"].map(std::path::PathBuf::from));
+}
+
+#[test]
+fn an_interpreter_of_another_version_stops_the_apply_before_any_change_and_both_are_named() {
+    let Some(python) = Python::find() else { return };
+    let world = python_lab(&python);
+    let (name, bytes) = wheel("words", "1.0", &[], "VERSION = '1.0'\n");
+    world.write("requirements.txt", ingredients::pinned("words", "1.0", &bytes));
+    let index = ingredients::package_index(Pages::Json, vec![IndexedFile::honest((name, bytes))]);
+    let (target, url) = (python.target(python.other_minor()), index.url());
+    let rest = format!("wheels: [{{name: tools, requirements: requirements.txt, index: {url}/simple/, targets: [{target}]}}]\n");
+    build(&world, "1", 1, &rest, "b.tar");
+    let ran = world.installer(&APPLY).expect_exit(Exit::NotReady);
+    says(&ran, &["python/target", &format!("Python {}", python.minor), &format!("Python {}", python.other_minor()), "hint:"]);
+    assert!(!world.path("venvs").exists());
+    assert!(tree(&world, "site", &["audit", "lock", "store", "trust", "site.yaml"]).values().all(|what| what.contains("directory")));
+}
+
+#[test]
+fn an_interpreter_that_is_not_there_stops_the_apply_before_any_change() {
+    let world = lab(&[]);
+    let target = format!("python: {{interpreter: /nowhere/python3, venvs: {}}}", world.path("venvs").display());
+    site_yaml(&world, &[target]);
+    write_wheels(&world, "wheels", &greeting("1.0"));
+    build(&world, "1", 1, WHEELS, "b.tar");
+    let ran = world.installer(&APPLY).expect_exit(Exit::NotReady);
+    says(&ran, &["python/interpreter", "/nowhere/python3", "hint:"]);
+    assert!(!world.path("venvs").exists());
+}
+
+#[test]
+fn a_directory_under_the_environments_name_is_left_alone() {
+    let Some(python) = Python::find() else { return };
+    let world = python_lab(&python);
+    world.write("venvs/tools/mine", "precious");
+    write_wheels(&world, "wheels", &greeting("1.0"));
+    build(&world, "1", 1, WHEELS, "b.tar");
+    let before = tree(&world, "venvs", &[]);
+    says(&world.installer(&APPLY).expect_exit(Exit::NotReady), &["venvs/tools", "left alone", "hint:"]);
+    assert_eq!(tree(&world, "venvs", &[]), before);
+}
+
+// ---- files --------------------------------------------------------------------------------------------
+
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+fn put(world: &World, path: &str, content: &str, mode: u32) {
+    let path = world.write(path, content);
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// `/etc/demo` with `a` and `new/deep/b`, mode 0640, and `/opt/demo/run`, which is executable.
+fn demo_files(world: &World, content: &str) -> &'static str {
+    put(world, "config/a", content, 0o600);
+    put(world, "config/new/deep/b", "b", 0o600);
+    put(world, "bin/run", "#!/bin/sh\n", 0o744);
+    "files: [{source: config, dest: /etc/demo, mode: \"0640\"}, {source: bin, dest: /opt/demo}]\n"
+}
+
+#[test]
+fn files_come_with_the_mode_that_was_asked_for_into_directories_for_everybody() {
+    let world = files_lab();
+    build(&world, "1", 1, demo_files(&world, "a"), "b.tar");
+    world.installer(&APPLY).ok();
+    for (path, content, bits) in [
+        ("root/etc/demo/a", "a", 0o640),
+        ("root/etc/demo/new/deep/b", "b", 0o640),
+        ("root/opt/demo/run", "#!/bin/sh\n", 0o755),
+    ] {
+        assert_eq!(std::fs::read_to_string(world.path(path)).unwrap(), content);
+        assert_eq!(mode(&world.path(path)), bits, "{path}");
+    }
+    for path in ["root/etc", "root/etc/demo", "root/etc/demo/new/deep", "root/opt/demo"] {
+        assert_eq!(mode(&world.path(path)), 0o755, "{path}");
+    }
+}
+
+#[test]
+fn a_file_that_is_as_it_should_be_is_not_written_and_one_with_another_mode_is() {
+    let world = files_lab();
+    build(&world, "1", 1, demo_files(&world, "a"), "b.tar");
+    put(&world, "root/etc/demo/a", "a", 0o640);
+    put(&world, "root/opt/demo/run", "#!/bin/sh\n", 0o700);
+    let written = std::fs::metadata(world.path("root/etc/demo/a")).unwrap().modified().unwrap();
+    let ran = world.installer(&["--output", "json", "apply", "b.tar", "--yes"]).ok().json();
+    let unchanged = ran["plan"]["unchanged"].as_array().unwrap();
+    assert!(unchanged.len() == 1 && unchanged[0].as_str().unwrap().contains("/etc/demo/a"), "{unchanged:?}");
+    assert_eq!(std::fs::metadata(world.path("root/etc/demo/a")).unwrap().modified().unwrap(), written);
+    assert_eq!(mode(&world.path("root/opt/demo/run")), 0o755);
+}
+
+#[test]
+fn when_a_later_step_fails_old_content_and_mode_are_back_and_new_directories_are_gone() {
+    let world = files_lab();
+    put(&world, "root/etc/demo/a", "old", 0o604);
+    put(&world, "root/etc/demo/mine", "mine", 0o600);
+    let rest = format!("{}{}", demo_files(&world, "new").trim_end().trim_end_matches(']'), ", {source: bad, dest: /etc/zz}]\n");
+    a_file_that_fails(&world);
+    build(&world, "1", 1, &rest, "b.tar");
+    let before = tree(&world, "root", &[]);
+    let ran = world.installer(&APPLY).expect_exit(Exit::Undone);
+    says(&ran, &["everything was undone", "/etc/zz/"]);
+    assert_eq!(tree(&world, "root", &[]), before);
+    let plan = world.installer(&["--output", "json", "plan", "b.tar"]).ok().json();
+    assert_eq!(plan["plan"]["unchanged"], json!([]), "the failing file was to be the last one");
+}
+
+#[test]
+fn a_link_or_a_directory_in_the_way_is_left_alone_and_nothing_is_changed() {
+    let world = files_lab();
+    build(&world, "1", 1, demo_files(&world, "new"), "b.tar");
+    let elsewhere = world.write("elsewhere/a", "precious");
+    type Obstacle<'a> = (&'a str, Box<dyn Fn(&Path) + 'a>);
+    let link = |to: &Path| {
+        let to = to.to_path_buf();
+        Box::new(move |at: &Path| std::os::unix::fs::symlink(&to, at).unwrap())
+    };
+    let obstacles: Vec<Obstacle<'_>> = vec![
+        ("root/etc/demo/a", link(&elsewhere)),
+        ("root/etc/demo/a", link(Path::new("/nowhere"))),
+        ("root/etc/demo", link(elsewhere.parent().unwrap())),
+        ("root/etc/demo/new", Box::new(|at| std::fs::write(at, "a file").unwrap())),
+        ("root/etc/demo/a", Box::new(|at| std::fs::create_dir(at).unwrap())),
+    ];
+    for (path, obstruct) in obstacles {
+        let at = world.path(path);
+        std::fs::create_dir_all(at.parent().unwrap()).unwrap();
+        obstruct(&at);
+        let before = (tree(&world, "root", &[]), tree(&world, "elsewhere", &[]));
+        let ran = world.installer(&APPLY).expect_exit(Exit::NotReady);
+        says(&ran, &[path, "left alone", "hint:"]);
+        assert!(before == (tree(&world, "root", &[]), tree(&world, "elsewhere", &[])), "{path}");
+        std::fs::remove_dir_all(world.path("root")).unwrap();
+    }
+}
+
+/// Applies `b.tar` with `meanwhile` between the plan and its first step.
+fn apply_with(world: &World, watch: &dyn Watch, meanwhile: impl FnOnce()) -> Result<(), ApplyError> {
+    let (env, _, _) = world.env("installer", &[]);
+    let site = Site::at(world.path("site"));
+    let config = site.config().unwrap();
+    let bundle =
+        admit::admit(&site, &config, &world.path("b.tar"), &mut edge::progress::Silent).unwrap();
+    let http = registry::Http::new(&registry::HttpSettings::default()).unwrap();
+    let context = Context { site: &site, config: &config, env: &env, http: &http };
+    let plan = plan::plan(&bundle, &config, &context).unwrap();
+    meanwhile();
+    let audit = AuditLog::of(&site, &env);
+    Run { context: &context, audit: &audit, watch, say: &|_| {} }.start(&plan)
+}
+
+#[test]
+fn a_file_that_was_changed_after_the_plan_was_made_stays_as_it_was_changed() {
+    let world = files_lab();
+    put(&world, "root/etc/demo/a", "old", 0o640);
+    build(&world, "1", 1, demo_files(&world, "new"), "b.tar");
+    let outcome = apply_with(&world, &Unwatched, || put(&world, "root/etc/demo/a", "edited", 0o640));
+    assert!(matches!(outcome, Err(ApplyError::Undone { .. } | ApplyError::NotUndone { .. })), "{outcome:?}");
+    let files = tree(&world, "root", &[]);
+    assert_eq!(std::fs::read_to_string(world.path("root/etc/demo/a")).unwrap(), "edited");
+    assert_eq!(files.len(), 3, "{files:?}");
+    assert!(matches!(outcome, Err(ApplyError::Undone { .. })), "nothing of ours was left: {outcome:?}");
+}
+
+/// Does something to a file once a step is done.
+struct Edits<'a>(usize, &'a dyn Fn());
+
+impl Watch for Edits<'_> {
+    fn at(&self, moment: &'static str, step: usize) -> Result<(), PowerCut> {
+        if (moment, step) == ("done", self.0) {
+            (self.1)();
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_file_that_somebody_changed_after_it_was_written_is_not_undone_and_is_named() {
+    let world = files_lab();
+    let rest = format!("{}{}", demo_files(&world, "new").trim_end().trim_end_matches(']'), ", {source: bad, dest: /etc/zz}]\n");
+    a_file_that_fails(&world);
+    build(&world, "1", 1, &rest, "b.tar");
+    let edit = || put(&world, "root/etc/demo/a", "edited", 0o640);
+    let outcome = apply_with(&world, &Edits(0, &edit), || ());
+    let Err(ApplyError::NotUndone { stuck, .. }) = outcome else { panic!("{outcome:?}") };
+    assert!(stuck.len() == 1 && stuck[0].contains("/etc/demo/a"), "{stuck:?}");
+    let files: Vec<_> = tree(&world, "root", &[]).into_keys().collect();
+    assert_eq!(files, ["etc", "etc/demo", "etc/demo/a"].map(std::path::PathBuf::from));
+    audit_holds(&world);
+}
+
+// ---- order, audience, trust ---------------------------------------------------------------------------
+
+fn one_file(world: &World, content: &str) -> &'static str {
+    world.write("note", content);
+    "files: [{source: note, dest: /etc/demo}]\n"
+}
+
+#[test]
+fn an_older_version_is_refused_and_so_is_another_bundle_with_the_same_number() {
+    let world = files_lab();
+    build(&world, "1", 1, one_file(&world, "1"), "1.tar");
+    build(&world, "2", 2, one_file(&world, "2"), "2.tar");
+    build(&world, "2", 2, one_file(&world, "other"), "twin.tar");
+    for (bundle, content) in [("1.tar", "1"), ("2.tar", "2")] {
+        world.installer(&["apply", bundle, "--yes"]).ok();
+        assert_eq!(std::fs::read_to_string(world.path("root/etc/demo/note")).unwrap(), content);
+    }
+    let before = (site_tree(&world), tree(&world, "root", &[]));
+    for (bundle, words) in [("1.tar", ["1.1", "1.2", "older"]), ("twin.tar", ["1.2", "two different", "report"])] {
+        for command in [&["verify", bundle][..], &["plan", bundle], &["apply", bundle, "--yes"], &["inspect", bundle]] {
+            let ran = world.installer(command).expect_exit(Exit::Refused);
+            says(&ran, &words);
+        }
+    }
+    assert!(before == (site_tree(&world), tree(&world, "root", &[])), "a refusal changed something");
+    world.installer(&["apply", "2.tar", "--yes"]).ok();
+}
+
+#[test]
+fn a_bundle_is_for_its_audience_only() {
+    let world = files_lab();
+    let bundle_for = |audience: &str| {
+        world.spec("1", 1, one_file(&world, "1"));
+        let spec = std::fs::read_to_string(world.path("bundle.yaml")).unwrap();
+        world.write("bundle.yaml", spec.replace("[\"*\"]", audience));
+        world.bundler(&["lock"]).ok();
+        world.bundler(&["build", "--key", "keys/rel.key.pem", "--out", "b.tar"]).ok();
+    };
+    for (audience, exit) in [
+        ("[acme-site]", Exit::Refused),
+        ("[acme-site, lab]", Exit::Done),
+        ("[bank]", Exit::Done),
+        ("[\"*\"]", Exit::Done),
+    ] {
+        bundle_for(audience);
+        let ran = world.installer(&["verify", "b.tar"]).expect_exit(exit);
+        if exit == Exit::Refused {
+            says(&ran, &["acme-site", "lab", "hint:"]);
+        }
+    }
+    bundle_for("[acme-site]");
+    std::fs::remove_file(world.path("site/site.yaml")).unwrap();
+    says(&world.installer(&["verify", "b.tar"]).expect_exit(Exit::Refused), &["acme-site", "hint:"]);
+}
+
+/// A world whose site does not trust anybody yet, and the root's fingerprint.
+fn untrusting() -> (World, String) {
+    let world = World::new();
+    world.trust();
+    let shown = world.installer(&["--output", "json", "trust", "show"]).ok().json();
+    std::fs::remove_dir_all(world.path("site")).unwrap();
+    (world, shown["fingerprint"].as_str().unwrap().to_string())
+}
+
+#[test]
+fn a_root_with_another_fingerprint_is_refused_and_nothing_is_written() {
+    let (world, fingerprint) = untrusting();
+    let wrong = "0".repeat(64);
+    let ran = world.installer(&["trust", "init", "root.json", "--expect-sha256", &wrong]);
+    says(&ran.expect_exit(Exit::Refused), &["fingerprint", "hint:"]);
+    assert!(!world.path("site").exists());
+    for short in ["", "abc", &fingerprint[..fingerprint.len() - 1]] {
+        let ran = world.installer(&["trust", "init", "root.json", "--expect-sha256", short]);
+        says(&ran.expect_exit(Exit::Usage), &["--expect-sha256", "hint:"]);
+    }
+    assert!(!world.path("site").exists());
+}
+
+#[test]
+fn a_fingerprint_may_be_typed_as_it_is_printed_and_a_second_start_is_refused() {
+    let (world, fingerprint) = untrusting();
+    let hex = fingerprint.trim_start_matches("sha256:");
+    let groups: Vec<String> =
+        hex.as_bytes().chunks(4).map(|four| String::from_utf8_lossy(four).to_uppercase()).collect();
+    world.installer(&["trust", "init", "root.json", "--expect-sha256", &groups.join(" ")]).ok();
+    let before = tree(&world, "site", &[]);
+    for typed in [&fingerprint, &groups.join(" "), &format!("SHA256:{}", groups.join(""))] {
+        let ran = world.installer(&["trust", "init", "root.json", "--expect-sha256", typed]);
+        says(&ran.expect_exit(Exit::Refused), &["trust root already"]);
+    }
+    assert_eq!(tree(&world, "site", &[]), before);
+}
+
+#[test]
+fn without_trust_every_command_is_refused_with_the_way_to_get_it() {
+    let (world, _) = untrusting();
+    build(&world, "1", 1, one_file(&world, "1"), "b.tar");
+    for command in [
+        &["verify", "b.tar"][..],
+        &["inspect", "b.tar"],
+        &["plan", "b.tar"],
+        &["apply", "b.tar"],
+        &["apply", "b.tar", "--yes"],
+        &["status"],
+        &["history"],
+        &["trust", "show"],
+        &["serve", "--listen", "127.0.0.1:0"],
+        &["audit", "show"],
+        &["audit", "verify"],
+    ] {
+        let ran = world.installer(command).expect_exit(Exit::Refused);
+        says(&ran, &["no trust root", "hint: run `installer trust init"]);
+        assert!(!world.path("site").exists(), "{command:?}");
+    }
+}
+
+#[test]
+fn while_somebody_changes_the_site_another_apply_is_told_who_it_is() {
+    let world = files_lab();
+    build(&world, "1", 1, one_file(&world, "1"), "b.tar");
+    let (env, _, _) = world.env("installer", &[]);
+    let lock = SiteLock::take(&Site::at(world.path("site")), &env).unwrap();
+    let before = tree(&world, "site", &[]);
+    let ran = world.installer(&APPLY).expect_exit(Exit::NotReady);
+    let process = format!("process {}", std::process::id());
+    says(&ran, &["somebody else is changing this site", &process, "tester", e2e::NOW, "hint:"]);
+    assert_eq!(tree(&world, "site", &[]), before);
+    world.installer(&["verify", "b.tar"]).ok();
+    drop(lock);
+    world.installer(&APPLY).ok();
+}
+
+#[test]
+fn without_yes_nothing_is_changed_and_the_plan_is_shown() {
+    let world = files_lab();
+    build(&world, "1", 1, one_file(&world, "1"), "b.tar");
+    let before = (site_tree(&world), tree(&world, "root", &[]));
+    let ran = world.installer(&["apply", "b.tar"]).expect_exit(Exit::Usage);
+    says(&ran, &["/etc/demo/note", "nothing was changed", "hint: add --yes"]);
+    world.installer(&["plan", "b.tar"]).ok();
+    world.installer(&["verify", "b.tar"]).ok();
+    world.installer(&["inspect", "b.tar"]).ok();
+    assert!(before == (site_tree(&world), tree(&world, "root", &[])), "looking changed something");
+    audit_holds(&world);
+}
