@@ -13,7 +13,10 @@
 #[allow(dead_code, reason = "each test file uses some of it")]
 mod support;
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bundler::sign::{Candidate, SignError, Signed};
 use edge::{Classified, Exit};
@@ -96,8 +99,7 @@ fn signing_twice_with_one_key_changes_nothing() {
     assert!(std::fs::read(&path).unwrap() == archive);
 }
 
-/// The writes of attaching a signature of `seed`, in their order: offset and bytes. They are written down
-/// here again, so that another order in the program is another outcome of these tests.
+/// The writes of attaching a signature of `seed`, in their order: offset and bytes.
 fn writes(archive: &[u8], seed: u8) -> Vec<(usize, Vec<u8>)> {
     let head = read(archive).unwrap();
     let (keyid, raw) = signature(seed, &head.manifest);
@@ -122,6 +124,41 @@ fn the_writes_of_these_tests_are_those_of_the_program() {
     let (_dir, path) = on_disk(&archive);
     sign(&path, 2).unwrap();
     assert!(apply(&archive, &writes(&archive, 2)) == std::fs::read(&path).unwrap());
+}
+
+#[test]
+fn the_header_that_makes_a_signature_count_is_written_last() {
+    // Somebody looks all the time, on a disk whose flushes leave time to look: whenever the header is
+    // there, everything that it announces must be.
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("bundle.tar");
+    std::fs::write(&path, sample_bundle(&options(&[])).archive).unwrap();
+    for seed in 1..=16 {
+        let writes = writes(&std::fs::read(&path).unwrap(), seed);
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let watcher = scope.spawn(|| watch(&path, &writes, &done));
+            let signed = sign(&path, seed);
+            done.store(true, Ordering::SeqCst);
+            watcher.join().unwrap();
+            assert_eq!(signed.unwrap(), Signed::Attached);
+        });
+    }
+}
+
+fn watch(path: &Path, writes: &[(usize, Vec<u8>)], done: &AtomicBool) {
+    let archive = File::open(path).unwrap();
+    let there = |(offset, bytes): &(usize, Vec<u8>)| {
+        let mut found = vec![0; bytes.len()];
+        archive.read_exact_at(&mut found, *offset as u64).unwrap();
+        found == *bytes
+    };
+    let [announced @ .., header] = writes else { unreachable!() };
+    while !done.load(Ordering::SeqCst) {
+        if there(header) {
+            assert!(announced.iter().all(there), "the header is there before what it announces");
+        }
+    }
 }
 
 /// What a power cut leaves is the old archive, or it is refused because its area is not all zeros; and

@@ -66,13 +66,7 @@ impl Classified for ExportError {
     fn exit(&self) -> Exit {
         match self {
             Self::Exists { .. } => Exit::Usage,
-            Self::Write { source: WriteError::Changed { .. }, .. } => Exit::Damaged,
-            // A reader that checks digests says so with this kind.
-            Self::Write { source: WriteError::Source { source, .. }, .. }
-                if source.kind() == io::ErrorKind::InvalidData =>
-            {
-                Exit::Damaged
-            }
+            Self::Write { source, .. } if is_damage(source) => Exit::Damaged,
             Self::Interrupted { .. } => Exit::Unexpected,
             _ => Exit::Unreachable,
         }
@@ -84,11 +78,25 @@ impl Classified for ExportError {
                 Some("move it away or choose another --out: it may hold signatures".to_string())
             }
             Self::Space { .. } => Some("free some space or choose another --out".to_string()),
-            Self::Write { source: WriteError::Changed { .. }, .. } => {
+            Self::Write { source, .. } if is_damage(source) => {
                 Some("the source has changed since it was locked: run `bundler lock` again".to_string())
             }
             _ => None,
         }
+    }
+}
+
+/// Whether a source gave other bytes than were locked. Readers that check digests say so with the kind of
+/// their error, registries with an error of their own.
+fn is_damage(error: &WriteError) -> bool {
+    match error {
+        WriteError::Changed { .. } => true,
+        WriteError::Source { source, .. } => {
+            let registry = source.get_ref().and_then(|error| error.downcast_ref::<registry::RegistryError>());
+            source.kind() == io::ErrorKind::InvalidData
+                || registry.is_some_and(registry::RegistryError::is_damage)
+        }
+        _ => false,
     }
 }
 
@@ -124,7 +132,7 @@ pub fn export(
             ExportError::Write { path: path.clone(), source }
         }
     };
-    let out = BufWriter::with_capacity(layout::writer::CHUNK_BYTES, &file.file);
+    let out = BufWriter::with_capacity(layout::writer::CHUNK_BYTES, file.file());
     let mut writer = ArchiveWriter::begin(out, head).map_err(failed)?;
     for content in &packed.inventory.blobs {
         let open = lock.blobs.get(&content.digest).map_or_else(
@@ -150,46 +158,46 @@ fn check_space(directory: &Path, needed: u64) -> Result<(), ExportError> {
 }
 
 /// A file that has no name until it is whole: a run that is killed leaves nothing behind. Where the file
-/// system cannot do that (FAT), a hidden name that is removed on failure.
-struct Unnamed {
-    file: File,
-    temporary: Option<PathBuf>,
+/// system cannot do that (FAT), a hidden name of its own that is removed on failure.
+enum Unnamed {
+    Nameless(File),
+    Hidden(tempfile::NamedTempFile),
 }
 
 impl Unnamed {
     fn create(directory: &Path) -> io::Result<Self> {
         let mode = Mode::from_raw_mode(0o644);
         match rustix::fs::open(directory, OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, mode) {
-            Ok(descriptor) => Ok(Self { file: File::from(descriptor), temporary: None }),
+            Ok(descriptor) => Ok(Self::Nameless(File::from(descriptor))),
             Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR | rustix::io::Errno::INVAL) => {
-                let path = directory.join(".bundle.partial");
-                let file = File::options().read(true).write(true).create(true).truncate(true).open(&path)?;
-                Ok(Self { file, temporary: Some(path) })
+                tempfile::Builder::new().prefix(".bundle-").tempfile_in(directory).map(Self::Hidden)
             }
             Err(error) => Err(error.into()),
         }
     }
 
-    fn name(mut self, destination: &Path) -> io::Result<()> {
-        self.file.sync_all()?;
-        match self.temporary.take() {
-            Some(temporary) => std::fs::rename(temporary, destination)?,
-            None => {
+    fn file(&self) -> &File {
+        match self {
+            Self::Nameless(file) => file,
+            Self::Hidden(file) => file.as_file(),
+        }
+    }
+
+    /// Never takes the place of what is there.
+    fn name(self, destination: &Path) -> io::Result<()> {
+        self.file().sync_all()?;
+        match self {
+            Self::Nameless(file) => {
                 use std::os::fd::AsRawFd;
-                let descriptor = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+                let descriptor = format!("/proc/self/fd/{}", file.as_raw_fd());
                 rustix::fs::linkat(CWD, descriptor.as_str(), CWD, destination, AtFlags::SYMLINK_FOLLOW)?;
+            }
+            Self::Hidden(file) => {
+                file.persist_noclobber(destination).map_err(|error| error.error)?;
             }
         }
         let parent = destination.parent().filter(|parent| !parent.as_os_str().is_empty());
         layout::durable::flush_directory(parent.unwrap_or(Path::new(".")))
-    }
-}
-
-impl Drop for Unnamed {
-    fn drop(&mut self) {
-        if let Some(path) = &self.temporary {
-            let _ = std::fs::remove_file(path);
-        }
     }
 }
 
@@ -221,15 +229,18 @@ pub fn open(content: Content, blob: &LockedBlob, world: &World<'_>) -> io::Resul
     }
     match &blob.from {
         Origin::Inline(_) => Err(io::Error::other("handled above")),
-        Origin::File(path) => Ok(Box::new(File::open(world.path(path))?)),
-        Origin::Slice(slice) => Ok(Box::new(tar_index::open_slice(&world.path(&slice.file), slice)?)),
+        Origin::File(path) => Ok(Box::new(File::open(world.path(path)).map_err(named(path))?)),
+        Origin::Slice(slice) => {
+            let opened = tar_index::open_slice(&world.path(&slice.file), slice);
+            Ok(Box::new(opened.map_err(named(&slice.file))?))
+        }
         Origin::Gzip(slice) => {
-            docker_archive::compress(world, slice)?;
-            again(content, world)
+            docker_archive::compress(world, slice).map_err(named(&slice.file))?;
+            again(content, world).map_err(named(&slice.file))
         }
         Origin::PackedChart(directory) => {
             charts::pack(&world.path(directory), directory, world).map_err(io::Error::other)?;
-            again(content, world)
+            again(content, world).map_err(named(directory))
         }
         Origin::Registry(place) => {
             let repository =
@@ -247,6 +258,12 @@ pub fn open(content: Content, blob: &LockedBlob, world: &World<'_>) -> io::Resul
             Ok(Box::new(world.http.get(&url).map_err(io::Error::other)?.body))
         }
     }
+}
+
+/// A digest says nothing to a person: the file does.
+fn named(path: &Path) -> impl FnOnce(io::Error) -> io::Error {
+    let path = path.display().to_string();
+    move |error| io::Error::new(error.kind(), format!("{path}: {error}"))
 }
 
 /// What was made a second time must be what it was the first time.

@@ -38,7 +38,7 @@ pub enum KeyFileError {
         mode: u32,
     },
     /// Not a key that we use.
-    #[error("{}: {source}", path.display())]
+    #[error("{} cannot be used", path.display())]
     Key {
         /// Which file.
         path: PathBuf,

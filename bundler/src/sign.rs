@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use edge::{Classified, Exit};
 use layout::medium::{self, MediumError};
-use layout::reader::{BundleReader, Head, ReadError};
+use layout::reader::{BundleReader, Head, RESERVED_AREA, ReadError};
 use layout::signatures::{self, AttachError};
 use manifests::canonical::CanonicalError;
 use manifests::key::KeyError;
@@ -36,7 +36,7 @@ pub enum SignError {
         source: ReadError,
     },
     /// Its `bundle.json` is not one: nobody should sign that.
-    #[error("{}: bundle.json {source}", path.display())]
+    #[error("{}: bundle.json is not one", path.display())]
     Manifest {
         /// Which archive.
         path: PathBuf,
@@ -99,7 +99,7 @@ impl Candidate {
     /// See [`SignError`].
     pub fn open(path: &Path) -> Result<Self, SignError> {
         let head = match read_head(path) {
-            Err(SignError::Read { source: ReadError::NotZero { .. }, .. }) => {
+            Err(SignError::Read { source: ReadError::NotZero { place: RESERVED_AREA, .. }, .. }) => {
                 clean(path)?;
                 read_head(path)?
             }

@@ -27,7 +27,7 @@ pub enum AuditError {
         source: io::Error,
     },
     /// The chain is broken.
-    #[error("the audit log {} is broken: {source}", path.display())]
+    #[error("the audit log {} is broken", path.display())]
     Broken {
         /// Which file.
         path: PathBuf,

@@ -4,6 +4,7 @@
 //! *Invariant:* a plan is made from a [`VerifiedBundle`], so there is none for bytes that were not
 //! checked.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use manifests::bundle::{BundleDigest, Sequence};
@@ -81,8 +82,8 @@ pub struct Push {
     pub manifest: Descriptor,
     /// Every blob that belongs to it.
     pub blobs: Vec<Digest>,
-    /// Repositories of earlier steps that hold some of them by then.
-    pub mount_from: Vec<String>,
+    /// Repositories of earlier steps that hold some of them by then, each with those it holds.
+    pub mount_from: BTreeMap<String, Vec<Digest>>,
     /// What the tag names now.
     pub old: Option<Digest>,
     /// Whether the repository has the manifest already.
@@ -299,14 +300,14 @@ impl Steps {
             .prefix
             .as_ref()
             .map_or(path.clone(), |prefix| format!("{}/{path}", prefix.trim_matches('/')));
-        let mount_from = self
-            .pushed
-            .iter()
-            .filter(|(other, theirs)| {
-                *other != repository && theirs.iter().any(|digest| blobs.contains(digest))
-            })
-            .map(|(other, _)| other.clone())
-            .collect();
+        let mut mount_from = BTreeMap::new();
+        for (other, theirs) in self.pushed.iter().filter(|(other, _)| *other != repository) {
+            let shared: Vec<Digest> =
+                theirs.iter().filter(|digest| blobs.contains(digest)).copied().collect();
+            if !shared.is_empty() {
+                mount_from.insert(other.clone(), shared);
+            }
+        }
         let mut push = Push {
             title,
             repository,

@@ -23,6 +23,7 @@ pub mod archive_path;
 pub mod audit;
 pub mod bundle;
 pub mod canonical;
+mod closure;
 pub mod digest;
 pub mod inventory;
 pub mod key;

@@ -107,7 +107,7 @@ pub struct Clause {
 #[non_exhaustive]
 pub enum RootError {
     /// Not a canonical document of this kind.
-    #[error("the trust root is not valid: {0}")]
+    #[error("the trust root is not valid")]
     Document(#[from] CanonicalError),
     /// Another fingerprint than the one from paper.
     #[error("the trust root's fingerprint is {found}, expected {expected}")]
@@ -118,7 +118,7 @@ pub enum RootError {
         expected: Digest,
     },
     /// A key that cannot be used.
-    #[error("key {keyid} of the trust root: {source}")]
+    #[error("key {keyid} of the trust root")]
     Key {
         /// Which.
         keyid: KeyId,
@@ -358,10 +358,14 @@ impl TrustRoot {
         signatures: &[FoundSignature],
     ) -> Result<Vec<SignatureVerdict>, NotMet> {
         let role = self.role(name);
-        let mut good = BTreeSet::new();
+        let (mut good, mut seen) = (BTreeSet::new(), BTreeSet::new());
         let mut verdicts = Vec::new();
         for signature in signatures.iter().take(SIGNATURES_MAX) {
             let keyid = signature.claimed;
+            // Also for a key that is not listed: two files of one name are two things to two readers.
+            if !seen.insert(keyid) {
+                return Err(NotMet::Twice(keyid));
+            }
             let listed = role.clauses.iter().any(|clause| clause.keyids.contains(&keyid));
             let (Some(key), Some(entry)) = (self.keys.get(&keyid), self.document.keys.get(&keyid)) else {
                 verdicts.push(SignatureVerdict {
@@ -375,8 +379,8 @@ impl TrustRoot {
             if !key.verifies(bytes, &signature.bytes) {
                 return Err(NotMet::Bad(keyid));
             }
-            if listed && !good.insert(keyid) {
-                return Err(NotMet::Twice(keyid));
+            if listed {
+                good.insert(keyid);
             }
             let verdict = if listed { Verdict::Good } else { Verdict::NotInRole };
             verdicts.push(SignatureVerdict {

@@ -18,6 +18,7 @@ use alloc::vec::Vec;
 use crate::archive_path::ArchivePath;
 use crate::bundle::{BundleDigest, BundleManifest, Content, Sequence};
 use crate::canonical::CanonicalError;
+use crate::closure::Manifests;
 use crate::digest::Digest;
 use crate::inventory::{Inventory, InventoryError};
 use crate::root::{FoundSignature, NotMet, RoleName, SignatureVerdict, TrustRoot};
@@ -125,6 +126,14 @@ pub enum Damage {
     /// The inventory contradicts itself.
     #[error("inventory.json: {0}")]
     Inventory(#[from] InventoryError),
+    /// A component's manifests and the inventory contradict each other.
+    #[error("{component}: {reason}")]
+    Incomplete {
+        /// Which component.
+        component: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// Two signed documents contradict each other.
     #[error("{0} does not agree with inventory.json")]
     Disagreement(ArchivePath),
@@ -289,10 +298,11 @@ impl Contents {
         if parsed.checksums(manifest.inventory.digest).as_bytes() != checksums {
             return Err(Damage::Disagreement(ArchivePath::Checksums));
         }
+        if Content::of(crate::oci::OCI_LAYOUT) != parsed.files.oci_layout {
+            return Err(Damage::Disagreement(ArchivePath::OciLayout));
+        }
         let index = parsed.oci_index().map_err(InventoryError::Document)?;
-        if Content::of(&index) != parsed.files.oci_index
-            || Content::of(crate::oci::OCI_LAYOUT) != parsed.files.oci_layout
-        {
+        if Content::of(&index) != parsed.files.oci_index {
             return Err(Damage::Disagreement(ArchivePath::OciIndex));
         }
         if parsed.counts() != manifest.counts {
@@ -311,7 +321,12 @@ impl Contents {
     #[must_use]
     pub fn checklist(self) -> Checklist {
         let expected: Vec<(ArchivePath, Content)> = self.inventory.contents().collect();
-        Checklist { contents: self, expected: expected.into_iter(), current: None }
+        Checklist {
+            contents: self,
+            expected: expected.into_iter(),
+            current: None,
+            manifests: Manifests::default(),
+        }
     }
 }
 
@@ -334,6 +349,7 @@ pub struct Checklist {
     contents: Contents,
     expected: alloc::vec::IntoIter<(ArchivePath, Content)>,
     current: Option<(ArchivePath, Content)>,
+    manifests: Manifests,
 }
 
 impl Checklist {
@@ -374,6 +390,12 @@ impl Checklist {
         }
     }
 
+    /// Keeps the bytes of a settled blob if they are a manifest: when everything was seen, each component
+    /// is followed from its manifest to its last layer.
+    pub fn remember(&mut self, digest: Digest, bytes: Vec<u8>) {
+        self.manifests.remember(digest, bytes);
+    }
+
     /// Names the component whose blob is damaged: a person knows images, not digests.
     fn named(&self, damage: Damage) -> Damage {
         match damage {
@@ -390,16 +412,19 @@ impl Checklist {
         }
     }
 
-    /// The archive has ended: was everything there?
+    /// The archive has ended: was everything there, and does every manifest lead to blobs that are?
     ///
     /// # Errors
-    /// An entry that is missing or was not settled.
+    /// An entry that is missing or was not settled, or a component that is not whole.
     pub fn finish(mut self) -> Result<CheckedContents, Damage> {
         match self.current.take().or_else(|| self.expected.next()) {
             Some((path, _)) => {
                 Err(Damage::Unexpected { found: "the end".to_string(), expected: path.to_string() })
             }
-            None => Ok(CheckedContents { contents: self.contents }),
+            None => {
+                self.manifests.check(&self.contents.inventory)?;
+                Ok(CheckedContents { contents: self.contents })
+            }
         }
     }
 }

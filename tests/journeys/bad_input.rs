@@ -15,7 +15,7 @@ mod ingredients;
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use e2e::{Ran, World};
@@ -733,5 +733,19 @@ fn an_archive_that_is_none_is_damage_for_every_command_that_reads_one() {
             "{ran:?}"
         );
     }
-    assert!(Path::new(&world.path("text.tar")).exists());
+}
+
+#[test]
+fn a_control_character_in_a_mediums_file_name_never_reaches_the_terminal() {
+    let world = World::new();
+    world.trust();
+    let name = "evil\u{1b}[2J.tar";
+    world.write(name, "no bundle");
+    for args in [["verify", name].as_slice(), &["inspect", name], &["plan", name], &["apply", name, "--yes"]]
+    {
+        let ran = world.installer(args).expect_exit(Exit::Damaged);
+        assert!(!ran.stderr.contains('\u{1b}'), "{args:?}: {}", ran.stderr.escape_debug());
+    }
+    let log = world.installer(&["audit", "show"]).ok().stdout;
+    assert!(!log.contains('\u{1b}'), "{}", log.escape_debug());
 }

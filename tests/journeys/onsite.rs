@@ -10,6 +10,12 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use e2e::{Ran, World};
+use installer::admit;
+use installer::apply::{Run, Watch};
+use installer::audit::AuditLog;
+use installer::plan::{self, Plan};
+use installer::site::Site;
+use installer::targets::Context;
 use testkit::real_part;
 
 /// A wheel by its file name, and its bytes: one module with this code, and what it needs.
@@ -53,8 +59,23 @@ pub(crate) fn write_wheels(world: &World, directory: &str, wheels: &[(String, Ve
 /// Locks, builds and signs a bundle of `demo` with this in it.
 pub(crate) fn build(world: &World, version: &str, sequence: u64, rest: &str, out: &str) {
     world.spec(version, sequence, rest);
+    build_as_written(world, out);
+}
+
+/// Locks, builds and signs `bundle.yaml` as it lies there.
+pub(crate) fn build_as_written(world: &World, out: &str) {
+    let _ = std::fs::remove_file(world.path(out));
     world.bundler(&["lock"]).ok();
     world.bundler(&["build", "--key", "keys/rel.key.pem", "--out", out]).ok();
+}
+
+/// A world with a site that trusts whom the site of `sender` trusts.
+pub(crate) fn another_site(sender: &World) -> World {
+    let world = World::new();
+    let shown = sender.installer(&["--output", "json", "trust", "show"]).ok().json();
+    let (root, fingerprint) = (sender.path("root.json"), shown["fingerprint"].as_str().unwrap());
+    world.installer(&["trust", "init", root.to_str().unwrap(), "--expect-sha256", fingerprint]).ok();
+    world
 }
 
 /// `site.yaml` of the site `lab` with these targets, one on each line.
@@ -81,6 +102,24 @@ pub(crate) fn site_tree(world: &World) -> BTreeMap<PathBuf, String> {
 /// The log holds together, by the installer's own word.
 pub(crate) fn audit_holds(world: &World) {
     world.installer(&["audit", "verify"]).ok();
+}
+
+/// Does `act` with what `apply` has once it has admitted a bundle and made the plan.
+pub(crate) fn with_run<T>(
+    world: &World,
+    bundle: &Path,
+    watch: &dyn Watch,
+    act: impl FnOnce(&Run<'_>, Plan) -> T,
+) -> T {
+    let (env, _, _) = world.env("installer", &[]);
+    let site = Site::at(world.path("site"));
+    let config = site.config().unwrap();
+    let admitted = admit::admit(&site, &config, bundle, &mut edge::progress::Silent).unwrap();
+    let http = registry::Http::new(&registry::HttpSettings::default()).unwrap();
+    let context = Context { site: &site, config: &config, env: &env, http: &http };
+    let audit = AuditLog::of(&site, &env);
+    let plan = plan::plan(&admitted, &config, &context).unwrap();
+    act(&Run { context: &context, audit: &audit, watch, say: &|_| {} }, plan)
 }
 
 /// Fails unless stderr has all of these words.

@@ -235,6 +235,25 @@ fn a_registry_that_does_not_mount_gets_the_shared_layer_in_each_repository() {
     assert!(target.manifest(&mirrored(&source.host(), "team/multi"), "v2").is_some());
 }
 
+#[test]
+fn an_image_that_is_named_by_digest_is_pushed_by_digest_and_gets_no_tag() {
+    let (world, source, target, pair) = (World::new(), FakeRegistry::start(), FakeRegistry::start(), pair());
+    world.trust();
+    pair.multi.store_in(&source, "team/multi", "v2");
+    let name = format!("{}/team/multi@{}", source.host(), pair.multi.root.digest);
+    world.spec("1.0.0", 1, &format!("images: [\"docker://{name}\"]\n"));
+    world.bundler(&["build", "--key", "keys/rel.key.pem", "--out", "b.tar"]).ok();
+    site(&world, &target.url(), "");
+    world.installer(&APPLY).ok();
+    let mirror = mirrored(&source.host(), "team/multi");
+    let found = target.manifest(&mirror, &pair.multi.root.digest.to_string()).unwrap();
+    assert_eq!(found, (pair.multi.root.media_type.clone(), pair.multi.root_bytes().to_vec()));
+    let tags = repository_at(&target.url(), &mirror).list_tags().unwrap();
+    assert!(tags.is_empty(), "{tags:?}");
+    let again = world.installer(&["--output", "json", "apply", "b.tar", "--yes"]).ok().json();
+    assert_eq!(again["plan"]["steps"], serde_json::json!([]));
+}
+
 /// Puts another image where the bundle's first one will go.
 fn older(target: &str, mirror: &str) -> Digest {
     let older = image("amd64", &[layer(9, 500)]);

@@ -20,15 +20,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use e2e::World;
 use edge::Exit;
 use ingredients::{IndexedFile, Pages};
-use installer::admit;
-use installer::apply::{ApplyError, PowerCut, Run, Unwatched, Watch};
-use installer::audit::AuditLog;
-use installer::plan;
+use installer::apply::{ApplyError, PowerCut, Unwatched, Watch};
 use installer::site::Site;
 use installer::site::lock::SiteLock;
-use installer::targets::Context;
 use onsite::{
-    Python, audit_holds, build, greeting, python_says, says, site_tree, site_yaml, tree, wheel, write_wheels,
+    Python, audit_holds, build, build_as_written, greeting, python_says, says, site_tree, site_yaml, tree,
+    wheel, write_wheels,
 };
 use serde_json::json;
 
@@ -84,7 +81,13 @@ fn a_wheelhouse_becomes_an_environment_under_its_name_in_which_imports_work() {
     build(&world, "1", 1, WHEELS, "b.tar");
     world.installer(&APPLY).ok();
     assert_eq!(says_hello(&world), "hello from 1.0");
-    assert_eq!(python_says(&world.path("venvs/tools/bin/python"), "import sys; print('%d.%d' % sys.version_info[:2])"), python.minor);
+    assert_eq!(
+        python_says(
+            &world.path("venvs/tools/bin/python"),
+            "import sys; print('%d.%d' % sys.version_info[:2])"
+        ),
+        python.minor
+    );
 
     let before = (site_tree(&world), tree(&world, "venvs", &[]));
     let again = world.installer(&APPLY).ok();
@@ -109,7 +112,9 @@ fn pinned_requirements_become_an_environment_with_exactly_those_wheels() {
         &world,
         "1",
         1,
-        &format!("wheels: [{{name: tools, requirements: requirements.txt, index: {url}/simple/, targets: [{targets}]}}]\n"),
+        &format!(
+            "wheels: [{{name: tools, requirements: requirements.txt, index: {url}/simple/, targets: [{targets}]}}]\n"
+        ),
         "b.tar",
     );
     let asked = index.requests().len();
@@ -188,9 +193,8 @@ fn an_environment_that_failed_leaves_no_working_directory_in_the_store() {
     write_wheels(&world, "wheels", &greeting("1.0")[..1]);
     build(&world, "1", 1, WHEELS, "b.tar");
     world.installer(&APPLY).expect_exit(Exit::Undone).stderr.clear();
-    let mut left: Vec<_> = tree(&world, "site/store", &["blobs", "bundles"]).into_keys().collect();
-    left.sort();
-    assert_eq!(left, ["index.json", "oci-layout", "published.json"].map(std::path::PathBuf::from));
+    let left: Vec<_> = tree(&world, "site/store", &["blobs", "bundles"]).into_keys().collect();
+    assert_eq!(left, [std::path::PathBuf::from("oci-layout")]);
 }
 
 #[test]
@@ -201,18 +205,33 @@ fn an_interpreter_of_another_version_stops_the_apply_before_any_change_and_both_
     world.write("requirements.txt", ingredients::pinned("words", "1.0", &bytes));
     let index = ingredients::package_index(Pages::Json, vec![IndexedFile::honest((name, bytes))]);
     let (target, url) = (python.target(python.other_minor()), index.url());
-    let rest = format!("wheels: [{{name: tools, requirements: requirements.txt, index: {url}/simple/, targets: [{target}]}}]\n");
+    let rest = format!(
+        "wheels: [{{name: tools, requirements: requirements.txt, index: {url}/simple/, targets: [{target}]}}]\n"
+    );
     build(&world, "1", 1, &rest, "b.tar");
     let ran = world.installer(&APPLY).expect_exit(Exit::NotReady);
-    says(&ran, &["python/target", &format!("Python {}", python.minor), &format!("Python {}", python.other_minor()), "hint:"]);
+    says(
+        &ran,
+        &[
+            "python/target",
+            &format!("Python {}", python.minor),
+            &format!("Python {}", python.other_minor()),
+            "hint:",
+        ],
+    );
     assert!(!world.path("venvs").exists());
-    assert!(tree(&world, "site", &["audit", "lock", "store", "trust", "site.yaml"]).values().all(|what| what.contains("directory")));
+    assert!(
+        tree(&world, "site", &["audit", "lock", "store", "trust", "site.yaml"])
+            .values()
+            .all(|what| what.contains("directory"))
+    );
 }
 
 #[test]
 fn an_interpreter_that_is_not_there_stops_the_apply_before_any_change() {
     let world = lab(&[]);
-    let target = format!("python: {{interpreter: /nowhere/python3, venvs: {}}}", world.path("venvs").display());
+    let target =
+        format!("python: {{interpreter: /nowhere/python3, venvs: {}}}", world.path("venvs").display());
     site_yaml(&world, &[target]);
     write_wheels(&world, "wheels", &greeting("1.0"));
     build(&world, "1", 1, WHEELS, "b.tar");
@@ -289,7 +308,11 @@ fn when_a_later_step_fails_old_content_and_mode_are_back_and_new_directories_are
     let world = files_lab();
     put(&world, "root/etc/demo/a", "old", 0o604);
     put(&world, "root/etc/demo/mine", "mine", 0o600);
-    let rest = format!("{}{}", demo_files(&world, "new").trim_end().trim_end_matches(']'), ", {source: bad, dest: /etc/zz}]\n");
+    let rest = format!(
+        "{}{}",
+        demo_files(&world, "new").trim_end().trim_end_matches(']'),
+        ", {source: bad, dest: /etc/zz}]\n"
+    );
     a_file_that_fails(&world);
     build(&world, "1", 1, &rest, "b.tar");
     let before = tree(&world, "root", &[]);
@@ -331,17 +354,10 @@ fn a_link_or_a_directory_in_the_way_is_left_alone_and_nothing_is_changed() {
 
 /// Applies `b.tar` with `meanwhile` between the plan and its first step.
 fn apply_with(world: &World, watch: &dyn Watch, meanwhile: impl FnOnce()) -> Result<(), ApplyError> {
-    let (env, _, _) = world.env("installer", &[]);
-    let site = Site::at(world.path("site"));
-    let config = site.config().unwrap();
-    let bundle =
-        admit::admit(&site, &config, &world.path("b.tar"), &mut edge::progress::Silent).unwrap();
-    let http = registry::Http::new(&registry::HttpSettings::default()).unwrap();
-    let context = Context { site: &site, config: &config, env: &env, http: &http };
-    let plan = plan::plan(&bundle, &config, &context).unwrap();
-    meanwhile();
-    let audit = AuditLog::of(&site, &env);
-    Run { context: &context, audit: &audit, watch, say: &|_| {} }.start(&plan)
+    with_run(world, &world.path("b.tar"), watch, |run, plan| {
+        meanwhile();
+        run.start(&plan)
+    })
 }
 
 #[test]
@@ -372,7 +388,11 @@ impl Watch for Edits<'_> {
 #[test]
 fn a_file_that_somebody_changed_after_it_was_written_is_not_undone_and_is_named() {
     let world = files_lab();
-    let rest = format!("{}{}", demo_files(&world, "new").trim_end().trim_end_matches(']'), ", {source: bad, dest: /etc/zz}]\n");
+    let rest = format!(
+        "{}{}",
+        demo_files(&world, "new").trim_end().trim_end_matches(']'),
+        ", {source: bad, dest: /etc/zz}]\n"
+    );
     a_file_that_fails(&world);
     build(&world, "1", 1, &rest, "b.tar");
     let edit = || put(&world, "root/etc/demo/a", "edited", 0o640);
@@ -402,8 +422,12 @@ fn an_older_version_is_refused_and_so_is_another_bundle_with_the_same_number() {
         assert_eq!(std::fs::read_to_string(world.path("root/etc/demo/note")).unwrap(), content);
     }
     let before = (site_tree(&world), tree(&world, "root", &[]));
-    for (bundle, words) in [("1.tar", ["1.1", "1.2", "older"]), ("twin.tar", ["1.2", "two different", "report"])] {
-        for command in [&["verify", bundle][..], &["plan", bundle], &["apply", bundle, "--yes"], &["inspect", bundle]] {
+    for (bundle, words) in
+        [("1.tar", ["1.1", "1.2", "older"]), ("twin.tar", ["1.2", "two different", "report"])]
+    {
+        for command in
+            [&["verify", bundle][..], &["plan", bundle], &["apply", bundle, "--yes"], &["inspect", bundle]]
+        {
             let ran = world.installer(command).expect_exit(Exit::Refused);
             says(&ran, &words);
         }
@@ -419,8 +443,7 @@ fn a_bundle_is_for_its_audience_only() {
         world.spec("1", 1, one_file(&world, "1"));
         let spec = std::fs::read_to_string(world.path("bundle.yaml")).unwrap();
         world.write("bundle.yaml", spec.replace("[\"*\"]", audience));
-        world.bundler(&["lock"]).ok();
-        world.bundler(&["build", "--key", "keys/rel.key.pem", "--out", "b.tar"]).ok();
+        build_as_written(&world, "b.tar");
     };
     for (audience, exit) in [
         ("[acme-site]", Exit::Refused),
@@ -470,11 +493,18 @@ fn a_fingerprint_may_be_typed_as_it_is_printed_and_a_second_start_is_refused() {
         hex.as_bytes().chunks(4).map(|four| String::from_utf8_lossy(four).to_uppercase()).collect();
     world.installer(&["trust", "init", "root.json", "--expect-sha256", &groups.join(" ")]).ok();
     let before = tree(&world, "site", &[]);
-    for typed in [&fingerprint, &groups.join(" "), &format!("SHA256:{}", groups.join(""))] {
+    for typed in [&*fingerprint, &groups.join(" "), hex] {
         let ran = world.installer(&["trust", "init", "root.json", "--expect-sha256", typed]);
         says(&ran.expect_exit(Exit::Refused), &["trust root already"]);
     }
     assert_eq!(tree(&world, "site", &[]), before);
+}
+
+#[test]
+fn the_prefix_of_a_fingerprint_may_be_typed_in_upper_case_and_with_spaces() {
+    let (world, fingerprint) = untrusting();
+    let typed = format!(" {} ", fingerprint.to_uppercase().replace(':', ": "));
+    world.installer(&["trust", "init", "root.json", "--expect-sha256", &typed]).ok();
 }
 
 #[test]
@@ -528,4 +558,157 @@ fn without_yes_nothing_is_changed_and_the_plan_is_shown() {
     world.installer(&["inspect", "b.tar"]).ok();
     assert!(before == (site_tree(&world), tree(&world, "root", &[])), "looking changed something");
     audit_holds(&world);
+}
+
+#[test]
+fn whatever_becomes_of_an_apply_its_intent_has_an_outcome_in_the_log() {
+    let world = files_lab();
+    build(&world, "2", 2, one_file(&world, "2"), "2.tar");
+    build(&world, "1", 1, one_file(&world, "1"), "1.tar");
+    world.installer(&["apply", "2.tar", "--yes"]).ok();
+    let mut damaged = std::fs::read(world.path("2.tar")).unwrap();
+    let middle = damaged.len() - 2000;
+    damaged[middle] ^= 1;
+    world.write("damaged.tar", damaged);
+    build(&world, "3", 3, demo_files(&world, "3"), "blocked.tar");
+    std::os::unix::fs::symlink("/nowhere", world.path("root/etc/demo/a")).unwrap();
+    for (bundle, exit) in [
+        ("1.tar", Exit::Refused),
+        ("damaged.tar", Exit::Damaged),
+        ("blocked.tar", Exit::NotReady),
+        ("nothing.tar", Exit::Damaged),
+    ] {
+        let ran = world.installer(&["apply", bundle, "--yes"]);
+        assert_eq!(ran.exit, exit, "{bundle}: {}", ran.stderr);
+        let log = world.installer(&["--output", "json", "audit", "show"]).ok().json();
+        let of_apply = |entry: &&serde_json::Value| entry["event"] == "apply";
+        let last = log["entries"].as_array().unwrap().iter().rfind(of_apply).unwrap();
+        assert_ne!(last["outcome"], "intent", "{bundle}: in the log this looks like a power cut");
+    }
+}
+
+// ---- what is printed ----------------------------------------------------------------------------------
+
+fn keys(value: &serde_json::Value) -> Vec<&str> {
+    value.as_object().unwrap_or_else(|| panic!("{value}")).keys().map(String::as_str).collect()
+}
+
+/// A world in which `b.tar` may be applied, and the JSON that a command prints there.
+fn printing() -> World {
+    let world = files_lab();
+    build(&world, "1", 1, one_file(&world, "1"), "b.tar");
+    world
+}
+
+fn json_of(world: &World, command: &[&str]) -> serde_json::Value {
+    world.installer(&[&["--output", "json"], command].concat()).ok().json()
+}
+
+#[test]
+fn verify_and_inspect_print_who_signed_what_as_json() {
+    let world = printing();
+    let verify = json_of(&world, &["verify", "b.tar"]);
+    assert_eq!(keys(&verify), ["bundle", "manifest", "signatures", "verified"]);
+    assert_eq!(verify["verified"], true);
+    assert_eq!(keys(&verify["signatures"][0]), ["holder", "keyid", "scheme", "verdict"]);
+    assert_eq!(
+        (&verify["signatures"][0]["holder"], &verify["signatures"][0]["verdict"]),
+        (&json!("rel"), &json!("good"))
+    );
+    let inspect = json_of(&world, &["inspect", "b.tar"]);
+    assert_eq!(keys(&inspect), ["bundle", "inventory", "manifest", "signatures", "signatures_verified"]);
+    for key in ["bundle", "manifest", "signatures"] {
+        assert_eq!(inspect[key], verify[key]);
+    }
+    assert_eq!(inspect["manifest"]["counts"]["file_sets"], 1);
+    assert_eq!(inspect["inventory"]["components"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn plan_and_apply_print_the_same_steps_as_json() {
+    let world = printing();
+    let plan = json_of(&world, &["plan", "b.tar"]);
+    assert_eq!(keys(&plan), ["applied", "findings", "plan"]);
+    assert_eq!(
+        keys(&plan["plan"]),
+        [
+            "bundle",
+            "from",
+            "marking",
+            "order",
+            "product",
+            "publisher",
+            "schema",
+            "steps",
+            "unchanged",
+            "version"
+        ]
+    );
+    assert_eq!((&plan["applied"], &plan["plan"]["from"]), (&json!(false), &json!(null)));
+    assert_eq!(keys(&plan["findings"][0]), ["fact", "id", "requirement", "verdict"]);
+    let kinds: Vec<_> =
+        plan["plan"]["steps"].as_array().unwrap().iter().map(|step| keys(step)[0].to_string()).collect();
+    assert_eq!(kinds, ["file", "publish", "record"]);
+    let mut apply = json_of(&world, &["apply", "b.tar", "--yes"]);
+    assert_eq!(apply["applied"], true);
+    apply["applied"] = json!(false);
+    assert_eq!(apply, plan);
+}
+
+#[test]
+fn status_and_history_print_what_the_site_runs_as_json() {
+    let world = printing();
+    assert_eq!(json_of(&world, &["status"])["products"], json!([]));
+    assert_eq!(json_of(&world, &["history"]), json!({"products": []}));
+    let bundle = json_of(&world, &["apply", "b.tar", "--yes"])["plan"]["bundle"].clone();
+    let status = json_of(&world, &["status"]);
+    assert_eq!(keys(&status), ["fingerprint", "interrupted", "products", "site", "trust_root"]);
+    let product = &status["products"][0];
+    assert_eq!(keys(product), ["current", "highest", "product", "published", "publisher"]);
+    assert_eq!((&product["current"]["bundle"], &product["published"]), (&bundle, &json!(true)));
+    let history = json_of(&world, &["history"]);
+    let applied = &history["products"][0]["applied"];
+    assert_eq!(keys(&applied[0]), ["bundle", "order", "signers", "time", "version"]);
+    assert_eq!((applied.as_array().unwrap().len(), &applied[0]["time"]), (1, &json!(e2e::NOW)));
+}
+
+#[test]
+fn the_audit_log_is_printed_as_it_lies_on_the_disk() {
+    let world = printing();
+    world.installer(&APPLY).ok();
+    let show = json_of(&world, &["audit", "show"]);
+    let log = std::fs::read_to_string(world.path("site/audit/audit.jsonl")).unwrap();
+    let lines: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(show["entries"], json!(lines));
+    assert_eq!(keys(&show), ["entries", "head"]);
+    let last = json_of(&world, &["audit", "show", "--last", "2"]);
+    assert_eq!(last["entries"], json!(lines[lines.len() - 2..]));
+    let verify = json_of(&world, &["audit", "verify"]);
+    assert_eq!(verify, json!({"intact": true, "head": show["head"]}));
+    assert_eq!(verify["head"]["entries"], lines.len());
+}
+
+#[test]
+fn an_error_is_a_json_document_too() {
+    let world = printing();
+    let ran = world.installer(&["--output", "json", "apply", "b.tar"]).expect_exit(Exit::Usage);
+    let error = &ran.json()["error"];
+    assert_eq!(keys(error), ["causes", "class", "exit", "hint", "message"]);
+    assert_eq!((&error["exit"], &error["class"]), (&json!(2), &json!("usage")));
+}
+
+#[test]
+fn the_marking_is_printed_wherever_a_bundle_is_named() {
+    let world = printing();
+    for command in [
+        &["verify", "b.tar"][..],
+        &["inspect", "b.tar"],
+        &["plan", "b.tar"],
+        &["apply", "b.tar", "--yes"],
+        &["status"],
+        &["history"],
+    ] {
+        let shown = world.installer(command).ok().stdout;
+        assert!(shown.contains("UNCLASSIFIED"), "{command:?} names a bundle without its marking:\n{shown}");
+    }
 }

@@ -41,7 +41,7 @@ pub(super) enum BundleError {
         source: ReadError,
     },
     /// Its `bundle.json` is not one.
-    #[error("{}: bundle.json is {source}", path.display())]
+    #[error("{}: bundle.json is not one", path.display())]
     Manifest {
         /// Which archive.
         path: PathBuf,

@@ -3,6 +3,7 @@
 //! No index's address is compiled into the program: if nothing names one, pip is asked for its own.
 
 use std::collections::BTreeMap;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use edge::process::Program;
@@ -12,11 +13,12 @@ use manifests::canonical::CanonicalError;
 use manifests::inventory::{Component, Wheel, WheelTarget, Wheelhouse};
 use manifests::oci::{ANNOTATION_TITLE, ARTIFACT_WHEELHOUSE, Descriptor, MEDIA_WHEEL};
 use manifests::text::{Marking, TextError};
+use registry::http::{Method, Request, Response};
 use registry::{Http, HttpError, Url};
 
 use super::wheels::requirements::REQUIREMENTS_BYTES_MAX;
 use super::wheels::{
-    Class, IndexNames, IndexTransport, Page, Requirements, Target, TransportError, WheelFilename,
+    Class, IndexNames, IndexTransport, IndexUrl, Page, Requirements, Target, TransportError, WheelFilename,
     WheelsError, wheels_in,
 };
 use super::{Resolved, World, author_artifact, wheels};
@@ -41,7 +43,7 @@ pub enum WheelhouseError {
         /// Which file.
         path: PathBuf,
         /// Why not.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// A wheel whose length nobody states cannot be fetched.
     #[error("cannot fetch {filename}")]
@@ -49,7 +51,13 @@ pub enum WheelhouseError {
         /// Which wheel.
         filename: String,
         /// Why not.
-        source: std::io::Error,
+        source: io::Error,
+    },
+    /// A wheel that is not for everybody. The lock holds no secret, so there is no login to send.
+    #[error("{url} wants a login, and fetching wheels with a login is not there yet in version {}", env!("CARGO_PKG_VERSION"))]
+    Login {
+        /// Which wheel: after redirects, where it was asked for last.
+        url: String,
     },
     /// A wheel came with other bytes than the requirements pin.
     #[error("{filename} has digest {found}, the requirements pin {expected}")]
@@ -82,7 +90,7 @@ impl Classified for WheelhouseError {
                 Class::Damaged => Exit::Damaged,
                 Class::Unreachable => Exit::Unreachable,
             },
-            Self::Read { .. } | Self::Fetch { .. } => Exit::Unreachable,
+            Self::Read { .. } | Self::Fetch { .. } | Self::Login { .. } => Exit::Unreachable,
             Self::Digest { .. } => Exit::Damaged,
             Self::Text { .. } => Exit::Usage,
             Self::Document(_) => Exit::Unexpected,
@@ -98,6 +106,9 @@ impl Classified for WheelhouseError {
                 "make the file with `uv pip compile --generate-hashes` or `pip-compile --generate-hashes`"
                     .to_string(),
             ),
+            Self::Login { .. } => {
+                Some("put the wheels into a directory and name it with `source:` in bundle.yaml".to_string())
+            }
             Self::Digest { .. } => {
                 Some("find out who changed the file before you pin another hash".to_string())
             }
@@ -162,7 +173,7 @@ fn from_index(spec: &WheelsSpec, file: &Path, world: &World<'_>) -> Result<Vec<T
         environment: world.env.var("PIP_INDEX_URL"),
     };
     let (index, _) = names.choose(|| ask_pip(world.env)).map_err(|error| failed(error.into()))?;
-    let transport = HttpTransport { http: world.http.clone() };
+    let transport = HttpTransport { http: world.http, index: &index };
     let chosen =
         wheels::resolve(&requirements, &targets, &index, &transport).map_err(|error| failed(error.into()))?;
     let mut taken = Vec::new();
@@ -173,13 +184,13 @@ fn from_index(spec: &WheelsSpec, file: &Path, world: &World<'_>) -> Result<Vec<T
         }
         let size = match wheel.size {
             Some(size) => size,
-            None => fetch(&wheel, world)?,
+            None => fetch(&wheel, &index, world)?,
         };
         taken.push(Taken {
             digest: wheel.sha256,
             size,
             requires_python: wheel.requires_python,
-            from: Origin::Url(wheel.url),
+            from: Origin::Url(wheel.url.to_wire()),
             targets: wheel.targets,
             filename: wheel.filename,
         });
@@ -188,16 +199,31 @@ fn from_index(spec: &WheelsSpec, file: &Path, world: &World<'_>) -> Result<Vec<T
 }
 
 /// Fetches a wheel whose length nobody states; it is in the cache then.
-fn fetch(wheel: &wheels::ChosenWheel, world: &World<'_>) -> Result<u64, WheelhouseError> {
+fn fetch(wheel: &wheels::ChosenWheel, index: &IndexUrl, world: &World<'_>) -> Result<u64, WheelhouseError> {
     let filename = wheel.filename.to_string();
     let failed = |source| WheelhouseError::Fetch { filename: filename.clone(), source };
-    let url: Url = wheel.url.parse().map_err(|error| failed(std::io::Error::other(error)))?;
-    let mut body = world.http.get(&url).map_err(|error| failed(std::io::Error::other(error)))?.body;
-    let content = world.cache.add(&mut |out| std::io::copy(&mut body, out).map(|_| ())).map_err(failed)?;
+    let response = world.http.send(request(Method::Get, &wheel.url, index)).and_then(Response::successful);
+    let mut body = response.map_err(|error| failed(error.into()))?.body;
+    let content = world.cache.add(&mut |out| io::copy(&mut body, out).map(|_| ())).map_err(failed)?;
     if content.digest != wheel.sha256 {
         return Err(WheelhouseError::Digest { filename, found: content.digest, expected: wheel.sha256 });
     }
     Ok(content.size)
+}
+
+/// Opens a wheel that is where the lock says, and is not in the cache.
+///
+/// # Errors
+/// The server does not give it; [`WheelhouseError::Login`] inside if it wants a login for it.
+pub fn open(url: &str, http: &Http) -> io::Result<Box<dyn Read>> {
+    let url: Url = url.parse().map_err(io::Error::other)?;
+    match http.get(&url) {
+        Ok(response) => Ok(Box::new(response.body)),
+        Err(HttpError::Status { status: 401, url, .. }) => {
+            Err(io::Error::other(WheelhouseError::Login { url }))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn component(spec: &WheelsSpec, source: &str, taken: Vec<Taken>) -> Result<Resolved, WheelhouseError> {
@@ -268,13 +294,17 @@ fn ask_pip(env: &Env) -> Option<String> {
 }
 
 /// The index, over the one HTTP client.
-struct HttpTransport {
-    http: Http,
+struct HttpTransport<'a> {
+    http: &'a Http,
+    index: &'a IndexUrl,
 }
 
-impl HttpTransport {
-    fn url(url: &str) -> Result<Url, TransportError> {
-        url.parse().map_err(|error| TransportError::Failed(Box::new(error)))
+/// With the index's login where it belongs. The client drops it on the way to another origin.
+fn request(method: Method, url: &Url, index: &IndexUrl) -> Request<'static> {
+    let request = Request::new(method, url.clone());
+    match index.authorization_for(url) {
+        Some(login) => request.header("authorization", login),
+        None => request,
     }
 }
 
@@ -286,23 +316,62 @@ fn failed(error: HttpError) -> TransportError {
     }
 }
 
-impl IndexTransport for HttpTransport {
-    fn page(&self, url: &str, accept: &str) -> Result<Page, TransportError> {
-        let fetched =
-            self.http.get_bytes(&Self::url(url)?, accept, wheels::index::PAGE_BYTES_MAX).map_err(failed)?;
+impl IndexTransport for HttpTransport<'_> {
+    fn page(&self, url: &Url, accept: &str) -> Result<Page, TransportError> {
+        let request = request(Method::Get, url, self.index).header("accept", accept);
+        let response = self.http.send(request).and_then(Response::successful).map_err(failed)?;
         Ok(Page {
-            content_type: fetched.content_type.unwrap_or_default(),
-            final_url: fetched.url.to_wire(),
-            bytes: fetched.bytes,
+            content_type: response.headers.media_type().unwrap_or_default(),
+            final_url: response.url.clone(),
+            bytes: response.bytes(wheels::index::PAGE_BYTES_MAX).map_err(failed)?,
         })
     }
 
-    fn size(&self, url: &str) -> Result<Option<u64>, TransportError> {
-        let request = registry::http::Request::new(registry::http::Method::Head, Self::url(url)?);
-        match self.http.send(request).map_err(failed)?.successful() {
+    fn size(&self, url: &Url) -> Result<Option<u64>, TransportError> {
+        match self.http.send(request(Method::Head, url, self.index)).map_err(failed)?.successful() {
             Ok(response) => Ok(response.headers.content_length()),
             // Some servers answer no such question.
             Err(_) => Ok(None),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use registry::HttpSettings;
+    use testkit::{FakeServer, Reply};
+
+    fn http() -> Http {
+        Http::new(&HttpSettings { retries: 0, ..HttpSettings::default() }).unwrap()
+    }
+
+    #[test]
+    fn a_locked_wheel_behind_a_login_is_what_is_not_there_yet() {
+        let server = FakeServer::start(|_| Reply::status(401));
+        let url = format!("{}/x-1-py3-none-any.whl", server.url());
+        let Err(error) = open(&format!("{url}?token=hunter2"), &http()) else { panic!("it was opened") };
+        let error = error.downcast::<WheelhouseError>().unwrap();
+        assert_eq!(error.exit(), Exit::Unreachable);
+        let expected = format!(
+            "{url}?*** wants a login, and fetching wheels with a login is not there yet in version {}",
+            env!("CARGO_PKG_VERSION")
+        );
+        assert_eq!(error.to_string(), expected);
+    }
+
+    #[test]
+    fn a_locked_wheel_that_is_gone_is_told_from_one_behind_a_login() {
+        let server = FakeServer::start(|_| Reply::status(404));
+        let Err(error) = open(&server.url(), &http()) else { panic!("it was opened") };
+        assert!(error.to_string().contains("answered 404 Not Found"), "{error}");
+    }
+
+    #[test]
+    fn a_locked_wheel_for_everybody_is_read() {
+        let server = FakeServer::start(|_| Reply::ok("bytes"));
+        let mut text = String::new();
+        open(&server.url(), &http()).unwrap().read_to_string(&mut text).unwrap();
+        assert_eq!(text, "bytes");
     }
 }

@@ -32,7 +32,8 @@ impl Stderr {
     /// Writes one line. Nobody is left to be told if that fails.
     pub fn say(&self, line: &str) {
         let mut out = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = out.write_all(format!("{}\n", line.trim_end_matches('\n')).as_bytes());
+        let line = crate::show::safe(line.trim_end_matches('\n'));
+        let _ = out.write_all(format!("{line}\n").as_bytes());
     }
 }
 

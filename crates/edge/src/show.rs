@@ -45,7 +45,7 @@ impl Screen<'_> {
     /// stdout cannot be written to.
     pub fn result<T: Serialize>(&mut self, human: &str, document: &T) -> Result<(), Failure> {
         let text = match self.common.output {
-            Output::Human => human.to_string(),
+            Output::Human => safe(human),
             Output::Json => {
                 let json = serde_json::to_string_pretty(document);
                 json.map_err(|error| Failure::new(Exit::Unexpected, error.to_string()))?
@@ -155,12 +155,44 @@ pub fn run<A: clap::Parser>(
 fn parse_error(env: &mut Env, error: &clap::Error) -> Exit {
     let text = error.render();
     if error.use_stderr() {
+        if asks_for_json(&env.args) {
+            let first = text.to_string().lines().next().unwrap_or_default().to_string();
+            let message = first.strip_prefix("error: ").unwrap_or(&first).to_string();
+            return failure(
+                env,
+                Output::Json,
+                &Failure::usage(message).hint("--help lists what can be typed"),
+            );
+        }
         env.stderr.say(&text.to_string());
         Exit::Usage
     } else {
         let _ = write!(env.stdout, "{text}");
         Exit::Done
     }
+}
+
+/// Whether a command line that does not parse asked for JSON nevertheless.
+fn asks_for_json(args: &[std::ffi::OsString]) -> bool {
+    let pair =
+        |pair: &[std::ffi::OsString]| matches!(pair, [name, value] if name == "--output" && value == "json");
+    args.windows(2).any(pair) || args.iter().any(|arg| arg == "--output=json")
+}
+
+/// Text for a terminal: everything that could move the cursor, ring the bell or turn the direction of
+/// writing is escaped. Names come from media and from people; every line goes through here.
+#[must_use]
+pub fn safe(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        let invisible = matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+        if character != '\n' && (character.is_control() || invisible) {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
 }
 
 /// `1.4 GiB`; exact below 1 KiB.
@@ -210,6 +242,11 @@ mod tests {
         assert_eq!(bytes(1024), "1.0 KiB");
         assert_eq!(bytes(1536 * 1024 * 1024), "1.5 GiB");
         assert!(bytes(u64::MAX).ends_with("PiB"));
+    }
+
+    #[test]
+    fn nothing_that_is_shown_can_move_the_cursor() {
+        assert_eq!(safe("a\u{1b}[2J\r\nb\u{202e}é"), "a\\u{1b}[2J\\r\nb\\u{202e}é");
     }
 
     #[test]

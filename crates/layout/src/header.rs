@@ -31,6 +31,9 @@ pub type Block = [u8; BLOCK_BYTES as usize];
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HeaderError {
+    /// Nothing in it: the archive ends where an entry should be.
+    #[error("it is empty: the archive ends here, and entries are missing")]
+    Empty,
     /// No name in it.
     #[error("it has no readable file name")]
     Name,
@@ -112,12 +115,18 @@ fn decode_size(field: &[u8]) -> Option<u64> {
 /// # Errors
 /// See [`HeaderError`].
 pub fn decode(block: &Block) -> Result<(ArchivePath, u64), HeaderError> {
+    if block.iter().all(|byte| *byte == 0) {
+        return Err(HeaderError::Empty);
+    }
     let name = block.get(NAME).and_then(|field| field.split(|byte| *byte == 0).next()).unwrap_or_default();
     let name = std::str::from_utf8(name).ok().filter(|name| !name.is_empty()).ok_or(HeaderError::Name)?;
     let path: ArchivePath = name.parse()?;
     let size = block.get(SIZE).and_then(decode_size).ok_or(HeaderError::Size)?;
     let ours = encode(&path, size);
-    match ours.iter().zip(block).position(|(ours, theirs)| ours != theirs) {
+    let mut differences = (0..ours.len()).filter(|offset| ours.get(*offset) != block.get(*offset)).peekable();
+    let first = differences.peek().copied();
+    // Whatever differs changes the checksum too; the field behind it says more.
+    match differences.find(|offset| !CHECKSUM.contains(offset)).or(first) {
         Some(offset) => Err(HeaderError::Other { offset }),
         None => Ok((path, size)),
     }

@@ -8,6 +8,7 @@ use std::io::{self, Read};
 
 use manifests::bundle::{BundleDigest, Content, MANIFEST_BYTES_MAX};
 use manifests::inventory::INVENTORY_BYTES_MAX;
+use manifests::oci::MANIFEST_BYTES_MAX as MANIFEST_DOCUMENT_MAX;
 use manifests::root::{FoundSignature, SIGNATURE_BYTES_MAX};
 use manifests::verify::{CheckedContents, Contents, Damage};
 use manifests::{ArchivePath, BundleManifest, Digest, Hasher};
@@ -15,6 +16,9 @@ use manifests::{ArchivePath, BundleManifest, Digest, Hasher};
 use crate::header::{self, BLOCK_BYTES, Block};
 use crate::signatures::AREA_BYTES;
 use crate::writer::CHUNK_BYTES;
+
+/// The place that [`ReadError::NotZero`] names for what a signature that was cut off leaves behind.
+pub const RESERVED_AREA: &str = "in the area reserved for signatures";
 
 /// Why an archive cannot be read to its end. `offset` counts bytes from the start of the archive.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +44,7 @@ pub enum ReadError {
     #[error("this is not a bundle: it does not start with a header for bundle.json")]
     NotABundle,
     /// A header that we would not have written.
-    #[error("the header at byte {offset} is damaged: {source}")]
+    #[error("the header at byte {offset} is not one of a bundle")]
     Header {
         /// Where.
         offset: u64,
@@ -232,8 +236,9 @@ impl<R: Read> BundleReader<R> {
             let before = self.offset;
             let (path, size) = self.header("a header")?;
             checklist.begin(&path, size).map_err(|damage| ReadError::Damaged { offset: before, damage })?;
-            let found = self.content(&path, size, sink, &mut buffer, passed)?;
+            let (found, document) = self.content(&path, size, sink, &mut buffer, passed)?;
             checklist.settle(found).map_err(|damage| ReadError::Damaged { offset: self.offset, damage })?;
+            checklist.remember(found.digest, document);
             sink.end().map_err(|source| ReadError::Sink { path: path.clone(), source })?;
             self.zeros(header::padding(size), "between entries")?;
         }
@@ -241,6 +246,7 @@ impl<R: Read> BundleReader<R> {
         checklist.finish().map_err(|damage| ReadError::Damaged { offset: self.offset, damage })
     }
 
+    /// Streams one entry; gives what passed, and the bytes of what may be a manifest.
     fn content(
         &mut self,
         path: &ArchivePath,
@@ -248,7 +254,7 @@ impl<R: Read> BundleReader<R> {
         sink: &mut dyn Sink,
         buffer: &mut [u8],
         passed: &mut dyn FnMut(u64),
-    ) -> Result<Content, ReadError> {
+    ) -> Result<(Content, Vec<u8>), ReadError> {
         let failed = |source| ReadError::Sink { path: path.clone(), source };
         let digest = match path {
             ArchivePath::Blob(digest) => *digest,
@@ -256,7 +262,7 @@ impl<R: Read> BundleReader<R> {
             _ => Digest::of(b""),
         };
         sink.begin(path, Content { digest, size }).map_err(failed)?;
-        let mut hasher = Hasher::new();
+        let (mut hasher, mut document) = (Hasher::new(), Vec::new());
         let mut left = size;
         while left > 0 {
             let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
@@ -264,10 +270,14 @@ impl<R: Read> BundleReader<R> {
             self.fill(chunk, &path.to_string())?;
             hasher.update(chunk);
             sink.write(chunk).map_err(failed)?;
+            let starts = left == size && chunk.first() == Some(&b'{');
+            if size <= MANIFEST_DOCUMENT_MAX && (starts || !document.is_empty()) {
+                document.extend_from_slice(chunk);
+            }
             passed(wanted as u64);
             left = left.saturating_sub(wanted as u64);
         }
-        Ok(Content { size: hasher.size(), digest: hasher.finish() })
+        Ok((Content { size: hasher.size(), digest: hasher.finish() }, document))
     }
 
     fn signature_area(&mut self) -> Result<(), ReadError> {
@@ -286,7 +296,7 @@ impl<R: Read> BundleReader<R> {
                     }
                     self.head.reserved_offset = offset;
                     self.head.reserved_bytes = size;
-                    return self.zeros(size, "in the area reserved for signatures");
+                    return self.zeros(size, RESERVED_AREA);
                 }
                 (found, _) => {
                     let expected = "a signature or the reserved area";
@@ -387,15 +397,23 @@ impl<R: Read> BundleReader<R> {
 /// The archive is not one of ours up to there.
 pub fn find_reserved(archive: &std::fs::File) -> Result<(u64, u64), ReadError> {
     use std::os::unix::fs::FileExt;
-    let mut offset = 0_u64;
+    let (mut offset, mut used) = (0_u64, 0_u64);
     let mut block: Block = [0; BLOCK_BYTES as usize];
     for _ in 0..manifests::root::SIGNATURES_MAX {
         archive.read_exact_at(&mut block, offset).map_err(|source| ReadError::Medium { offset, source })?;
         let (path, size) = header::decode(&block).map_err(|source| ReadError::Header { offset, source })?;
-        if path == ArchivePath::Reserved {
-            return Ok((offset, size));
+        match path {
+            ArchivePath::Manifest if offset == 0 => {}
+            ArchivePath::Signature(_) if offset > 0 => used = used.saturating_add(header::entry_bytes(size)),
+            // Whoever zeros the area believes this size: it must be the one that is left.
+            ArchivePath::Reserved if used.saturating_add(size) == AREA_BYTES => return Ok((offset, size)),
+            ArchivePath::Reserved => return Err(ReadError::Area { found: used.saturating_add(size) }),
+            _ => {
+                let expected = "a signature or the reserved area";
+                return Err(ReadError::Order { offset, found: path.to_string(), expected });
+            }
         }
         offset = offset.saturating_add(header::entry_bytes(size));
     }
-    Err(ReadError::Area { found: offset })
+    Err(ReadError::Area { found: used })
 }

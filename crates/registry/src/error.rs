@@ -169,6 +169,18 @@ pub enum RegistryError {
 }
 
 impl RegistryError {
+    /// Whether the registry gave other bytes, or another length, than a digest or descriptor says.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        matches!(
+            self,
+            Self::ManifestDigest { .. }
+                | Self::BlobSize { .. }
+                | Self::BlobTooLong { .. }
+                | Self::BlobDigest { .. }
+        )
+    }
+
     /// Whether nobody was reached at all, or nobody answered.
     #[must_use]
     pub fn is_unreachable(&self) -> bool {

@@ -7,6 +7,8 @@
 use core::fmt;
 use core::str::FromStr;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use manifests::text::printable;
 
 /// Longer than any server takes.
@@ -77,6 +79,30 @@ impl Url {
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
+    }
+
+    /// The last segment of the path, its escapes taken back; empty for a directory. What is not UTF-8 then
+    /// becomes the replacement character.
+    #[must_use]
+    pub fn file_name(&self) -> String {
+        let last = self.path.rsplit_once('/').map_or(self.path.as_str(), |(_, last)| last);
+        String::from_utf8_lossy(&percent_decoded(last)).into_owned()
+    }
+
+    /// The user information as a value of `Authorization` (RFC 7617), its escapes taken back: **a secret**,
+    /// for a request to this very origin. `None` where there is none.
+    #[must_use]
+    pub fn basic_authorization(&self) -> Option<String> {
+        let userinfo = self.userinfo.as_deref().filter(|userinfo| !userinfo.is_empty())?;
+        let (user, password) = userinfo.split_once(':').unwrap_or((userinfo, ""));
+        let login = [percent_decoded(user), percent_decoded(password)].join(&b':');
+        Some(format!("Basic {}", STANDARD.encode(login)))
+    }
+
+    /// The same without user information: what may be written down.
+    #[must_use]
+    pub fn without_userinfo(self) -> Self {
+        Self { userinfo: None, ..self }
     }
 
     /// The whole URL, **secrets included**: for a request line, never for an error or a log.
@@ -288,6 +314,27 @@ fn percent(character: char, out: &mut String) {
     }
 }
 
+/// What is no escape stays as it is.
+fn percent_decoded(text: &str) -> Vec<u8> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        let escape = match rest {
+            [b'%', high, low, after @ ..] => digit(*high).zip(digit(*low)).map(|pair| (pair, after)),
+            _ => None,
+        };
+        if let Some(((high, low), after)) = escape {
+            bytes.push((high << 4) | low);
+            rest = after;
+        } else {
+            bytes.push(*first);
+            rest = after;
+        }
+    }
+    bytes
+}
+
 /// RFC 3986, section 5.2.4, for a path that starts with `/`.
 fn without_dot_segments(path: &str) -> String {
     let mut kept: Vec<&str> = Vec::new();
@@ -389,6 +436,30 @@ mod tests {
         let query = url("http://h/?_state=x").with_query("digest", "sha256:ab").with_query("k", "a&b=c");
         assert_eq!(query.to_wire(), "http://h/?_state=x&digest=sha256:ab&k=a%26b%3Dc");
         assert_eq!(url("http://h/x?y").at_path("/a/../b c?d").to_wire(), "http://h/b%20c%3Fd");
+    }
+
+    #[test]
+    fn names_a_file_without_its_escapes() {
+        assert_eq!(url("https://h/p/torch-2.3.0%2Bcpu.whl?x=/y").file_name(), "torch-2.3.0+cpu.whl");
+        assert_eq!(url("https://h/%zz%+1%c3%BC%2").file_name(), "%zz%+1\u{fc}%2");
+        assert_eq!(url("https://h/%ff").file_name(), "\u{fffd}");
+        assert_eq!(url("https://h/p/").file_name(), "");
+    }
+
+    #[test]
+    fn makes_a_login_of_its_user_information_and_goes_without_it() {
+        let login = |text: &str| url(text).basic_authorization();
+        // `user:hunter2`, `ci@corp:p@ss/word`, `token:`
+        assert_eq!(login("https://user:hunter2@h/").as_deref(), Some("Basic dXNlcjpodW50ZXIy"));
+        assert_eq!(
+            login("https://ci%40corp:p%40ss%2Fword@h/").as_deref(),
+            Some("Basic Y2lAY29ycDpwQHNzL3dvcmQ=")
+        );
+        assert_eq!(login("https://token@h/").as_deref(), Some("Basic dG9rZW46"));
+        assert_eq!((login("https://h/"), login("https://@h/")), (None, None));
+        let bare = url("https://user:hunter2@h:81/a?b").without_userinfo();
+        assert_eq!(bare.to_wire(), "https://h:81/a?b");
+        assert_eq!(bare.basic_authorization(), None);
     }
 
     #[test]

@@ -102,6 +102,7 @@ impl Classified for TargetError {
             Self::Site(error) => error.exit(),
             Self::InTheWay { .. } => Exit::NotReady,
             Self::Manifest { .. } => Exit::Damaged,
+            Self::Registry { source, .. } if source.is_damage() => Exit::Damaged,
             Self::Gone(_) => Exit::Usage,
             _ => Exit::Unreachable,
         }

@@ -134,7 +134,8 @@ fn blob(
     if repository.has_blob(&descriptor.digest).map_err(failed)? {
         return Ok(());
     }
-    for other in &push.mount_from {
+    let holds = |(_, blobs): &(&String, &Vec<manifests::Digest>)| blobs.contains(&descriptor.digest);
+    for (other, _) in push.mount_from.iter().filter(holds) {
         if repository.mount_blob(&descriptor.digest, other).map_err(failed)? {
             return Ok(());
         }

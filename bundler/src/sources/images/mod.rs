@@ -131,6 +131,7 @@ impl Classified for ImageError {
         match self {
             Self::Transport { .. } | Self::Reference(_) | Self::NotYet(_) | Self::Unnamed(_) => Exit::Usage,
             Self::Format { .. } | Self::Manifest { .. } | Self::Blob { .. } => Exit::Damaged,
+            Self::Registry { source, .. } if source.is_damage() => Exit::Damaged,
             Self::Read { .. }
             | Self::NoSuchImage { .. }
             | Self::NoSuchPlatform { .. }
@@ -148,6 +149,9 @@ impl Classified for ImageError {
                 "copy the image with `skopeo copy docker://… oci-archive:FILE:NAME` and name the file"
                     .to_string(),
             ),
+            Self::Registry { source, .. } if source.is_damage() => {
+                Some("do not use this image: the registry gives other bytes than it names".to_string())
+            }
             Self::Registry { .. } => Some("check that the registry is running and has the image".to_string()),
             _ => None,
         }

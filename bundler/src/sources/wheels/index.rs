@@ -7,10 +7,10 @@ use std::error::Error;
 
 use manifests::text::printable;
 use manifests::{Digest, Name};
+use registry::Url;
 use serde::Deserialize;
 
 use super::index_url::IndexUrl;
-use super::url::{HttpUrl, Link};
 use super::{Class, html};
 
 /// Bounds one page. The largest projects' pages have about 40 MiB of JSON.
@@ -23,21 +23,21 @@ pub const ACCEPT: &str =
 const JSON: &str = "application/vnd.pypi.simple.v1+json";
 const HTML: [&str; 2] = ["application/vnd.pypi.simple.v1+html", "text/html"];
 
-/// The way to a package index. The addresses it is given hold no password; it is made with those that
-/// the index needs, and sends them to the index's own host only.
+/// The way to a package index. The addresses it is given hold no login; it is made with the one that the
+/// index needs, and sends it to the index's own origin only.
 pub trait IndexTransport: Sync {
     /// A small document, after redirects. Reads no more than [`PAGE_BYTES_MAX`].
     ///
     /// # Errors
     /// [`TransportError::NotFound`] if the server says that there is no such page.
-    fn page(&self, url: &str, accept: &str) -> Result<Page, TransportError>;
+    fn page(&self, url: &Url, accept: &str) -> Result<Page, TransportError>;
 
     /// How long a file is, from the head of an answer; `None` if the server does not say or does not
     /// answer such a question.
     ///
     /// # Errors
     /// The server could not be reached.
-    fn size(&self, url: &str) -> Result<Option<u64>, TransportError>;
+    fn size(&self, url: &Url) -> Result<Option<u64>, TransportError>;
 }
 
 /// A document as a server gave it.
@@ -46,7 +46,7 @@ pub struct Page {
     /// `Content-Type`, with its parameters; empty if there was none.
     pub content_type: String,
     /// Where the document was in the end: its links are relative to this.
-    pub final_url: String,
+    pub final_url: Url,
     /// Not more than [`PAGE_BYTES_MAX`].
     pub bytes: Vec<u8>,
 }
@@ -137,8 +137,8 @@ pub struct ProjectPage {
 pub struct IndexFile {
     /// As the index spells it; not yet known to be a file name.
     pub filename: String,
-    /// Where it is.
-    pub url: HttpUrl,
+    /// Where it is; without user information, whatever the page says.
+    pub url: Url,
     /// Its digest, if the index states it.
     pub sha256: Option<Digest>,
     /// `Requires-Python` of its metadata.
@@ -158,8 +158,9 @@ pub fn project_page(
     index: &IndexUrl,
     project: &Name,
 ) -> Result<ProjectPage, IndexError> {
-    let url = index.project_page(project).to_string();
-    match transport.page(&url, ACCEPT) {
+    let page = index.project_page(project);
+    let url = page.to_string();
+    match transport.page(&page, ACCEPT) {
         Ok(page) if page.bytes.len() as u64 > PAGE_BYTES_MAX => {
             Err(IndexError::Transport { url, source: TransportError::TooLarge })
         }
@@ -173,10 +174,9 @@ impl ProjectPage {
     /// Reads a page; `asked` is the address for messages.
     fn read(page: &Page, asked: &str) -> Result<Self, IndexError> {
         let media_type = page.content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        let base = HttpUrl::parse(&page.final_url).or_else(|_| HttpUrl::parse(asked)).map(|(url, _)| url);
-        match base {
-            Ok(base) if media_type == JSON => from_json(&page.bytes, &base, asked),
-            Ok(base) if HTML.contains(&media_type.as_str()) => from_html(&page.bytes, base, asked),
+        match media_type.as_str() {
+            JSON => from_json(&page.bytes, &page.final_url, asked),
+            html if HTML.contains(&html) => from_html(&page.bytes, page.final_url.clone(), asked),
             _ => Err(IndexError::ContentType {
                 url: asked.to_owned(),
                 content_type: printable(&page.content_type),
@@ -217,16 +217,15 @@ struct JsonHashes {
     sha256: Option<String>,
 }
 
-fn from_json(bytes: &[u8], base: &HttpUrl, asked: &str) -> Result<ProjectPage, IndexError> {
+fn from_json(bytes: &[u8], base: &Url, asked: &str) -> Result<ProjectPage, IndexError> {
     let page: JsonPage =
         serde_json::from_slice(bytes).map_err(|source| IndexError::Json { url: asked.to_owned(), source })?;
     check_version(&page.meta.api_version, asked)?;
     // A file at an address that cannot be followed is not there for us; others may be.
     let files = page.files.into_iter().filter_map(|file| {
-        let link = base.follow(&file.url).ok()?;
         Some(IndexFile {
             filename: file.filename,
-            url: link.url,
+            url: follow(base, &file.url)?,
             sha256: file.hashes.sha256.as_deref().and_then(stated_digest),
             requires_python: file.requires_python.filter(|text| !text.trim().is_empty()),
             yanked: match file.yanked {
@@ -240,7 +239,7 @@ fn from_json(bytes: &[u8], base: &HttpUrl, asked: &str) -> Result<ProjectPage, I
     Ok(ProjectPage { files: files.collect() })
 }
 
-fn from_html(bytes: &[u8], mut base: HttpUrl, asked: &str) -> Result<ProjectPage, IndexError> {
+fn from_html(bytes: &[u8], mut base: Url, asked: &str) -> Result<ProjectPage, IndexError> {
     let text = String::from_utf8_lossy(bytes);
     let mut files = Vec::new();
     let mut base_is_final = false;
@@ -250,8 +249,8 @@ fn from_html(bytes: &[u8], mut base: HttpUrl, asked: &str) -> Result<ProjectPage
                 check_version(tag.attribute("content").unwrap_or_default(), asked)?;
             }
             "base" if !base_is_final => {
-                if let Some(Ok(link)) = tag.attribute("href").map(|href| base.follow(href)) {
-                    base = link.url;
+                if let Some(url) = tag.attribute("href").and_then(|href| follow(&base, href)) {
+                    base = url;
                     base_is_final = true;
                 }
             }
@@ -262,10 +261,11 @@ fn from_html(bytes: &[u8], mut base: HttpUrl, asked: &str) -> Result<ProjectPage
     Ok(ProjectPage { files })
 }
 
-fn anchor(tag: &html::Tag, base: &HttpUrl) -> Option<IndexFile> {
-    let Link { url, fragment } = base.follow(tag.attribute("href")?).ok()?;
+fn anchor(tag: &html::Tag, base: &Url) -> Option<IndexFile> {
+    let href = tag.attribute("href")?;
+    let url = follow(base, href)?;
     let filename = Some(url.file_name()).filter(|name| !name.is_empty())?;
-    let fragment = fragment.unwrap_or_default();
+    let fragment = href.split_once('#').map_or("", |(_, fragment)| fragment).trim_end();
     let sha256 = fragment.split('&').find_map(|part| stated_digest(part.strip_prefix("sha256=")?));
     let requires_python = tag.attribute("data-requires-python").filter(|text| !text.trim().is_empty());
     Some(IndexFile {
@@ -276,6 +276,13 @@ fn anchor(tag: &html::Tag, base: &HttpUrl) -> Option<IndexFile> {
         yanked: tag.attribute("data-yanked").map(printable),
         size: None,
     })
+}
+
+/// Where a link of a page leads, without user information. Blanks around it and line breaks in it count for
+/// nothing, as in a browser.
+pub(super) fn follow(base: &Url, link: &str) -> Option<Url> {
+    let link = link.trim_matches(|c: char| c <= ' ').replace(['\t', '\n', '\r'], "");
+    base.join(&link).ok().map(Url::without_userinfo)
 }
 
 /// What is no digest is as good as none: the file is then not one of the pinned ones.
@@ -298,10 +305,14 @@ mod tests {
 
     const HEX: &str = "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb";
 
+    fn url(text: &str) -> Url {
+        text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
     fn read(content_type: &str, text: &str) -> Result<ProjectPage, IndexError> {
         let page = Page {
             content_type: content_type.to_owned(),
-            final_url: "https://mirror.example/root/simple/x/".to_owned(),
+            final_url: url("https://ci:hunter2@mirror.example/root/simple/x/"),
             bytes: text.as_bytes().to_vec(),
         };
         ProjectPage::read(&page, "https://index.example/simple/x/")
@@ -325,11 +336,11 @@ mod tests {
         ));
         let page = read("application/vnd.pypi.simple.v1+json", &text).unwrap();
         let [wheel, sdist] = page.files.as_slice() else { panic!("{page:?}") };
-        assert_eq!(wheel.url.to_string(), "https://mirror.example/root/files/x-1-py3-none-any.whl");
+        assert_eq!(wheel.url.to_wire(), "https://mirror.example/root/files/x-1-py3-none-any.whl");
         assert_eq!(wheel.sha256, Some(Digest::of(b"a")));
         assert_eq!(wheel.requires_python.as_deref(), Some(">=3.8"));
         assert_eq!((wheel.yanked.as_deref(), wheel.size), (Some("broken"), Some(12)));
-        assert_eq!(sdist.url.to_string(), "https://files.example/x-1.tar.gz");
+        assert_eq!(sdist.url.to_wire(), "https://files.example/x-1.tar.gz");
         assert_eq!((sdist.sha256, &sdist.yanked, sdist.size), (None, &None, None));
     }
 
@@ -345,11 +356,11 @@ mod tests {
         let page = read("text/html; charset=utf-8", &text).unwrap();
         let [one, two, three] = page.files.as_slice() else { panic!("{page:?}") };
         assert_eq!(one.filename, "x-1+cpu-py3-none-any.whl");
-        assert_eq!(one.url.to_string(), "https://mirror.example/files/x-1+cpu-py3-none-any.whl");
+        assert_eq!(one.url.to_wire(), "https://mirror.example/files/x-1+cpu-py3-none-any.whl");
         assert_eq!(one.sha256, Some(Digest::of(b"a")));
         assert_eq!(one.requires_python.as_deref(), Some(">=3.8"));
         assert_eq!(two.filename, "x-2+cpu-py3-none-any.whl");
-        assert_eq!(two.url.to_string(), "https://files.example/x-2%2Bcpu-py3-none-any.whl");
+        assert_eq!(two.url.to_wire(), "https://files.example/x-2%2Bcpu-py3-none-any.whl");
         assert_eq!((two.sha256, two.yanked.as_deref()), (Some(Digest::of(b"a")), Some("")));
         assert_eq!((three.sha256, &three.yanked), (None, &None));
     }
@@ -362,6 +373,25 @@ mod tests {
         let anchor = format!("<a href='x-1-py3-none-any.whl#sha256={HEX}'>x</a>");
         let from_json = read("application/vnd.pypi.simple.v1+json", &json(&file)).unwrap();
         assert_eq!(from_json, read("application/vnd.pypi.simple.v1+html", &anchor).unwrap());
+    }
+
+    #[test]
+    fn the_address_of_a_file_never_holds_a_login() {
+        let base = url("https://ci:hunter2@host/simple/x/?token=1");
+        for link in ["a.whl", "/a.whl", "//host/a.whl", "https://u:hunter2@host/a.whl", "", "?x"] {
+            let found = follow(&base, link).unwrap().to_wire();
+            assert!(!found.contains(['@']) && !found.contains("hunter2"), "{link}: {found}");
+        }
+    }
+
+    #[test]
+    fn follows_what_browsers_follow_and_only_to_servers() {
+        let base = url("https://host/simple/x/");
+        let found = follow(&base, " //files\r\n/a b\t/\u{e9}.whl\n").unwrap();
+        assert_eq!(found.to_wire(), "https://files/a%20b/%C3%A9.whl");
+        for link in ["mailto:x@y", "file:///etc/passwd", "https:///x", "https://a b/", "//a:x/", "a\u{1}b"] {
+            assert_eq!(follow(&base, link), None, "{link:?}");
+        }
     }
 
     #[test]
@@ -381,6 +411,16 @@ mod tests {
     }
 
     proptest::proptest! {
+        #[test]
+        fn any_link_gives_a_clean_address_or_none(link in ".{0,60}") {
+            if let Some(found) = follow(&url("https://ci:hunter2@host/simple/x/"), &link) {
+                let text = found.to_wire();
+                proptest::prop_assert!(text.bytes().all(|byte| matches!(byte, b'!'..=b'~')));
+                proptest::prop_assert_eq!(&found.clone().without_userinfo(), &found);
+                proptest::prop_assert_eq!(url(&text), found);
+            }
+        }
+
         #[test]
         fn any_page_is_read_or_refused(text in ".{0,200}") {
             let _ = read("text/html", &text);

@@ -4,31 +4,23 @@ use std::fmt;
 use std::str::FromStr;
 
 use manifests::Name;
-
-use super::url::{Credentials, HttpUrl, UrlError, shown};
+use registry::Url;
+use registry::url::UrlError;
 
 /// The root of a package index, the address below which each project has a page.
 ///
-/// *Invariant:* its address ends in exactly one `/` and holds no password; those are kept apart.
+/// *Invariant:* its path ends in exactly one `/`. It may hold a login, which neither `Display` nor `Debug`
+/// shows and [`IndexUrl::authorization_for`] gives away for the index's own origin only.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IndexUrl {
-    url: HttpUrl,
-    credentials: Option<Credentials>,
-}
+pub struct IndexUrl(Url);
 
 /// Why there is no index to ask.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum IndexUrlError {
-    /// An address that is none.
-    #[error("the index address {shown} is not usable")]
-    Address {
-        /// The address without its password.
-        shown: String,
-        /// What is wrong with it.
-        #[source]
-        source: UrlError,
-    },
+    /// An address that is none. It is not shown: it may hold a password.
+    #[error("the index address is not usable")]
+    Address(#[source] UrlError),
     /// One place names an address that is none.
     #[error("{origin} names no usable index")]
     At {
@@ -112,31 +104,31 @@ impl IndexNames<'_> {
 }
 
 impl IndexUrl {
-    /// User name and password for the index's own host, and for no other.
+    /// The login of the index as a value of `Authorization`: **a secret**. `None` if it has none, or if
+    /// `url` is not on the index's own origin.
     #[must_use]
-    pub fn credentials(&self) -> Option<&Credentials> {
-        self.credentials.as_ref()
+    pub fn authorization_for(&self, url: &Url) -> Option<String> {
+        self.0.basic_authorization().filter(|_| self.0.same_origin(url))
     }
 
-    /// The page of a project, with the `/` at the end that PEP 503 asks for.
+    /// The page of a project, with the `/` at the end that PEP 503 asks for, and without the login.
     #[must_use]
-    pub fn project_page(&self, project: &Name) -> HttpUrl {
-        self.url.child_directory(project)
+    pub fn project_page(&self, project: &Name) -> Url {
+        self.0.at_path(&format!("{}{project}/", self.0.path())).without_userinfo()
     }
 }
 
 impl fmt::Display for IndexUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.url, f)
+        fmt::Display::fmt(&self.0, f)
     }
 }
 
 impl FromStr for IndexUrl {
     type Err = IndexUrlError;
     fn from_str(text: &str) -> Result<Self, IndexUrlError> {
-        let (url, credentials) =
-            HttpUrl::parse(text).map_err(|source| IndexUrlError::Address { shown: shown(text), source })?;
-        Ok(Self { url: url.directory(), credentials })
+        let url: Url = text.trim().parse().map_err(IndexUrlError::Address)?;
+        Ok(Self(url.at_path(&format!("{}/", url.path().trim_end_matches('/')))))
     }
 }
 
@@ -197,10 +189,15 @@ mod tests {
     }
 
     #[test]
-    fn a_password_is_kept_apart_and_never_shown() {
+    fn a_login_is_for_the_indexs_own_origin_and_never_shown() {
         let index = index("https://ci:hunter2@index.example/simple");
         assert!(!format!("{index} {index:?}").contains("hunter2"));
-        assert_eq!(index.credentials().map(|it| it.password.as_str()), Some("hunter2"));
+        let page = index.project_page(&"x".parse().unwrap());
+        assert_eq!(page.to_wire(), "https://index.example/simple/x/");
+        assert_eq!(index.authorization_for(&page).as_deref(), Some("Basic Y2k6aHVudGVyMg=="));
+        for other in ["http://index.example/", "https://index.example:8443/", "https://files.example/"] {
+            assert_eq!(index.authorization_for(&other.parse().unwrap()), None, "{other}");
+        }
         let error = "ftp://ci:hunter2@index.example/".parse::<IndexUrl>().unwrap_err();
         assert!(!format!("{error} {error:?}").contains("hunter2"));
     }

@@ -20,7 +20,6 @@ pub mod metadata;
 pub mod requirements;
 pub mod resolve;
 pub mod tags;
-pub mod url;
 pub mod version;
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use std::thread;
 
 use manifests::text::printable;
 use manifests::{Digest, Name};
+use registry::Url;
 
 use super::filename::{WheelFilename, project_name};
 use super::index::{IndexError, IndexFile, IndexTransport, ProjectPage, project_page};
@@ -29,8 +30,8 @@ const QUESTIONS_AT_ONCE: usize = 8;
 pub struct ChosenWheel {
     /// Its name.
     pub filename: WheelFilename,
-    /// Where the index says it is; it holds no password.
-    pub url: String,
+    /// Where the index says it is; it holds no user information.
+    pub url: Url,
     /// The pinned digest that its bytes must have.
     pub sha256: Digest,
     /// Bytes, as the index or its file server states them.
@@ -236,7 +237,7 @@ fn with_sizes(
         Some(size) => Ok(Some(size)),
         None => transport
             .size(&wheel.url)
-            .map_err(|source| Unmet::Index(IndexError::Transport { url: wheel.url.clone(), source })),
+            .map_err(|source| Unmet::Index(IndexError::Transport { url: wheel.url.to_string(), source })),
     });
     let mut unmet = Vec::new();
     for (wheel, size) in chosen.iter_mut().zip(sizes) {
@@ -308,7 +309,7 @@ fn chosen_wheel(candidate: &Candidate<'_>, sha256: Digest) -> ChosenWheel {
     let requires_python = candidate.file.requires_python.clone().filter(|_| candidate.range.is_some());
     ChosenWheel {
         filename: candidate.filename.clone(),
-        url: candidate.file.url.to_string(),
+        url: candidate.file.url.clone(),
         sha256,
         size: candidate.file.size,
         requires_python,
@@ -454,21 +455,21 @@ mod tests {
     }
 
     impl IndexTransport for FakeIndex {
-        fn page(&self, url: &str, _: &str) -> Result<Page, TransportError> {
+        fn page(&self, url: &Url, _: &str) -> Result<Page, TransportError> {
             if self.broken {
                 return Err(TransportError::Failed("connection refused".into()));
             }
-            let text = self.pages.get(url).ok_or(TransportError::NotFound)?;
+            let text = self.pages.get(&url.to_wire()).ok_or(TransportError::NotFound)?;
             Ok(Page {
                 content_type: "text/html".to_owned(),
-                final_url: url.to_owned(),
+                final_url: url.clone(),
                 bytes: text.clone().into_bytes(),
             })
         }
 
-        fn size(&self, url: &str) -> Result<Option<u64>, TransportError> {
-            self.sizes.lock().unwrap().push(url.to_owned());
-            Ok(Some(url.len() as u64))
+        fn size(&self, url: &Url) -> Result<Option<u64>, TransportError> {
+            self.sizes.lock().unwrap().push(url.to_wire());
+            Ok(Some(url.to_wire().len() as u64))
         }
     }
 
@@ -544,9 +545,9 @@ mod tests {
             ]
         );
         assert_eq!(chosen[0].requires_python.as_deref(), Some(">=3.8"));
-        assert_eq!(chosen[1].url, format!("https://index.example/f/{NEW}"));
+        assert_eq!(chosen[1].url.to_wire(), format!("https://index.example/f/{NEW}"));
         assert_eq!(chosen[1].sha256, Digest::of(NEW.as_bytes()));
-        assert_eq!(chosen[1].size, Some(chosen[1].url.len() as u64));
+        assert_eq!(chosen[1].size, Some(chosen[1].url.to_wire().len() as u64));
         assert_eq!(index.sizes.lock().unwrap().len(), 3);
     }
 

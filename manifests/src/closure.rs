@@ -1,0 +1,105 @@
+//! From a component's manifest to its last layer: everything that a manifest names must be among the
+//! blobs that the inventory lists for the component, with the size that it states. Without this a bundle
+//! whose list and blobs agree could still lack a layer, and nobody would know before the first pull.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::string::ToString;
+use alloc::vec::Vec;
+
+use crate::digest::Digest;
+use crate::inventory::{Component, Inventory};
+use crate::oci::{Descriptor, MEDIA_INDEX, MEDIA_MANIFEST, ManifestDocument};
+use crate::verify::Damage;
+
+/// An index in an index in an index is nobody's image.
+const NESTING_MAX: usize = 4;
+
+/// The manifests that passed by.
+#[derive(Debug, Default)]
+pub(crate) struct Manifests(BTreeMap<Digest, Vec<u8>>);
+
+impl Manifests {
+    /// Keeps these bytes if they have the shape of a manifest; configurations and layers have not.
+    pub(crate) fn remember(&mut self, digest: Digest, bytes: Vec<u8>) {
+        let has_shape = |media_type| {
+            !matches!(ManifestDocument::parse(&bytes, media_type), Err(crate::oci::OciError::Shape(_)))
+        };
+        if bytes.first() == Some(&b'{') && (has_shape(MEDIA_MANIFEST) || has_shape(MEDIA_INDEX)) {
+            self.0.insert(digest, bytes);
+        }
+    }
+
+    /// Follows every component to its leaves.
+    pub(crate) fn check(&self, inventory: &Inventory) -> Result<(), Damage> {
+        for component in &inventory.components {
+            let listed: BTreeSet<Digest> = component.blobs().into_iter().map(|(digest, _)| digest).collect();
+            let walk = Walk { manifests: self, inventory, component, listed };
+            let mut reached = BTreeSet::new();
+            for manifest in component.manifests() {
+                walk.follow(manifest, NESTING_MAX, &mut reached)?;
+            }
+            if let Some(idle) = walk.listed.iter().find(|digest| !reached.contains(*digest)) {
+                return Err(
+                    walk.broken(format!("no manifest of it names {idle}, which the inventory lists for it"))
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One component being followed.
+struct Walk<'a> {
+    manifests: &'a Manifests,
+    inventory: &'a Inventory,
+    component: &'a Component,
+    listed: BTreeSet<Digest>,
+}
+
+impl Walk<'_> {
+    fn broken(&self, reason: alloc::string::String) -> Damage {
+        Damage::Incomplete { component: self.component.title(), reason }
+    }
+
+    fn follow(
+        &self,
+        descriptor: &Descriptor,
+        nesting: usize,
+        reached: &mut BTreeSet<Digest>,
+    ) -> Result<(), Damage> {
+        self.take(descriptor, reached)?;
+        let digest = descriptor.digest;
+        let bytes = self.manifests.0.get(&digest);
+        let bytes = bytes.ok_or_else(|| self.broken(format!("{digest} is not a manifest")))?;
+        let document = ManifestDocument::parse(bytes, &descriptor.media_type);
+        let document = document.map_err(|error| self.broken(format!("manifest {digest}: {}", error)))?;
+        let is_index = matches!(document, ManifestDocument::Index(_));
+        if is_index && nesting == 0 {
+            return Err(self.broken("its indexes are nested too deeply".to_string()));
+        }
+        for child in document.children() {
+            if is_index {
+                self.follow(&child, nesting.saturating_sub(1), reached)?;
+            } else {
+                self.take(&child, reached)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&self, descriptor: &Descriptor, reached: &mut BTreeSet<Digest>) -> Result<(), Damage> {
+        let digest = descriptor.digest;
+        if !self.listed.contains(&digest) {
+            return Err(self.broken(format!("it needs {digest}, which the inventory does not list for it")));
+        }
+        if self.inventory.blob_size(&digest) != Some(descriptor.size) {
+            return Err(self.broken(format!(
+                "it states {} bytes for {digest}, which has another size",
+                descriptor.size
+            )));
+        }
+        reached.insert(digest);
+        Ok(())
+    }
+}
