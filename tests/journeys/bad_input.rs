@@ -295,7 +295,7 @@ fn a_registry_that_states_another_length_of_a_blob_when_the_bundle_is_built_is_f
         let registry = FakeRegistry::start();
         let world = locked_from(&registry);
         registry.fault(fault);
-        fails(&world, &["build"], Exit::Unreachable, &["bytes long, its descriptor says"]);
+        fails(&world, &["build"], Exit::Damaged, &["bytes long, its descriptor says"]);
     }
 }
 

@@ -118,10 +118,7 @@ impl IndexError {
     /// Which kind of failure it is.
     #[must_use]
     pub fn class(&self) -> Class {
-        match self {
-            Self::ProjectNotFound { .. } => Class::Spec,
-            _ => Class::Unreachable,
-        }
+        Class::Unreachable
     }
 }
 

@@ -170,6 +170,10 @@ impl Unmet {
         match self {
             Self::Index(error) => error.class(),
             Self::HashNotOffered { .. } => Class::Damaged,
+            // The index was asked and lacks it, as a registry can lack a platform.
+            Self::VersionNotFound { .. } | Self::OnlySourceDistribution { .. } | Self::NoWheelForTarget { .. } => {
+                Class::Unreachable
+            }
             _ => Class::Spec,
         }
     }
@@ -597,7 +601,7 @@ mod tests {
         );
         let found = unmet(&index, &[("nothing==1", &[PURE])], &[LINUX]);
         assert!(matches!(found, Unmet::Index(IndexError::ProjectNotFound { .. })));
-        assert_eq!(found.class(), Class::Spec);
+        assert_eq!(found.class(), Class::Unreachable);
     }
 
     #[test]
@@ -638,7 +642,7 @@ mod tests {
             .unwrap_err();
         assert_eq!(error.unmet.len(), 3, "{error}");
         assert!(error.to_string().starts_with("3 requirements cannot be met:\n  - no wheel of x"), "{error}");
-        assert_eq!(error.class(), Class::Spec);
+        assert_eq!(error.class(), Class::Unreachable);
     }
 
     #[test]
