@@ -10,13 +10,12 @@ use edge::show::bytes;
 use edge::{Classified, Exit};
 use layout::writer::{ArchiveWriter, WriteError};
 use manifests::bundle::Content;
-use registry::Url;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
 use crate::lock::{BundleLock, LockedBlob, Origin};
 use crate::pack::Packed;
 use crate::sources::images::{docker_archive, registry_source, tar_index};
-use crate::sources::{World, charts};
+use crate::sources::{World, charts, wheelhouse};
 
 /// Why an archive could not be exported.
 #[derive(Debug, thiserror::Error)]
@@ -253,10 +252,7 @@ pub fn open(content: Content, blob: &LockedBlob, world: &World<'_>) -> io::Resul
             let raw = repository.get_manifest(&content.digest.into()).map_err(io::Error::other)?;
             Ok(Box::new(io::Cursor::new(raw.bytes)))
         }
-        Origin::Url(url) => {
-            let url: Url = url.parse().map_err(io::Error::other)?;
-            Ok(Box::new(world.http.get(&url).map_err(io::Error::other)?.body))
-        }
+        Origin::Url(url) => wheelhouse::open(url, world.http),
     }
 }
 

@@ -1,1 +1,146 @@
-//! placeholder
+//! Bytes and memory, as the kernel counts them for a process of its own: `verify` reads the archive once
+//! and writes only its line in the log; `apply` reads it once and writes each blob once; neither needs
+//! memory for it; and the medium is never touched.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    missing_docs
+)]
+
+mod ingredients;
+mod onsite;
+
+use std::io::Read;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use e2e::World;
+use ingredients::noise;
+use onsite::{another_site, build, installer, site_yaml, with_mounts};
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+
+const MIB: u64 = 1024 * 1024;
+/// The trust root, `site.yaml`, the site's own documents, and what the loader reads of shared libraries.
+const READ_BESIDE: u64 = MIB / 2;
+/// A line in the log, and the result.
+const WRITTEN_BESIDE: u64 = 16 * 1024;
+/// The signed originals, the journal, the ledger, a line in the log for each step.
+const DOCUMENTS: u64 = 64 * 1024;
+const PEAK_MAX: u64 = 64 * MIB;
+
+/// What a process took.
+#[derive(Debug)]
+struct Took {
+    read: u64,
+    written: u64,
+    peak: u64,
+}
+
+/// `KEY: NUMBER` in one of the kernel's texts.
+fn number(text: &str, key: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(key)?.split_whitespace().next()?.parse().ok())
+}
+
+/// Runs a program to its end, and asks the kernel before the last trace of it is gone. A process that has
+/// ended keeps its counters until it is waited for; its memory it does not, so that is looked at all along.
+fn took(mut command: Command) -> Took {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let about = |what: &str| std::fs::read_to_string(format!("/proc/{}/{what}", child.id()));
+    let pid = Pid::from_child(&child);
+    let ended = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+    let mut peak = 0;
+    while waitid(WaitId::Pid(pid), ended).unwrap().is_none() {
+        peak = about("status").ok().and_then(|text| number(&text, "VmHWM:")).unwrap_or(0).max(peak);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let io = about("io").unwrap();
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(child.wait().unwrap().success(), "{said}");
+    Took { read: number(&io, "rchar:").unwrap(), written: number(&io, "wchar:").unwrap(), peak: peak * 1024 }
+}
+
+/// A world with a bundle of 300 MiB of files, the archive's size, and its blobs' size.
+fn large() -> (World, u64, u64) {
+    let world = World::new();
+    world.trust();
+    for seed in 1..=6 {
+        world.write(&format!("data/{seed}"), noise(seed, 50 * MIB as usize));
+    }
+    build(&world, "1", 1, "files: [{source: data, dest: /opt/data}]\n", "medium/b.tar");
+    let inspect = world.installer(&["--output", "json", "inspect", "medium/b.tar"]).ok().json();
+    let blobs = inspect["manifest"]["counts"]["blob_bytes"].as_u64().unwrap();
+    let archive = std::fs::metadata(world.path("medium/b.tar")).unwrap().len();
+    assert!(blobs > 300 * MIB && archive > blobs);
+    (world, archive, blobs)
+}
+
+fn within(what: &str, found: u64, least: u64, most: u64) {
+    assert!((least..=most).contains(&found), "{what}: {found} bytes, should be {least} to {most}");
+}
+
+#[test]
+fn every_byte_is_read_once_and_written_once_in_little_memory() {
+    let (sender, archive, blobs) = large();
+    let medium = sender.snapshot("medium");
+    let touched = || std::fs::metadata(sender.path("medium/b.tar")).unwrap().modified().unwrap();
+    let (before, bundle) = (touched(), sender.path("medium/b.tar"));
+    let world = another_site(&sender);
+    let run = |args: &[&str]| took(installer(&world, &[args, &[bundle.to_str().unwrap()]].concat()));
+
+    let verify = run(&["verify"]);
+    within("verify reads", verify.read, archive, archive + READ_BESIDE);
+    within("verify writes", verify.written, 100, WRITTEN_BESIDE);
+    let inspect = run(&["inspect"]);
+    within("inspect reads", inspect.read, 1, 2 * MIB);
+    let apply = run(&["apply", "--yes"]);
+    within("apply reads", apply.read, archive, archive + READ_BESIDE);
+    within("apply writes", apply.written, blobs, blobs + DOCUMENTS);
+    let again = run(&["apply", "--yes"]);
+    within("applying again reads", again.read, archive, archive + READ_BESIDE);
+    within("applying again writes", again.written, 100, WRITTEN_BESIDE);
+    for (what, took) in [("verify", &verify), ("apply", &apply), ("apply again", &again)] {
+        within(&format!("{what} at its peak"), took.peak, MIB, PEAK_MAX);
+    }
+    eprintln!(
+        "archive {archive}, blobs {blobs}\nverify {verify:?}\ninspect {inspect:?}\napply {apply:?}\nagain {again:?}"
+    );
+
+    assert_eq!(touched(), before);
+    assert_eq!(sender.snapshot("medium"), medium);
+}
+
+#[test]
+fn a_files_target_writes_each_file_once_more_in_little_memory() {
+    let (sender, archive, blobs) = large();
+    let world = another_site(&sender);
+    std::fs::create_dir(world.path("root")).unwrap();
+    site_yaml(&world, &[format!("files: {{root: {}}}", world.path("root").display())]);
+    let apply = took(installer(&world, &["apply", "--yes", sender.path("medium/b.tar").to_str().unwrap()]));
+    within("apply writes", apply.written, 2 * blobs - MIB, 2 * blobs + 2 * DOCUMENTS);
+    // From the medium, from the store, and once more to see that it is there.
+    within("apply reads", apply.read, archive, 3 * archive + READ_BESIDE);
+    within("apply at its peak", apply.peak, MIB, PEAK_MAX);
+}
+
+#[test]
+fn a_bundle_on_a_medium_that_is_mounted_read_only_is_verified_and_applied() {
+    let world = World::new();
+    world.trust();
+    world.write("note", "text");
+    build(&world, "1", 1, "files: [{source: note, dest: /etc/demo}]\n", "medium/b.tar");
+    std::fs::create_dir(world.path("mnt")).unwrap();
+    let script = "set -e
+        mount --bind medium mnt
+        mount -o remount,bind,ro mnt
+        if touch mnt/x 2>/dev/null; then echo 'not read-only'; exit 99; fi
+        for command in verify inspect plan 'apply --yes'; do \"$0\" --site site $command mnt/b.tar; done";
+    let Some(ran) = with_mounts(&world, script) else { return };
+    let said = String::from_utf8(ran.stdout).unwrap() + &String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success(), "{said}");
+    assert!(said.contains("verified") && said.contains("applied: demo 1"), "{said}");
+}

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use e2e::{Ran, World};
@@ -64,6 +64,7 @@ pub(crate) fn build(world: &World, version: &str, sequence: u64, rest: &str, out
 
 /// Locks, builds and signs `bundle.yaml` as it lies there.
 pub(crate) fn build_as_written(world: &World, out: &str) {
+    std::fs::create_dir_all(world.path(out).parent().unwrap()).unwrap();
     let _ = std::fs::remove_file(world.path(out));
     world.bundler(&["lock"]).ok();
     world.bundler(&["build", "--key", "keys/rel.key.pem", "--out", out]).ok();
@@ -193,6 +194,21 @@ pub(crate) fn program(world: &World, program: impl AsRef<std::ffi::OsStr>, args:
     let mut command = Command::new(program);
     command.args(args).current_dir(world.dir()).env_clear().envs(&world.vars).stdin(Stdio::null());
     command
+}
+
+/// Runs a shell script in which mounts are possible and end with it, with the installer as `$0`; nothing,
+/// after saying so, where the machine forbids that.
+pub(crate) fn with_mounts(world: &World, script: &str) -> Option<Output> {
+    let (unshare, _) = (real_part("unshare")?, real_part("mount")?);
+    let flags = if rustix::process::getuid().is_root() { "-m" } else { "-rm" };
+    let tried = Command::new(&unshare).args([flags, "true"]).output().unwrap();
+    if tried.status.success() {
+        let installer = env!("CARGO_BIN_EXE_e2e-installer");
+        return Some(program(world, unshare, &[flags, "sh", "-c", script, installer]).output().unwrap());
+    }
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "no mount namespaces here, and CI=true");
+    eprintln!("SKIPPED: this machine gives no mount namespaces, so nothing was mounted read-only");
+    None
 }
 
 /// Asks again until it is so.

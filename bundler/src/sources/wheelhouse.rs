@@ -222,7 +222,7 @@ pub fn open(url: &str, http: &Http) -> io::Result<Box<dyn Read>> {
         Err(HttpError::Status { status: 401, url, .. }) => {
             Err(io::Error::other(WheelhouseError::Login { url }))
         }
-        Err(error) => Err(error.into()),
+        Err(error) => Err(io::Error::other(error)),
     }
 }
 

@@ -171,9 +171,9 @@ impl Unmet {
             Self::Index(error) => error.class(),
             Self::HashNotOffered { .. } => Class::Damaged,
             // The index was asked and lacks it, as a registry can lack a platform.
-            Self::VersionNotFound { .. } | Self::OnlySourceDistribution { .. } | Self::NoWheelForTarget { .. } => {
-                Class::Unreachable
-            }
+            Self::VersionNotFound { .. }
+            | Self::OnlySourceDistribution { .. }
+            | Self::NoWheelForTarget { .. } => Class::Unreachable,
             _ => Class::Spec,
         }
     }
