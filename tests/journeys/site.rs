@@ -25,7 +25,7 @@ use installer::site::Site;
 use installer::site::lock::SiteLock;
 use onsite::{
     Python, audit_holds, build, build_as_written, greeting, python_says, says, site_tree, site_yaml, tree,
-    wheel, write_wheels,
+    wheel, with_run, write_wheels,
 };
 use serde_json::json;
 
