@@ -358,8 +358,10 @@ fn last_line(text: &[u8]) -> usize {
     text.len() - text[..text.len() - 1].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1)
 }
 
-/// Ways to a journal, each with another last line.
-fn journals() -> Vec<(&'static str, Box<dyn Fn(&Receiver<'_>)>)> {
+/// A journal's last line, and a way to such a journal.
+type Ending = (&'static str, Box<dyn Fn(&Receiver<'_>)>);
+
+fn journals() -> Vec<Ending> {
     let cut = |at| Box::new(move |receiver: &Receiver<'_>| receiver.cut(&Cut::at(at)));
     let undoing =
         |step| Box::new(move |receiver: &Receiver<'_>| receiver.cut(&Cut::while_undoing(step, receiver)));

@@ -572,6 +572,7 @@ fn whatever_becomes_of_an_apply_its_intent_has_an_outcome_in_the_log() {
     world.write("damaged.tar", damaged);
     build(&world, "3", 3, demo_files(&world, "3"), "blocked.tar");
     std::os::unix::fs::symlink("/nowhere", world.path("root/etc/demo/a")).unwrap();
+    let mut open = Vec::new();
     for (bundle, exit) in [
         ("1.tar", Exit::Refused),
         ("damaged.tar", Exit::Damaged),
@@ -583,8 +584,11 @@ fn whatever_becomes_of_an_apply_its_intent_has_an_outcome_in_the_log() {
         let log = world.installer(&["--output", "json", "audit", "show"]).ok().json();
         let of_apply = |entry: &&serde_json::Value| entry["event"] == "apply";
         let last = log["entries"].as_array().unwrap().iter().rfind(of_apply).unwrap();
-        assert_ne!(last["outcome"], "intent", "{bundle}: in the log this looks like a power cut");
+        if last["outcome"] == "intent" {
+            open.push(bundle);
+        }
     }
+    assert!(open.is_empty(), "in the log these look like a power cut: {open:?}");
 }
 
 // ---- what is printed ----------------------------------------------------------------------------------
