@@ -594,7 +594,14 @@ fn prepare(case: &Case) -> Scene {
     if let Some((order, bundle)) = case.applied {
         let (publisher, product) = ("acme".parse().unwrap(), "sample".parse().unwrap());
         let (version, time) = ("2.0.0".parse().unwrap(), "2026-11-19T12:00:00Z".parse().unwrap());
-        let applied = Applied { bundle, version, order, time, signers: Vec::new() };
+        let applied = Applied {
+            bundle,
+            version,
+            order,
+            marking: "UNCLASSIFIED".parse().unwrap(),
+            time,
+            signers: Vec::new(),
+        };
         let ledger = Ledger::with(None, &publisher, &product, applied);
         scene.site.write_ledger(&publisher, &product, Some(&ledger)).unwrap();
     }

@@ -183,9 +183,9 @@ impl Run<'_> {
             self.log("apply.step", Outcome::Done, plan, Some(number), About::new())?;
             self.watch.at("done", number)?;
         }
-        self.log("apply", Outcome::Done, plan, None, About::new())?;
+        // In this order, so that the log never says done of what the next run would take back.
         journal.write(Line::Committed)?;
-        Ok(())
+        self.log("apply", Outcome::Done, plan, None, About::new())
     }
 
     /// A step that says it is done is asked once more.

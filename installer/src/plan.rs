@@ -167,36 +167,57 @@ pub struct Record {
 }
 
 impl Step {
-    /// What people read.
+    /// The kind of target.
     #[must_use]
-    pub fn title(&self) -> String {
-        let from = |old: bool| if old { "replace" } else { "add" };
+    pub fn target(&self) -> &'static str {
+        match self {
+            Self::Push(_) => "registry",
+            Self::Venv(_) => "python",
+            Self::File(_) => "files",
+            Self::Publish(_) => "serve",
+            Self::Record(_) => "ledger",
+        }
+    }
+
+    /// What is changed: a repository, an environment, a file.
+    #[must_use]
+    pub fn subject(&self) -> String {
         match self {
             Self::Push(push) => {
                 let tag = push.tag.as_ref().map_or(String::new(), |tag| format!(":{tag}"));
-                format!("registry   {} {}{tag}  ({})", from(push.old.is_some()), push.repository, push.title)
+                format!("{}{tag}  ({})", push.repository, push.title)
             }
-            Self::Venv(venv) => {
-                format!(
-                    "python     {} {} with {} wheels",
-                    from(venv.old.is_some()),
-                    venv.link.display(),
-                    venv.wheels.len()
-                )
-            }
-            Self::File(file) => {
-                format!(
-                    "files      {} {} (mode {})",
-                    from(file.old.is_some()),
-                    file.path.display(),
-                    file.new.mode
-                )
-            }
+            Self::Venv(venv) => format!("{} with {} wheels", venv.link.display(), venv.wheels.len()),
+            Self::File(file) => format!("{} (mode {})", file.path.display(), file.new.mode),
             Self::Publish(publish) => {
-                format!("serve      show {} bundle(s), {} now", publish.new.len(), publish.old.len())
+                let shown = publish.new.first().map(|bundle| bundle.0.short()).unwrap_or_default();
+                format!("bundle {shown} before {} other(s)", publish.new.len().saturating_sub(1))
             }
-            Self::Record(_) => "ledger     record what was applied".to_string(),
+            Self::Record(record) => {
+                let version =
+                    record.new.current().map(|applied| applied.version.to_string()).unwrap_or_default();
+                format!("{} {version} as applied", record.new.product)
+            }
         }
+    }
+
+    /// What will be done with it.
+    #[must_use]
+    pub fn action(&self) -> String {
+        let verb = match self {
+            Self::Push(Push { old: Some(_), .. }) | Self::Venv(Venv { old: Some(_), .. }) => "replace",
+            Self::File(WriteFile { old: Some(_), .. }) => "replace",
+            Self::Push(_) | Self::Venv(_) | Self::File(_) => "add",
+            Self::Publish(_) => "show",
+            Self::Record(_) => "record",
+        };
+        format!("{verb} {}", self.subject())
+    }
+
+    /// One line: `files: add /etc/x (mode 0640)`.
+    #[must_use]
+    pub fn title(&self) -> String {
+        format!("{}: {}", self.target(), self.action())
     }
 }
 
@@ -393,6 +414,7 @@ impl Steps {
             bundle: bundle.digest(),
             version: manifest.version.clone(),
             order: manifest.order,
+            marking: manifest.marking.clone(),
             time: context.env.clock.now(),
             signers: Signer::of(bundle.signatures()),
         };
@@ -401,6 +423,10 @@ impl Steps {
     }
 
     fn add(&mut self, in_place: bool, step: Step) {
-        if in_place { self.unchanged.push(step.title()) } else { self.changes.push(step) }
+        if in_place {
+            self.unchanged.push(format!("{}: {}", step.target(), step.subject()))
+        } else {
+            self.changes.push(step)
+        }
     }
 }

@@ -672,7 +672,7 @@ fn status_and_history_print_what_the_site_runs_as_json() {
     assert_eq!((&product["current"]["bundle"], &product["published"]), (&bundle, &json!(true)));
     let history = json_of(&world, &["history"]);
     let applied = &history["products"][0]["applied"];
-    assert_eq!(keys(&applied[0]), ["bundle", "order", "signers", "time", "version"]);
+    assert_eq!(keys(&applied[0]), ["bundle", "marking", "order", "signers", "time", "version"]);
     assert_eq!((applied.as_array().unwrap().len(), &applied[0]["time"]), (1, &json!(e2e::NOW)));
 }
 

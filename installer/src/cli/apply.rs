@@ -38,45 +38,10 @@ impl ApplyArgs {
             return self.show_only(site, screen, &path);
         }
         let _lock = SiteLock::take(site, screen.env)?;
-        let config = site.config()?;
         let log = AuditLog::of(site, screen.env);
-        let medium = about([("medium", path.display().to_string())]);
-        log.append(screen.env, "apply", Outcome::Intent, medium)?;
-        let bundle = admitted(site, screen, &path, &log)?;
-        let http = super::client()?;
-        let (stderr, live) =
-            (screen.env.stderr.clone(), screen.env.stderr_is_terminal || screen.common.verbose > 0);
-        let say = |text: &str| {
-            if live {
-                stderr.say(text);
-            }
-        };
-        let context = Context { site, config: &config, env: screen.env, http: &http };
-        let run = Run { context: &context, audit: &log, watch: &Unwatched, say: &say };
-        let resumed = recover(site, &run, bundle.digest())?;
-        let findings = preflight::check(&bundle, &config, &context);
-        if let Err(not_ready) = preflight::require(&findings) {
-            let failed = not_ready.to_string();
-            log.append(context.env, "apply", Outcome::Refused, about([("preflight", failed)]))?;
-            screen.note(&show_findings(&findings));
-            return Err(not_ready.into());
-        }
-        let plan = plan::plan(&bundle, &config, &context)?;
-        let shown = format!("{}{}", show_findings(&findings), show(&plan));
-        let outcome = if plan.steps.is_empty() {
-            let facts = about([("bundle", plan.bundle.to_string()), ("steps", "0".to_string())]);
-            log.append(context.env, "apply", Outcome::Done, facts)?;
-            Ok(())
-        } else {
-            run.start(&plan)
-        };
-        if let Err(error) = outcome {
-            screen.note(&shown);
-            return Err(error.into());
-        }
-        let done = if resumed { "an interrupted apply was finished first\n" } else { "" };
-        let human = format!("{shown}\n{done}applied: {} {} is in place\n", plan.product, plan.version);
-        screen.result(&human, &Document { plan: &plan, findings: &findings, applied: true })
+        let medium = path.display().to_string();
+        log.append(screen.env, "apply", Outcome::Intent, about([("medium", medium.clone())]))?;
+        apply(site, screen, &path, &log).map_err(|failure| close(failure, &log, screen, medium))
     }
 
     fn show_only(&self, site: &Site, screen: &mut Screen<'_>, path: &Path) -> Result<(), Failure> {
@@ -94,6 +59,59 @@ impl ApplyArgs {
         blocked?;
         Err(Failure::new(Exit::Usage, "nothing was changed").hint("add --yes to apply this plan"))
     }
+}
+
+/// An intent in the log has an outcome, whatever became of it; only a power cut leaves it without. A run
+/// that undid something has written its own.
+fn close(failure: Failure, log: &AuditLog, screen: &Screen<'_>, medium: String) -> Failure {
+    let outcome = match failure.exit() {
+        Exit::Undone | Exit::NotUndone => return failure,
+        Exit::Refused | Exit::NotReady => Outcome::Refused,
+        _ => Outcome::Failed,
+    };
+    let facts = about([("medium", medium), ("error", failure.messages().join(": "))]);
+    match log.append(screen.env, "apply", outcome, facts) {
+        Ok(()) => failure,
+        Err(error) => error.into(),
+    }
+}
+
+/// Loads the bundle, and applies it.
+fn apply(site: &Site, screen: &mut Screen<'_>, path: &Path, log: &AuditLog) -> Result<(), Failure> {
+    let config = site.config()?;
+    let bundle = admitted(site, screen, path, log)?;
+    let http = super::client()?;
+    let (stderr, live) =
+        (screen.env.stderr.clone(), screen.env.stderr_is_terminal || screen.common.verbose > 0);
+    let say = |text: &str| {
+        if live {
+            stderr.say(text);
+        }
+    };
+    let context = Context { site, config: &config, env: screen.env, http: &http };
+    let run = Run { context: &context, audit: log, watch: &Unwatched, say: &say };
+    let resumed = recover(site, &run, bundle.digest())?;
+    let findings = preflight::check(&bundle, &config, &context);
+    if let Err(not_ready) = preflight::require(&findings) {
+        stderr.say(&show_findings(&findings));
+        return Err(not_ready.into());
+    }
+    let plan = plan::plan(&bundle, &config, &context)?;
+    let shown = format!("{}{}", show_findings(&findings), show(&plan));
+    let outcome = if plan.steps.is_empty() {
+        let facts = about([("bundle", plan.bundle.to_string()), ("steps", "0".to_string())]);
+        log.append(context.env, "apply", Outcome::Done, facts).map_err(Failure::from)
+    } else {
+        run.start(&plan).map_err(Failure::from)
+    };
+    if let Err(failure) = outcome {
+        stderr.say(&shown);
+        return Err(failure);
+    }
+    let first = if resumed { "an interrupted apply was dealt with first\n" } else { "" };
+    let last = if plan.steps.is_empty() { "was in place already" } else { "is in place" };
+    let human = format!("{shown}\n{first}applied: {} {} {last}\n", plan.product, plan.version);
+    screen.result(&human, &Document { plan: &plan, findings: &findings, applied: true })
 }
 
 /// Verifies and loads the bundle, and logs how that ended.

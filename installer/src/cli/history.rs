@@ -30,6 +30,7 @@ impl HistoryArgs {
                 applied.version.to_string(),
                 format!("order {}", applied.order),
                 applied.bundle.0.short(),
+                applied.marking.to_string(),
                 format!("signed by {}", signers.join(", ")),
             ]
         };

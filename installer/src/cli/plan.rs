@@ -74,7 +74,12 @@ pub(super) fn show(plan: &Plan) -> String {
         plan.marking, plan.publisher, plan.product, plan.version, plan.order, plan.bundle
     );
     for (number, step) in plan.steps.iter().enumerate() {
-        text.push_str(&format!("  {:>3}. {}\n", number.saturating_add(1), step.title()));
+        text.push_str(&format!(
+            "  {:>3}. {:<9} {}\n",
+            number.saturating_add(1),
+            step.target(),
+            step.action()
+        ));
     }
     if plan.steps.is_empty() {
         text.push_str("  everything is in place already\n");

@@ -68,6 +68,7 @@ fn human(site: Option<&str>, root: &str, products: &[Product], interrupted: Opti
             current.map_or("nothing".to_string(), |current| current.version.to_string()),
             current.map_or(String::new(), |current| format!("order {}", current.order)),
             current.map_or(String::new(), |current| current.bundle.0.short()),
+            current.map_or(String::new(), |current| current.marking.to_string()),
             current.map_or(String::new(), |current| format!("since {}", current.time)),
         ]
     };

@@ -51,8 +51,8 @@ impl TrustCommand {
 
 /// People type what they read: spaces and upper case do not matter, anything else does.
 fn typed_fingerprint(text: &str) -> Result<Digest, Failure> {
-    let plain: String = text.trim_start_matches("sha256:").chars().filter(|c| !c.is_whitespace()).collect();
-    Digest::from_hex(&plain.to_ascii_lowercase()).map_err(|error| {
+    let plain: String = text.chars().filter(|c| !c.is_whitespace()).collect::<String>().to_ascii_lowercase();
+    Digest::from_hex(plain.strip_prefix("sha256:").unwrap_or(&plain)).map_err(|error| {
         Failure::new(Exit::Usage, format!("--expect-sha256 `{}`: {error}", printable(text)))
             .hint("type all 64 digits of the fingerprint")
     })

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use manifests::bundle::{BundleDigest, Sequence};
 use manifests::root::SignatureVerdict;
-use manifests::text::{BundleVersion, Name};
+use manifests::text::{BundleVersion, Marking, Name};
 use manifests::{KeyId, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -60,6 +60,8 @@ pub struct Applied {
     pub version: BundleVersion,
     /// Its order.
     pub order: Sequence,
+    /// Its marking.
+    pub marking: Marking,
     /// When.
     pub time: Timestamp,
     /// Whose signatures counted.

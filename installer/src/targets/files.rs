@@ -85,12 +85,10 @@ pub fn perform(write: &WriteFile, kept: &Path, context: &Context<'_>) -> Result<
             what: "not what it was when the plan was made",
         });
     }
+    layout::durable::make_directory(kept)
+        .and_then(|()| layout::durable::replace(&begun_path(kept, write), b"", 0o600))
+        .map_err(|source| TargetError::Io { doing: "cannot make", path: kept.to_path_buf(), source })?;
     if let Some(old) = &write.old {
-        layout::durable::make_directory(kept).map_err(|source| TargetError::Io {
-            doing: "cannot make",
-            path: kept.to_path_buf(),
-            source,
-        })?;
         put(&write.path, &kept_path(kept, &old.digest), old)?;
     }
     for directory in &write.new_directories {
@@ -100,25 +98,41 @@ pub fn perform(write: &WriteFile, kept: &Path, context: &Context<'_>) -> Result<
     put(&blob, &write.path, &write.new)
 }
 
-/// Directories of a site are for everybody, whatever the umask of the person who installs.
+/// There once this file's step may have changed anything: an undo without it leaves everything alone.
+fn begun_path(kept: &Path, write: &WriteFile) -> PathBuf {
+    kept.join(format!("{}.begun", Digest::of(write.path.as_os_str().as_encoded_bytes()).hex()))
+}
+
+/// Where something is made before it is renamed into its place.
+fn temporary(path: &Path) -> PathBuf {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".airlock-new");
+    path.with_file_name(name)
+}
+
+/// Directories of a site are for everybody, whatever the umask of the person who installs; a directory
+/// appears with its mode.
 fn make(directory: &Path) -> Result<(), TargetError> {
-    let failed = |source| TargetError::Io { doing: "cannot make", path: directory.to_path_buf(), source };
-    match std::fs::create_dir(directory) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        made => made
-            .and_then(|()| std::fs::set_permissions(directory, Permissions::from_mode(0o755)))
-            .map_err(failed),
-    }
+    let new = temporary(directory);
+    let make = || -> io::Result<()> {
+        match std::fs::create_dir(&new) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => std::fs::set_permissions(&new, Permissions::from_mode(0o755))?,
+        }
+        match std::fs::symlink_metadata(directory) {
+            Ok(_) => std::fs::remove_dir(&new),
+            Err(_) => std::fs::rename(&new, directory),
+        }
+    };
+    make().map_err(|source| TargetError::Io { doing: "cannot make", path: directory.to_path_buf(), source })
 }
 
 /// Copies a file beside its place, checks what was copied, and renames it.
 fn put(from: &Path, to: &Path, state: &FileState) -> Result<(), TargetError> {
     let parent = to.parent().unwrap_or(Path::new("/"));
     let failed = |source| TargetError::Io { doing: "cannot write", path: to.to_path_buf(), source };
-    let mut name = std::ffi::OsString::from(".");
-    name.push(to.file_name().unwrap_or_default());
-    name.push(".airlock-new");
-    let temporary = parent.join(name);
+    let temporary = temporary(to);
     let copy = || -> io::Result<()> {
         let mut out = File::create(&temporary)?;
         let mut hasher = Hasher::new();
@@ -155,6 +169,12 @@ fn put(from: &Path, to: &Path, state: &FileState) -> Result<(), TargetError> {
 /// # Errors
 /// The disk, or a file that somebody else has changed meanwhile.
 pub fn undo(write: &WriteFile, kept: &Path) -> Result<(), TargetError> {
+    if !begun_path(kept, write).exists() {
+        return Ok(());
+    }
+    for half_made in std::iter::once(&write.path).chain(&write.new_directories) {
+        remove_half_made(&temporary(half_made))?;
+    }
     let now = state(&write.path)?;
     if now == write.old {
         return remove_directories(write);
@@ -171,6 +191,16 @@ pub fn undo(write: &WriteFile, kept: &Path) -> Result<(), TargetError> {
         })?,
     }
     remove_directories(write)
+}
+
+/// What a kill left beside its place: a file, or an empty directory.
+fn remove_half_made(path: &Path) -> Result<(), TargetError> {
+    let removed = match std::fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => std::fs::remove_dir(path),
+        Ok(_) => std::fs::remove_file(path),
+        Err(_) => return Ok(()),
+    };
+    removed.map_err(|source| TargetError::Io { doing: "cannot remove", path: path.to_path_buf(), source })
 }
 
 /// A directory that somebody else has put something into stays.

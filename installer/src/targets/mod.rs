@@ -151,7 +151,7 @@ pub fn perform(step: &Step, kept: &std::path::Path, context: &Context<'_>) -> Re
 pub fn undo(step: &Step, kept: &std::path::Path, context: &Context<'_>) -> Result<(), TargetError> {
     match step {
         Step::Push(push) => registry::undo(push, context),
-        Step::Venv(venv) => python::undo(venv),
+        Step::Venv(venv) => python::undo(venv, context),
         Step::File(file) => files::undo(file, kept),
         Step::Publish(publish) => publish::undo(publish, context),
         Step::Record(record) => publish::unrecord(record, context),

@@ -121,9 +121,21 @@ fn build(venv: &Venv, context: &Context<'_>) -> Result<(), TargetError> {
     if let Some(parent) = venv.venv.parent() {
         std::fs::create_dir_all(parent).map_err(failed(parent))?;
     }
-    // pip chooses by file name, and the store knows digests: links give each wheel its name.
     let work = scratch(context);
     remove(&work)?;
+    let filled = fill(venv, &work, context);
+    remove(&work)?;
+    filled?;
+    layout::durable::replace(&venv.venv.join(COMPLETE), b"", 0o644).map_err(failed(&venv.venv))
+}
+
+/// Makes the environment and installs into it. pip chooses by file name, and the store knows digests:
+/// links give each wheel its name.
+fn fill(venv: &Venv, work: &Path, context: &Context<'_>) -> Result<(), TargetError> {
+    let failed = |path: &Path| {
+        let path = path.to_path_buf();
+        move |source| TargetError::Io { doing: "cannot write", path, source }
+    };
     let links = work.join("wheels");
     layout::durable::make_directory(&links).map_err(failed(&links))?;
     for wheel in &venv.wheels {
@@ -154,8 +166,7 @@ fn build(venv: &Venv, context: &Context<'_>) -> Result<(), TargetError> {
     checked(&install, "pip install", context)?;
     let check = python(&inside, context).args(["-I", "-m", "pip", "check", "--disable-pip-version-check"]);
     checked(&check, "pip check", context)?;
-    remove(&work)?;
-    layout::durable::replace(&venv.venv.join(COMPLETE), b"", 0o644).map_err(failed(&venv.venv))
+    Ok(())
 }
 
 /// Every project once, with the digests of all its carried files of that version.
@@ -190,7 +201,8 @@ fn switch(link: &Path, target: &Path) -> Result<(), TargetError> {
 ///
 /// # Errors
 /// The disk.
-pub fn undo(venv: &Venv) -> Result<(), TargetError> {
+pub fn undo(venv: &Venv, context: &Context<'_>) -> Result<(), TargetError> {
+    remove(&scratch(context))?;
     match &venv.old {
         Some(old) if link_target(&venv.link)?.as_ref() != Some(old) => switch(&venv.link, old)?,
         Some(_) => {}
