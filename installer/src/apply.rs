@@ -154,7 +154,8 @@ impl Run<'_> {
         let begun: Vec<usize> = (0..found.plan.steps.len())
             .filter(|step| found.was_begun(*step) && !found.was_undone(*step))
             .collect();
-        let stuck = self.backward(&found.plan, &mut journal, &begun)?;
+        let mut unwritten = Unwritten::default();
+        let stuck = self.backward(&found.plan, &mut journal, &begun, &mut unwritten)?;
         if stuck.is_empty() {
             Ok(())
         } else {
@@ -208,19 +209,18 @@ impl Run<'_> {
         number: usize,
         source: TargetError,
     ) -> Result<(), ApplyError> {
-        let title = plan.steps.get(number).map(crate::plan::Step::title).unwrap_or_default();
+        let mut title = plan.steps.get(number).map(crate::plan::Step::title).unwrap_or_default();
         let cause = chain(&source);
-        self.log(
-            "apply.step",
-            Outcome::Failed,
-            plan,
-            Some(number),
-            audit::about([("cause", cause.clone())]),
-        )?;
         (self.say)(&format!("failed: {cause}; undoing"));
-        journal.write(Line::Undo)?;
+        let mut unwritten = Unwritten::default();
+        let failed = audit::about([("cause", cause.clone())]);
+        unwritten.note(self.log("apply.step", Outcome::Failed, plan, Some(number), failed));
+        unwritten.note(journal.write(Line::Undo).map_err(ApplyError::from));
         let begun: Vec<usize> = (0..=number).collect();
-        let stuck = self.backward(plan, journal, &begun)?;
+        let stuck = self.backward(plan, journal, &begun, &mut unwritten)?;
+        if let Some(first) = unwritten.first {
+            title.push_str(&format!(" (and the log or journal could not be written: {first})"));
+        }
         let (number, total) = (number.saturating_add(1), plan.steps.len());
         if stuck.is_empty() {
             Err(ApplyError::Undone { number, total, title, source })
@@ -229,39 +229,43 @@ impl Run<'_> {
         }
     }
 
-    /// Takes steps back, the last first. What cannot be taken back is listed, and the rest still is.
+    /// Takes steps back, the last first. What cannot be taken back is listed, and the rest still is: also
+    /// if log or journal cannot be written, since a full disk must not keep things half done.
     fn backward(
         &self,
         plan: &Plan,
         journal: &mut Journal,
         begun: &[usize],
+        unwritten: &mut Unwritten,
     ) -> Result<Vec<String>, ApplyError> {
         let kept = journal.kept_dir();
-        let mut stuck = Vec::new();
+        let (mut stuck, mut may_pass) = (Vec::new(), false);
         for number in begun.iter().rev().copied() {
             let Some(step) = plan.steps.get(number) else { continue };
             self.watch.at("undoing", number)?;
             match targets::undo(step, &kept, self.context) {
                 Ok(()) => {
-                    journal.write(Line::Undone(number))?;
-                    self.log("apply.step", Outcome::Undone, plan, Some(number), About::new())?;
+                    unwritten.note(journal.write(Line::Undone(number)).map_err(ApplyError::from));
+                    unwritten.note(self.log("apply.step", Outcome::Undone, plan, Some(number), About::new()));
                 }
                 Err(error) => {
+                    may_pass |= error.may_pass();
                     let cause = chain(&error);
-                    journal.write(Line::Stuck(number))?;
+                    unwritten.note(journal.write(Line::Stuck(number)).map_err(ApplyError::from));
                     let about = audit::about([("cause", cause.clone()), ("undo", "failed".to_string())]);
-                    self.log("apply.step", Outcome::Failed, plan, Some(number), about)?;
+                    unwritten.note(self.log("apply.step", Outcome::Failed, plan, Some(number), about));
                     stuck.push(format!("{} ({cause})", step.title()));
                 }
             }
         }
-        let (outcome, line) = if stuck.is_empty() {
-            (Outcome::Undone, Line::RolledBack)
-        } else {
-            (Outcome::Failed, Line::Broken)
-        };
-        self.log("apply", outcome, plan, None, About::new())?;
-        journal.write(line)?;
+        let outcome = if stuck.is_empty() { Outcome::Undone } else { Outcome::Failed };
+        unwritten.note(self.log("apply", outcome, plan, None, About::new()));
+        // What could not be reached may be reached later: the journal stays open, and the next run tries
+        // again.
+        if !may_pass {
+            let line = if stuck.is_empty() { Line::RolledBack } else { Line::Broken };
+            unwritten.note(journal.write(line).map_err(ApplyError::from));
+        }
         Ok(stuck)
     }
 
@@ -281,6 +285,20 @@ impl Run<'_> {
         }
         self.audit.append(self.context.env, event, outcome, about)?;
         Ok(())
+    }
+}
+
+/// The first line that could not be written while something was being undone.
+#[derive(Default)]
+struct Unwritten {
+    first: Option<String>,
+}
+
+impl Unwritten {
+    fn note(&mut self, written: Result<(), ApplyError>) {
+        if let (None, Err(error)) = (&self.first, written) {
+            self.first = Some(chain(&error));
+        }
     }
 }
 

@@ -104,6 +104,13 @@ impl Journal {
     /// It cannot be written.
     pub fn start(site: &Site, plan: &Plan) -> Result<Self, SiteError> {
         let dir = site.journal_dir();
+        let text = serde_json::to_vec(plan)
+            .map_err(|error| failed("cannot write", &dir)(io::Error::other(error)))?;
+        if text.len() as u64 > JOURNAL_BYTES_MAX / 2 {
+            let source =
+                io::Error::new(io::ErrorKind::FileTooLarge, format!("the plan is {} bytes long", text.len()));
+            return Err(failed("cannot write a journal to", &dir)(source));
+        }
         let number = numbers(&dir)?.last().map_or(1, |last| last.0.saturating_add(1));
         let path = dir.join(format!("{number:06}-{}.jsonl", plan.bundle.0.short()));
         let mut options = File::options();

@@ -74,6 +74,8 @@ pub enum Step {
 pub struct Push {
     /// What people call it.
     pub title: String,
+    /// The registry: an undo is for this one, whatever `site.yaml` names by then.
+    pub url: String,
     /// The repository's path on the registry.
     pub repository: String,
     /// The tag, if the image has one.
@@ -104,6 +106,8 @@ pub struct Venv {
     pub link: PathBuf,
     /// Where the link points now.
     pub old: Option<PathBuf>,
+    /// Whether the new environment is there already, complete.
+    pub was_complete: bool,
     /// What is installed.
     pub wheels: Vec<PlannedWheel>,
 }
@@ -129,7 +133,7 @@ pub struct WriteFile {
     /// Where.
     pub path: PathBuf,
     /// What is there now.
-    pub old: Option<FileState>,
+    pub old: Option<OldFile>,
     /// What will be there.
     pub new: FileState,
     /// Directories that have to be made, the outermost first.
@@ -144,6 +148,28 @@ pub struct FileState {
     pub digest: Digest,
     /// Its permission bits.
     pub mode: FileMode,
+}
+
+/// A file as it was found: what an undo puts back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OldFile {
+    /// Its content.
+    pub digest: Digest,
+    /// Its permission bits, set-uid, set-gid and sticky included.
+    pub mode: u32,
+    /// Its owner.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+}
+
+impl OldFile {
+    /// Whether it is what the bundle carries. Owner and group are the site's business.
+    #[must_use]
+    pub fn is(&self, new: FileState) -> bool {
+        self.digest == new.digest && self.mode == new.mode.bits()
+    }
 }
 
 /// Show a bundle in the embedded server.
@@ -330,6 +356,7 @@ impl Steps {
             }
         }
         let mut push = Push {
+            url: target.url.trim_end_matches('/').to_string(),
             title,
             repository,
             tag,
@@ -339,7 +366,7 @@ impl Steps {
             old: None,
             was_there: false,
         };
-        let in_place = registry::look(&mut push, target, context)?;
+        let in_place = registry::look(&mut push, context)?;
         self.pushed.push((push.repository.clone(), push.blobs.clone()));
         self.add(in_place, Step::Push(push));
         Ok(())
@@ -367,6 +394,7 @@ impl Steps {
             venv: target.venvs.join(format!(".{}-{}", wheelhouse.name, bundle.0.short())),
             link: target.venvs.join(wheelhouse.name.as_str()),
             old: None,
+            was_complete: false,
             wheels: wheels.collect(),
         };
         let in_place = python::look(&mut venv)?;

@@ -68,7 +68,12 @@ impl Walk<'_> {
         nesting: usize,
         reached: &mut BTreeSet<Digest>,
     ) -> Result<(), Damage> {
+        let is_again = reached.contains(&descriptor.digest);
         self.take(descriptor, reached)?;
+        if is_again {
+            // One index may name one child ten thousand times; it is followed once.
+            return Ok(());
+        }
         let digest = descriptor.digest;
         let bytes = self.manifests.0.get(&digest);
         let bytes = bytes.ok_or_else(|| self.broken(format!("{digest} is not a manifest")))?;

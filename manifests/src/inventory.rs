@@ -277,6 +277,9 @@ pub enum InventoryError {
         /// What the component says of its size.
         size: u64,
     },
+    /// Two files for one place, or a file where another needs a directory.
+    #[error("two files of the bundle are for the same place: {0}")]
+    SamePlace(String),
     /// A blob that no component needs.
     #[error("blob {0} belongs to no component")]
     ExtraBlob(Digest),
@@ -406,6 +409,7 @@ impl Inventory {
                 return Err(InventoryError::Order { what: "component", name: after.clone() });
             }
         }
+        self.check_places()?;
         let sizes: BTreeMap<Digest, u64> = self.blobs.iter().map(|blob| (blob.digest, blob.size)).collect();
         let mut used = BTreeSet::new();
         for component in &self.components {
@@ -422,6 +426,27 @@ impl Inventory {
             Some(extra) => Err(InventoryError::ExtraBlob(*extra)),
             None => Ok(()),
         }
+    }
+
+    /// Every file of every set has a place of its own, and none is where another needs a directory.
+    fn check_places(&self) -> Result<(), InventoryError> {
+        let mut places = BTreeSet::new();
+        for component in &self.components {
+            let Component::FileSet(set) = component else { continue };
+            for file in &set.files {
+                let place = format!("{}/{}", set.dest.as_str().trim_end_matches('/'), file.path);
+                if let Some(place) = places.replace(place) {
+                    return Err(InventoryError::SamePlace(place));
+                }
+            }
+        }
+        for place in &places {
+            let mut parents = place.match_indices('/').filter_map(|(end, _)| place.get(..end));
+            if let Some(parent) = parents.find(|parent| places.contains(*parent)) {
+                return Err(InventoryError::SamePlace(format!("{parent} and {place}")));
+            }
+        }
+        Ok(())
     }
 
     /// The size of a blob.

@@ -65,7 +65,8 @@ impl Reference {
     }
 
     /// The repository's path on a site: `HOST/PATH` with a port's colon (and an IPv6 host's brackets and
-    /// colons) turned into dashes, so that two upstream registries never collide.
+    /// colons) turned into dashes, so that two upstream registries keep apart. (Only a host that is itself named
+    /// `HOST-PORT` would share a path with `HOST:PORT`.)
     #[must_use]
     pub fn site_path(&self) -> String {
         let host: String = self

@@ -56,7 +56,8 @@ impl Scene {
         let dir = fast_dir();
         let root = sample_root(options);
         let site = Site::at(dir.path().join("site"));
-        site.initialise(Path::new("root.json"), &root, manifests::Digest::of(&root.bytes)).unwrap();
+        site.prepare(Path::new("root.json"), &root, manifests::Digest::of(&root.bytes)).unwrap();
+        site.trust(&root).unwrap();
         let bundle = dir.path().join("medium.bundle.tar");
         Self { site, config: SiteConfig::default(), bundle, dir }
     }

@@ -66,13 +66,14 @@ pub trait Classified: Error + Send + Sync + 'static {
 pub struct Failure {
     exit: Exit,
     error: Box<dyn Error + Send + Sync>,
+    also: Vec<String>,
     hint: Option<String>,
 }
 
 impl Failure {
     /// A failure with a message of its own.
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, error: message.into().into(), hint: None }
+        Self { exit, error: message.into().into(), also: Vec::new(), hint: None }
     }
 
     /// The command line does not make sense.
@@ -93,6 +94,13 @@ impl Failure {
         self
     }
 
+    /// With a second thing that went wrong on the way; the first decides the code.
+    #[must_use]
+    pub fn and(mut self, also: &str) -> Self {
+        self.also.push(also.to_string());
+        self
+    }
+
     /// The code.
     #[must_use]
     pub fn exit(&self) -> Exit {
@@ -109,6 +117,7 @@ impl Failure {
             cause = error.source();
         }
         messages.dedup();
+        messages.extend(self.also.iter().map(|also| format!("also: {also}")));
         messages
     }
 
@@ -127,6 +136,6 @@ impl fmt::Debug for Failure {
 
 impl<E: Classified> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self { exit: error.exit(), hint: error.hint(), error: Box::new(error) }
+        Self { exit: error.exit(), hint: error.hint(), also: Vec::new(), error: Box::new(error) }
     }
 }

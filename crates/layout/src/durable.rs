@@ -45,7 +45,11 @@ pub fn flush_directory(path: &Path) -> io::Result<()> {
 /// It cannot be made.
 pub fn make_directory(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+    if path.is_dir() {
+        return Ok(());
+    }
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or(Ok(()), flush_directory)
 }
 
 /// Reads a file of at most `limit` bytes.

@@ -72,7 +72,7 @@ fn close(failure: Failure, log: &AuditLog, screen: &Screen<'_>, medium: String) 
     let facts = about([("medium", medium), ("error", failure.messages().join(": "))]);
     match log.append(screen.env, "apply", outcome, facts) {
         Ok(()) => failure,
-        Err(error) => error.into(),
+        Err(error) => failure.and(&error.to_string()),
     }
 }
 
@@ -90,12 +90,13 @@ fn apply(site: &Site, screen: &mut Screen<'_>, path: &Path, log: &AuditLog) -> R
     };
     let context = Context { site, config: &config, env: screen.env, http: &http };
     let run = Run { context: &context, audit: log, watch: &Unwatched, say: &say };
-    let resumed = recover(site, &run, bundle.digest())?;
     let findings = preflight::check(&bundle, &config, &context);
     if let Err(not_ready) = preflight::require(&findings) {
         stderr.say(&show_findings(&findings));
         return Err(not_ready.into());
     }
+    // After the checks: a registry that is down must not cost the way back.
+    let resumed = recover(site, &run, bundle.digest())?;
     let plan = plan::plan(&bundle, &config, &context)?;
     let shown = format!("{}{}", show_findings(&findings), show(&plan));
     let outcome = if plan.steps.is_empty() {

@@ -128,8 +128,11 @@ fn log_verdict<T>(
                 ("error", failure.messages().join(": ")),
                 ("class", failure.exit().word().to_string()),
             ];
-            log.append(env, event, outcome, about(pairs))?;
-            Err(failure)
+            // The verdict on the medium matters more than a log that cannot be written.
+            match log.append(env, event, outcome, about(pairs)) {
+                Ok(()) => Err(failure),
+                Err(error) => Err(failure.and(&error.to_string())),
+            }
         }
     }
 }

@@ -13,6 +13,7 @@ use manifests::{Digest, TrustRoot};
 use serde::Serialize;
 
 use crate::audit::{AuditLog, about};
+use crate::site::lock::SiteLock;
 use crate::site::{Site, SiteError};
 
 /// What can be done with the site's trust.
@@ -62,9 +63,13 @@ fn init(site: &Site, screen: &mut Screen<'_>, root: &std::path::Path, typed: &st
     let expected = typed_fingerprint(typed)?;
     let path = screen.env.path(root);
     let file = root_file::read(&path).map_err(SiteError::Root)?;
-    let root = site.initialise(&path, &file, expected)?;
-    let facts = about([("root", root.fingerprint().to_string()), ("title", root.title())]);
-    AuditLog::of(site, screen.env).append(screen.env, "trust.init", Outcome::Done, facts)?;
+    let root = site.prepare(&path, &file, expected)?;
+    let _lock = SiteLock::take(site, screen.env)?;
+    let log = AuditLog::of(site, screen.env);
+    let facts = || about([("root", root.fingerprint().to_string()), ("title", root.title())]);
+    log.append(screen.env, "trust.init", Outcome::Intent, facts())?;
+    site.trust(&file)?;
+    log.append(screen.env, "trust.init", Outcome::Done, facts())?;
     show(&root, screen)
 }
 

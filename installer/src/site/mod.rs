@@ -167,11 +167,12 @@ impl Site {
         Ok(root_file::read(&path)?.trusted(&path)?)
     }
 
-    /// Starts the site's trust with a root whose fingerprint came on another channel.
+    /// Checks a root that is to start the site's trust, and makes the site's directories. The root itself
+    /// is written by [`Site::trust`], once that intent is in the log.
     ///
     /// # Errors
-    /// Another fingerprint, no valid first root, or a root is there already.
-    pub fn initialise(&self, path: &Path, file: &RootFile, expected: Digest) -> Result<TrustRoot, SiteError> {
+    /// Another fingerprint, no valid first root, or a root is there already. Nothing is written then.
+    pub fn prepare(&self, path: &Path, file: &RootFile, expected: Digest) -> Result<TrustRoot, SiteError> {
         let root = file.pinned(path, expected)?;
         if self.is_initialised() {
             let title = self.trust_root()?.title();
@@ -183,8 +184,17 @@ impl Site {
             durable::make_directory(&self.dir.join(part)).map_err(failed)?;
         }
         self.store().create().map_err(failed)?;
-        root_file::write(&self.root_path(), file).map_err(failed)?;
         Ok(root)
+    }
+
+    /// Writes the root: from now on the site trusts it.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn trust(&self, file: &RootFile) -> Result<(), SiteError> {
+        let failed =
+            |source| SiteError::Io { doing: "cannot write to the site", path: self.dir.clone(), source };
+        root_file::write(&self.root_path(), file).map_err(failed)
     }
 
     /// `site.yaml`, or what holds without one.

@@ -2,20 +2,19 @@
 
 use std::fs::{File, Permissions};
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use manifests::inventory::FileMode;
 use manifests::{Digest, Hasher};
 
 use super::{Context, TargetError};
-use crate::plan::{FileState, WriteFile};
+use crate::plan::{OldFile, WriteFile};
 
 /// Content and mode of a file; `None` if it is not there.
 ///
 /// # Errors
 /// Something else than a regular file is there, or it is not readable.
-pub fn state(path: &Path) -> Result<Option<FileState>, TargetError> {
+pub fn state(path: &Path) -> Result<Option<OldFile>, TargetError> {
     let failed = |source| TargetError::Io { doing: "cannot read", path: path.to_path_buf(), source };
     let metadata = match std::fs::symlink_metadata(path) {
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
@@ -28,8 +27,12 @@ pub fn state(path: &Path) -> Result<Option<FileState>, TargetError> {
     }
     let mut hasher = HashingSink(Hasher::new());
     io::copy(&mut File::open(path).map_err(failed)?, &mut hasher).map_err(failed)?;
-    let Some(mode) = FileMode::new(metadata.permissions().mode() & 0o777) else { return Ok(None) };
-    Ok(Some(FileState { digest: hasher.0.finish(), mode }))
+    Ok(Some(OldFile {
+        digest: hasher.0.finish(),
+        mode: metadata.mode() & 0o7777,
+        uid: metadata.uid(),
+        gid: metadata.gid(),
+    }))
 }
 
 struct HashingSink(Hasher);
@@ -63,7 +66,7 @@ pub fn look(write: &mut WriteFile, root: &Path) -> Result<bool, TargetError> {
         }
     }
     write.old = state(&write.path)?;
-    Ok(write.old == Some(write.new))
+    Ok(write.old.is_some_and(|old| old.is(write.new)))
 }
 
 fn kept_path(kept: &Path, digest: &Digest) -> PathBuf {
@@ -76,7 +79,7 @@ fn kept_path(kept: &Path, digest: &Digest) -> PathBuf {
 /// The disk, or a file that has changed since the plan was made.
 pub fn perform(write: &WriteFile, kept: &Path, context: &Context<'_>) -> Result<(), TargetError> {
     let now = state(&write.path)?;
-    if now == Some(write.new) {
+    if now.is_some_and(|now| now.is(write.new)) {
         return Ok(());
     }
     if now != write.old {
@@ -89,13 +92,19 @@ pub fn perform(write: &WriteFile, kept: &Path, context: &Context<'_>) -> Result<
         .and_then(|()| layout::durable::replace(&begun_path(kept, write), b"", 0o600))
         .map_err(|source| TargetError::Io { doing: "cannot make", path: kept.to_path_buf(), source })?;
     if let Some(old) = &write.old {
-        put(&write.path, &kept_path(kept, &old.digest), old)?;
+        let ours = OldFile {
+            mode: 0o600,
+            uid: rustix::process::geteuid().as_raw(),
+            gid: rustix::process::getegid().as_raw(),
+            ..*old
+        };
+        put(&write.path, &kept_path(kept, &old.digest), &ours)?;
     }
     for directory in &write.new_directories {
         make(directory)?;
     }
     let blob = context.site.store().blob_path(&write.new.digest);
-    put(&blob, &write.path, &write.new)
+    put(&blob, &write.path, &owned(write))
 }
 
 /// There once this file's step may have changed anything: an undo without it leaves everything alone.
@@ -128,13 +137,31 @@ fn make(directory: &Path) -> Result<(), TargetError> {
     make().map_err(|source| TargetError::Io { doing: "cannot make", path: directory.to_path_buf(), source })
 }
 
+/// What will be there: a file that is replaced keeps its owner, a new one belongs to whoever installs.
+fn owned(write: &WriteFile) -> OldFile {
+    let (uid, gid) = match &write.old {
+        Some(old) => (old.uid, old.gid),
+        None => (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()),
+    };
+    OldFile { digest: write.new.digest, mode: write.new.mode.bits(), uid, gid }
+}
+
+fn remove_stale(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Copies a file beside its place, checks what was copied, and renames it.
-fn put(from: &Path, to: &Path, state: &FileState) -> Result<(), TargetError> {
+fn put(from: &Path, to: &Path, state: &OldFile) -> Result<(), TargetError> {
     let parent = to.parent().unwrap_or(Path::new("/"));
     let failed = |source| TargetError::Io { doing: "cannot write", path: to.to_path_buf(), source };
     let temporary = temporary(to);
     let copy = || -> io::Result<()> {
-        let mut out = File::create(&temporary)?;
+        remove_stale(&temporary)?;
+        // Nobody else can have put a link there, and nobody else can read it before it has its mode.
+        let mut out = File::options().write(true).create_new(true).mode(0o600).open(&temporary)?;
         let mut hasher = Hasher::new();
         let mut source = File::open(from)?;
         let mut buffer = vec![0_u8; layout::writer::CHUNK_BYTES];
@@ -153,7 +180,12 @@ fn put(from: &Path, to: &Path, state: &FileState) -> Result<(), TargetError> {
                 format!("{} has changed", from.display()),
             ));
         }
-        out.set_permissions(Permissions::from_mode(state.mode.bits()))?;
+        let now = out.metadata()?;
+        if (now.uid(), now.gid()) != (state.uid, state.gid) {
+            std::os::unix::fs::fchown(&out, Some(state.uid), Some(state.gid))?;
+        }
+        // After the owner: changing the owner takes set-uid away.
+        out.set_permissions(Permissions::from_mode(state.mode))?;
         out.sync_all()?;
         std::fs::rename(&temporary, to)?;
         layout::durable::flush_directory(parent)
@@ -179,7 +211,7 @@ pub fn undo(write: &WriteFile, kept: &Path) -> Result<(), TargetError> {
     if now == write.old {
         return remove_directories(write);
     }
-    if now != Some(write.new) {
+    if !now.is_some_and(|now| now.is(write.new)) {
         return Err(TargetError::InTheWay { path: write.path.clone(), what: "not what was written there" });
     }
     match &write.old {

@@ -91,9 +91,6 @@ pub enum TargetError {
     /// The site.
     #[error(transparent)]
     Site(#[from] SiteError),
-    /// A target that the plan needs is not in `site.yaml` any more.
-    #[error("`targets.{0}` is not in site.yaml any more, and the plan needs it")]
-    Gone(&'static str),
 }
 
 impl Classified for TargetError {
@@ -103,7 +100,6 @@ impl Classified for TargetError {
             Self::InTheWay { .. } => Exit::NotReady,
             Self::Manifest { .. } => Exit::Damaged,
             Self::Registry { source, .. } if source.is_damage() => Exit::Damaged,
-            Self::Gone(_) => Exit::Usage,
             _ => Exit::Unreachable,
         }
     }
@@ -117,6 +113,18 @@ impl Classified for TargetError {
             Self::CannotDelete { .. } => Some("delete the tag with the registry's own tools".to_string()),
             Self::Site(error) => error.hint(),
             _ => None,
+        }
+    }
+}
+
+impl TargetError {
+    /// Whether the same thing may work later: somebody could not be reached, or the disk was full.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Registry { source, .. } => source.is_unreachable(),
+            Self::Io { source, .. } => source.kind() == io::ErrorKind::StorageFull,
+            _ => false,
         }
     }
 }
@@ -166,7 +174,7 @@ pub fn probe(step: &Step, context: &Context<'_>) -> Result<State, TargetError> {
     let new = match step {
         Step::Push(push) => registry::is_new(push, context)?,
         Step::Venv(venv) => python::is_new(venv)?,
-        Step::File(file) => files::state(&file.path)? == Some(file.new),
+        Step::File(file) => files::state(&file.path)?.is_some_and(|now| now.is(file.new)),
         Step::Publish(publish) => context.site.published()? == publish.new,
         Step::Record(record) => {
             let (publisher, product) = (&record.new.publisher, &record.new.product);

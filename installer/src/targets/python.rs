@@ -23,6 +23,8 @@ pub struct PythonVersion {
     pub minor: String,
     /// `x86_64`
     pub machine: String,
+    /// Whether its C library is the GNU one; wheels for musl are not for it then.
+    pub is_glibc: bool,
     /// Whether it has `venv` and `ensurepip`.
     pub has_venv: bool,
 }
@@ -32,12 +34,13 @@ pub struct PythonVersion {
 /// # Errors
 /// It cannot be started, or answers something else.
 pub fn version(target: &PythonTarget, context: &Context<'_>) -> Result<PythonVersion, TargetError> {
-    let question = "import sys, platform, importlib.util as u; print('%d.%d' % sys.version_info[:2], platform.machine(), all(map(u.find_spec, ('venv', 'ensurepip'))))";
+    let question = "import sys, platform, importlib.util as u; print('%d.%d' % sys.version_info[:2], platform.machine(), all(map(u.find_spec, ('venv', 'ensurepip'))), platform.libc_ver()[0] == 'glibc')";
     let program = python(&target.interpreter, context).args(["-I", "-c", question]);
     let finished = checked(&program, "asking the interpreter for its version", context)?;
     let mut words = finished.stdout.split_whitespace();
-    match (words.next(), words.next(), words.next()) {
-        (Some(minor), Some(machine), Some(has_venv)) => Ok(PythonVersion {
+    match (words.next(), words.next(), words.next(), words.next()) {
+        (Some(minor), Some(machine), Some(has_venv), Some(is_glibc)) => Ok(PythonVersion {
+            is_glibc: is_glibc == "True",
             minor: minor.to_string(),
             machine: machine.to_string(),
             has_venv: has_venv == "True",
@@ -54,7 +57,10 @@ pub fn version(target: &PythonTarget, context: &Context<'_>) -> Result<PythonVer
 #[must_use]
 pub fn fitting<'a>(wheelhouse: &'a Wheelhouse, version: &PythonVersion) -> Option<&'a WheelTarget> {
     let fits = |target: &&WheelTarget| {
-        target.python.as_str() == version.minor && target.platform.as_str().ends_with(&version.machine)
+        let platform = target.platform.as_str();
+        target.python.as_str() == version.minor
+            && platform.ends_with(&version.machine)
+            && platform.starts_with("musllinux") != version.is_glibc
     };
     wheelhouse.targets.iter().find(fits)
 }
@@ -77,6 +83,7 @@ pub fn choose<'a>(wheelhouse: &'a Wheelhouse, version: &PythonVersion) -> Vec<&'
 /// Something that is no link is in the way.
 pub fn look(venv: &mut Venv) -> Result<bool, TargetError> {
     venv.old = link_target(&venv.link)?;
+    venv.was_complete = venv.venv.join(COMPLETE).exists();
     is_new(venv)
 }
 
@@ -126,6 +133,10 @@ fn build(venv: &Venv, context: &Context<'_>) -> Result<(), TargetError> {
     let filled = fill(venv, &work, context);
     remove(&work)?;
     filled?;
+    // What pip wrote reaches the disk before the mark that says it is complete.
+    std::fs::File::open(&venv.venv)
+        .and_then(|directory| Ok(rustix::fs::syncfs(directory)?))
+        .map_err(failed(&venv.venv))?;
     layout::durable::replace(&venv.venv.join(COMPLETE), b"", 0o644).map_err(failed(&venv.venv))
 }
 
@@ -197,24 +208,25 @@ fn switch(link: &Path, target: &Path) -> Result<(), TargetError> {
     layout::durable::flush_directory(link.parent().unwrap_or(Path::new("/"))).map_err(failed)
 }
 
-/// Points the link to the old environment, or takes it away; then removes the new environment.
+/// Points the link to the old environment, or takes it away; then removes the new environment, unless it
+/// was there before. A link that points elsewhere meanwhile is somebody else's.
 ///
 /// # Errors
-/// The disk.
+/// The disk, or something that is no link in the link's place.
 pub fn undo(venv: &Venv, context: &Context<'_>) -> Result<(), TargetError> {
     remove(&scratch(context))?;
+    let points_here =
+        link_target(&venv.link)?.is_some_and(|target| venv.link.with_file_name(target) == venv.venv);
     match &venv.old {
-        Some(old) if link_target(&venv.link)?.as_ref() != Some(old) => switch(&venv.link, old)?,
-        Some(_) => {}
-        None => match std::fs::remove_file(&venv.link) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                return Err(TargetError::Io { doing: "cannot remove", path: venv.link.clone(), source });
-            }
-            _ => {}
-        },
+        Some(old) if points_here => switch(&venv.link, old)?,
+        None if points_here => std::fs::remove_file(&venv.link).map_err(|source| TargetError::Io {
+            doing: "cannot remove",
+            path: venv.link.clone(),
+            source,
+        })?,
+        _ => {}
     }
-    let in_use = venv.old.as_ref().is_some_and(|old| venv.link.with_file_name(old) == venv.venv);
-    if in_use { Ok(()) } else { remove(&venv.venv) }
+    if venv.was_complete { Ok(()) } else { remove(&venv.venv) }
 }
 
 fn remove(directory: &Path) -> Result<(), TargetError> {

@@ -20,17 +20,12 @@ struct Place {
 }
 
 impl Place {
-    fn open(target: &RegistryTarget, path: &str, context: &Context<'_>) -> Result<Self, TargetError> {
-        let url = target.url.trim_end_matches('/').to_string();
+    fn of(push: &Push, context: &Context<'_>) -> Result<Self, TargetError> {
+        let url = push.url.clone();
         let failed = |source| TargetError::Registry { url: url.clone(), source };
         let registry = Registry::new(context.http.clone(), &url).map_err(failed)?;
-        let repository = registry.repository(path).map_err(failed)?;
+        let repository = registry.repository(&push.repository).map_err(failed)?;
         Ok(Self { url, repository })
-    }
-
-    fn of(push: &Push, context: &Context<'_>) -> Result<Self, TargetError> {
-        let target = context.config.targets.registry.as_ref().ok_or(TargetError::Gone("registry"))?;
-        Self::open(target, &push.repository, context)
     }
 
     fn failed(&self, source: RegistryError) -> TargetError {
@@ -58,8 +53,8 @@ pub fn ping(target: &RegistryTarget, context: &Context<'_>) -> Result<(), Regist
 ///
 /// # Errors
 /// The registry.
-pub fn look(push: &mut Push, target: &RegistryTarget, context: &Context<'_>) -> Result<bool, TargetError> {
-    let place = Place::open(target, &push.repository, context)?;
+pub fn look(push: &mut Push, context: &Context<'_>) -> Result<bool, TargetError> {
+    let place = Place::of(push, context)?;
     push.was_there = place.head(&push.manifest.digest.into())?.is_some();
     let Some(tag) = &push.tag else { return Ok(push.was_there) };
     push.old = place.head(&place.reference(tag)?)?.map(|found| found.digest);
