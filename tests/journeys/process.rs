@@ -274,7 +274,9 @@ fn a_killed_apply_lets_go_of_the_lock() {
     let apply = ["apply", bundle.to_str().unwrap(), "--yes"];
     let mut child = installer(&world, &apply).stdout(Stdio::null()).spawn().unwrap();
     onsite::wait_until(Duration::from_secs(30), "the lock is taken", || {
-        std::fs::read_to_string(world.path("site/lock")).is_ok_and(|text| text.contains("process"))
+        // `trust init` has left its own line there.
+        let holder = format!("process {} ", child.id());
+        std::fs::read_to_string(world.path("site/lock")).is_ok_and(|text| text.contains(&holder))
     });
     kill_process(Pid::from_child(&child), Signal::STOP).unwrap();
     let second = installer(&world, &apply).output().unwrap();

@@ -10,7 +10,14 @@ use super::{Site, SiteError};
 /// Held while the site is being changed; released when dropped, and by the system if we are killed.
 #[derive(Debug)]
 pub struct SiteLock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for SiteLock {
+    fn drop(&mut self) {
+        // Not only by closing: a program that is being started has a copy of the descriptor for a moment.
+        let _ = self.file.unlock();
+    }
 }
 
 /// Why the lock was not had.
@@ -77,6 +84,6 @@ impl SiteLock {
         let written =
             file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(holder.as_bytes()));
         written.map_err(failed)?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
     }
 }
