@@ -434,6 +434,31 @@ const GENERATORS: &[(&str, Generator)] = &[
             draft.redo_inventory();
         })
     }),
+    ("inventory-signed-with-two-files-for-one-place", || {
+        signed(|draft| {
+            let sets = draft.inventory.components.iter_mut();
+            for component in sets {
+                if let Component::FileSet(set) = component {
+                    let twin = set.files[0].clone();
+                    set.files.insert(0, twin);
+                }
+            }
+            draft.redo_inventory();
+        })
+    }),
+    ("inventory-signed-with-a-file-where-another-needs-a-directory", || {
+        signed(|draft| {
+            let sets = draft.inventory.components.iter_mut();
+            for component in sets {
+                if let Component::FileSet(set) = component {
+                    let mut child = set.files[0].clone();
+                    child.path = format!("{}/child", child.path).parse().unwrap();
+                    set.files.push(child);
+                }
+            }
+            draft.redo_inventory();
+        })
+    }),
     ("inventory-signed-with-a-space", || {
         signed(|draft| {
             draft.inventory_bytes.insert(1, b' ');
