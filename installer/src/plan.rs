@@ -217,7 +217,10 @@ impl Step {
             Self::File(file) => format!("{} (mode {})", file.path.display(), file.new.mode),
             Self::Publish(publish) => {
                 let shown = publish.new.first().map(|bundle| bundle.0.short()).unwrap_or_default();
-                format!("bundle {shown} before {} other(s)", publish.new.len().saturating_sub(1))
+                match publish.new.len().saturating_sub(1) {
+                    0 => format!("bundle {shown}"),
+                    others => format!("bundle {shown}, before {others} of earlier"),
+                }
             }
             Self::Record(record) => {
                 let version =
