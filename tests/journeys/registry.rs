@@ -11,6 +11,7 @@
 )]
 
 mod ingredients;
+mod onsite;
 
 use std::collections::BTreeMap;
 
@@ -339,6 +340,44 @@ fn a_real_registry_that_does_not_delete_keeps_the_tag_and_the_message_says_which
         assert!(ran.stderr.contains(text), "{text}: {}", ran.stderr);
     }
     assert_eq!(tagged(&target.url(), &mirror, "v1"), Some(base.root.digest));
+}
+
+/// Lets the registry fall silent once its image is in place.
+struct FallsSilent<'a>(&'a FakeRegistry);
+
+impl installer::apply::Watch for FallsSilent<'_> {
+    fn at(&self, moment: &'static str, step: usize) -> Result<(), installer::apply::PowerCut> {
+        if (moment, step) == ("done", 0) {
+            self.0.fault(Fault::Hangup);
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn an_undo_that_a_registry_has_missed_is_done_once_the_registry_is_back() {
+    let (world, source, target) = (World::new(), FakeRegistry::start(), FakeRegistry::start());
+    pair().base.store_in(&source, "team/base", "v1");
+    world.trust();
+    with_a_file_that_fails(&world, &source.host());
+    std::fs::create_dir(world.path("root")).unwrap();
+    site(&world, &target.url(), &format!("  files: {{root: {}}}\n", world.path("root").display()));
+    let mirror = mirrored(&source.host(), "team/base");
+    let old = older(&target.url(), &mirror);
+
+    let outcome =
+        onsite::with_run(&world, &world.path("b.tar"), &FallsSilent(&target), |run, plan| run.start(&plan));
+    let Err(installer::apply::ApplyError::NotUndone { stuck, .. }) = outcome else { panic!("{outcome:?}") };
+    assert!(stuck.len() == 1 && stuck[0].contains(&mirror), "{stuck:?}");
+    let status = world.installer(&["--output", "json", "status"]).ok().json();
+    assert!(status["interrupted"].is_string(), "the way back is still open: {status}");
+
+    target.clear_faults();
+    assert_ne!(tagged(&target.url(), &mirror, "v1"), Some(old));
+    let ran = world.installer(&["apply", "no-bundle-at-hand.tar", "--yes"]).expect_exit(Exit::Damaged);
+    assert!(ran.stderr.contains("no-bundle-at-hand"), "{}", ran.stderr);
+    assert_eq!(tagged(&target.url(), &mirror, "v1"), Some(old), "an undo needs no bundle");
+    world.installer(&["audit", "verify"]).ok();
 }
 
 #[test]

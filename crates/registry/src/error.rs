@@ -191,6 +191,16 @@ impl RegistryError {
         }
     }
 
+    /// Whether the same request may succeed later: nobody answered, or somebody too busy did.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Http(error) => error.is_unreachable() && !matches!(error, HttpError::Tls { .. }),
+            Self::Refused { status, .. } => crate::retry::is_transient(*status),
+            _ => false,
+        }
+    }
+
     /// What an unwanted status means.
     pub(crate) fn of(what: String, response: Response) -> Self {
         let (status, registry) = (response.status, response.url.authority());

@@ -381,7 +381,7 @@ impl Repository {
             let mut reader = open()
                 .map_err(|source| HttpError::Upload { url: self.blob_url(digest).to_string(), source })?;
             let error = match self.upload_blob(digest, size, &mut reader) {
-                Err(error) if may_pass(&error) => error,
+                Err(error) if error.may_pass() => error,
                 outcome => return outcome,
             };
             failures = failures.saturating_add(1);
@@ -558,15 +558,6 @@ fn too_large(what: &str, error: HttpError) -> RegistryError {
     match error {
         HttpError::TooLarge { limit, .. } => RegistryError::TooLarge { what: what.to_string(), limit },
         other => other.into(),
-    }
-}
-
-/// Whether an upload that failed this way may succeed with the same bytes.
-fn may_pass(error: &RegistryError) -> bool {
-    match error {
-        RegistryError::Http(error) => error.is_unreachable() && !matches!(error, HttpError::Tls { .. }),
-        RegistryError::Refused { status, .. } => crate::retry::is_transient(*status),
-        _ => false,
     }
 }
 

@@ -78,9 +78,7 @@ fn close(failure: Failure, log: &AuditLog, screen: &Screen<'_>, medium: String) 
 
 /// Loads the bundle, and applies it.
 fn apply(site: &Site, screen: &mut Screen<'_>, path: &Path, log: &AuditLog) -> Result<(), Failure> {
-    let config = site.config()?;
-    let bundle = admitted(site, screen, path, log)?;
-    let http = super::client()?;
+    let (config, http, bars) = (site.config()?, super::client()?, screen.wants_bars());
     let (stderr, live) =
         (screen.env.stderr.clone(), screen.env.stderr_is_terminal || screen.common.verbose > 0);
     let say = |text: &str| {
@@ -90,13 +88,19 @@ fn apply(site: &Site, screen: &mut Screen<'_>, path: &Path, log: &AuditLog) -> R
     };
     let context = Context { site, config: &config, env: screen.env, http: &http };
     let run = Run { context: &context, audit: log, watch: &Unwatched, say: &say };
+    // An undo that was cut off needs no bundle: it is finished before anything is read from the medium.
+    let undone = match journal::unfinished(site)?.filter(journal::Found::is_undoing) {
+        Some(found) => run.take_back(&found).map(|()| true)?,
+        None => false,
+    };
+    let bundle = admitted(&context, bars, path, log)?;
     let findings = preflight::check(&bundle, &config, &context);
     if let Err(not_ready) = preflight::require(&findings) {
         stderr.say(&show_findings(&findings));
         return Err(not_ready.into());
     }
     // After the checks: a registry that is down must not cost the way back.
-    let resumed = recover(site, &run, bundle.digest())?;
+    let resumed = recover(site, &run, bundle.digest())? || undone;
     let plan = plan::plan(&bundle, &config, &context)?;
     let shown = format!("{}{}", show_findings(&findings), show(&plan));
     let outcome = if plan.steps.is_empty() {
@@ -117,23 +121,22 @@ fn apply(site: &Site, screen: &mut Screen<'_>, path: &Path, log: &AuditLog) -> R
 
 /// Verifies and loads the bundle, and logs how that ended.
 fn admitted(
-    site: &Site,
-    screen: &mut Screen<'_>,
+    context: &Context<'_>,
+    bars: bool,
     path: &Path,
     log: &AuditLog,
 ) -> Result<VerifiedBundle, Failure> {
-    let config = site.config()?;
     let size = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-    let mut bar = progress::new(screen.wants_bars(), "loading", size);
-    let verdict = admit::admit(site, &config, path, &mut *bar).map_err(Failure::from);
+    let mut bar = progress::new(bars, "loading", size);
+    let verdict = admit::admit(context.site, context.config, path, &mut *bar).map_err(Failure::from);
     drop(bar);
-    super::log_verdict("admit", log, screen.env, path, verdict, |bundle| bundle.digest().to_string())
+    super::log_verdict("admit", log, context.env, path, verdict, |bundle| bundle.digest().to_string())
 }
 
 /// Deals with a run that was cut off: the same bundle's is gone on with, another one's is taken back.
 fn recover(site: &Site, run: &Run<'_>, bundle: BundleDigest) -> Result<bool, Failure> {
     let Some(found) = journal::unfinished(site)? else { return Ok(false) };
-    if found.plan.bundle == bundle && !found.is_undoing() {
+    if found.plan.bundle == bundle {
         run.resume(&found)?;
     } else {
         run.take_back(&found)?;

@@ -122,7 +122,7 @@ impl TargetError {
     #[must_use]
     pub fn may_pass(&self) -> bool {
         match self {
-            Self::Registry { source, .. } => source.is_unreachable(),
+            Self::Registry { source, .. } => source.may_pass(),
             Self::Io { source, .. } => source.kind() == io::ErrorKind::StorageFull,
             _ => false,
         }
