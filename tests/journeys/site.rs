@@ -7,6 +7,7 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::disallowed_methods,
+    clippy::print_stderr,
     missing_docs
 )]
 
@@ -371,6 +372,53 @@ fn a_file_that_was_changed_after_the_plan_was_made_stays_as_it_was_changed() {
     assert_eq!(std::fs::read_to_string(world.path("root/etc/demo/a")).unwrap(), "edited");
     assert_eq!(files.len(), 3, "{files:?}");
     assert!(matches!(outcome, Err(ApplyError::Undone { .. })), "nothing of ours was left: {outcome:?}");
+}
+
+#[test]
+fn a_file_that_is_replaced_keeps_its_owner_and_an_undo_gives_back_every_bit_of_its_mode() {
+    use std::os::unix::fs::{MetadataExt, chown};
+    let world = files_lab();
+    put(&world, "root/etc/demo/a", "old", 0o640);
+    let path = world.path("root/etc/demo/a");
+    if chown(&path, Some(1234), Some(2345)).is_err() {
+        eprintln!("SKIPPED: only root can give a file to somebody else");
+        return;
+    }
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o4755)).unwrap();
+    let facts = || {
+        let metadata = std::fs::metadata(&path).unwrap();
+        let content = std::fs::read_to_string(&path).unwrap();
+        (content, metadata.uid(), metadata.gid(), metadata.mode() & 0o7777)
+    };
+    let before = facts();
+    let rest = demo_files(&world, "new");
+    let failing = format!("{}, {{source: bad, dest: /etc/zz}}]\n", rest.trim_end().trim_end_matches(']'));
+    a_file_that_fails(&world);
+    build(&world, "1", 1, &failing, "b.tar");
+    let _ = world.installer(&APPLY).expect_exit(Exit::Undone);
+    assert_eq!(facts(), before);
+
+    build(&world, "2", 2, rest, "good.tar");
+    world.installer(&["apply", "good.tar", "--yes"]).ok();
+    let (content, uid, gid, mode) = facts();
+    assert_eq!((uid, gid, mode & 0o7000), (1234, 2345, 0));
+    assert_ne!(content, before.0);
+}
+
+#[test]
+fn a_link_planted_where_something_is_made_is_never_followed() {
+    let world = files_lab();
+    std::fs::create_dir_all(world.path("root/etc/demo")).unwrap();
+    std::fs::create_dir(world.path("elsewhere")).unwrap();
+    put(&world, "elsewhere/secret", "secret", 0o600);
+    for (name, target) in [(".a.airlock-new", "elsewhere/secret"), (".new.airlock-new", "elsewhere")] {
+        std::os::unix::fs::symlink(world.path(target), world.path("root/etc/demo").join(name)).unwrap();
+    }
+    let before = tree(&world, "elsewhere", &[]);
+    build(&world, "1", 1, demo_files(&world, "new"), "b.tar");
+    world.installer(&APPLY).ok();
+    assert!(before == tree(&world, "elsewhere", &[]), "something behind a link was changed");
+    assert!(world.path("root/etc/demo/a").is_file());
 }
 
 /// Does something to a file once a step is done.

@@ -124,11 +124,11 @@ fn temporary(path: &Path) -> PathBuf {
 /// appears with its mode.
 fn make(directory: &Path) -> Result<(), TargetError> {
     let new = temporary(directory);
+    // Whatever has that name is removed, never followed: it may be a link.
+    remove_half_made(&new)?;
     let make = || -> io::Result<()> {
-        match std::fs::create_dir(&new) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => std::fs::set_permissions(&new, Permissions::from_mode(0o755))?,
-        }
+        std::fs::create_dir(&new)?;
+        std::fs::set_permissions(&new, Permissions::from_mode(0o755))?;
         match std::fs::symlink_metadata(directory) {
             Ok(_) => std::fs::remove_dir(&new),
             Err(_) => std::fs::rename(&new, directory),
