@@ -3,13 +3,14 @@
 //! written into an archive.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use edge::Env;
+use layout::hashing::HashingWriter;
 use layout::store::Store;
+use manifests::Digest;
 use manifests::bundle::Content;
-use manifests::{Digest, Hasher};
 
 /// Bounds a document that is read from the cache whole.
 const DOCUMENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -52,10 +53,10 @@ impl Cache {
     pub fn add(&self, produce: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>) -> io::Result<Content> {
         self.store.create()?;
         let mut file = tempfile::NamedTempFile::new_in(self.store.root())?;
-        let mut out = HashingWriter { out: io::BufWriter::new(file.as_file_mut()), hasher: Hasher::new() };
+        let mut out = HashingWriter::new(io::BufWriter::new(file.as_file_mut()));
         produce(&mut out)?;
-        out.out.flush()?;
-        let content = Content { size: out.hasher.size(), digest: out.hasher.clone().finish() };
+        out.flush()?;
+        let (content, out) = out.finish();
         drop(out);
         file.persist(self.store.blob_path(&content.digest)).map_err(|error| error.error)?;
         Ok(content)
@@ -73,38 +74,5 @@ impl Cache {
     #[must_use]
     pub fn document(&self, digest: &Digest) -> Option<Vec<u8>> {
         self.store.read(digest, DOCUMENT_BYTES_MAX).ok()
-    }
-}
-
-struct HashingWriter<W> {
-    out: W,
-    hasher: Hasher,
-}
-
-impl<W: Write> Write for HashingWriter<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = self.out.write(bytes)?;
-        self.hasher.update(bytes.get(..count).unwrap_or_default());
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
-    }
-}
-
-/// Hashes a stream to its end.
-///
-/// # Errors
-/// The stream fails.
-pub fn hash(stream: &mut dyn Read) -> io::Result<Content> {
-    let mut sink = HashingWriter { out: io::sink(), hasher: Hasher::new() };
-    let mut buffer = vec![0_u8; layout::writer::CHUNK_BYTES];
-    loop {
-        let count = stream.read(&mut buffer)?;
-        if count == 0 {
-            return Ok(Content { size: sink.hasher.size(), digest: sink.hasher.finish() });
-        }
-        sink.write_all(buffer.get(..count).unwrap_or_default())?;
     }
 }

@@ -139,7 +139,7 @@ pub fn resolve(spec: &ChartSpec, world: &World<'_>) -> Result<Resolved, ChartErr
     let (archive, origin) = if is_directory {
         (pack(&path, &shown, world)?, Origin::PackedChart(shown.clone()))
     } else {
-        let content = crate::cache::hash(&mut File::open(&path).map_err(read)?).map_err(read)?;
+        let content = layout::hashing::hash(&mut File::open(&path).map_err(read)?).map_err(read)?;
         (content, Origin::File(shown.clone()))
     };
     let file = if is_directory { world.cache.open(&archive).map_err(ChartError::Cache)? } else { None };

@@ -81,7 +81,7 @@ impl Classified for FilesError {
 pub fn hash(world: &World<'_>, shown: &Path) -> Result<Content, FilesError> {
     let failed = |source| FilesError::Read { path: shown.to_path_buf(), source };
     let mut file = File::open(world.path(shown)).map_err(failed)?;
-    crate::cache::hash(&mut file).map_err(failed)
+    layout::hashing::hash(&mut file).map_err(failed)
 }
 
 /// Resolves a file set to digests. `taken` are the names of the sets before it.

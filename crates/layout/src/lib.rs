@@ -14,6 +14,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 pub mod durable;
+pub mod hashing;
 pub mod header;
 pub mod medium;
 pub mod reader;

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use manifests::{Digest, Hasher};
+use manifests::Digest;
 
 use super::{Context, TargetError};
 use crate::plan::{OldFile, WriteFile};
@@ -25,26 +25,13 @@ pub fn state(path: &Path) -> Result<Option<OldFile>, TargetError> {
     if !metadata.is_file() {
         return Err(TargetError::InTheWay { path: path.to_path_buf(), what: "not a regular file" });
     }
-    let mut hasher = HashingSink(Hasher::new());
-    io::copy(&mut File::open(path).map_err(failed)?, &mut hasher).map_err(failed)?;
+    let content = layout::hashing::hash(&mut File::open(path).map_err(failed)?).map_err(failed)?;
     Ok(Some(OldFile {
-        digest: hasher.0.finish(),
+        digest: content.digest,
         mode: metadata.mode() & 0o7777,
         uid: metadata.uid(),
         gid: metadata.gid(),
     }))
-}
-
-struct HashingSink(Hasher);
-
-impl io::Write for HashingSink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 /// Fills in what is there now. Tells whether the file is in place already.
@@ -162,19 +149,8 @@ fn put(from: &Path, to: &Path, state: &OldFile) -> Result<(), TargetError> {
         remove_stale(&temporary)?;
         // Nobody else can have put a link there, and nobody else can read it before it has its mode.
         let mut out = File::options().write(true).create_new(true).mode(0o600).open(&temporary)?;
-        let mut hasher = Hasher::new();
-        let mut source = File::open(from)?;
-        let mut buffer = vec![0_u8; layout::writer::CHUNK_BYTES];
-        loop {
-            let count = io::Read::read(&mut source, &mut buffer)?;
-            if count == 0 {
-                break;
-            }
-            let chunk = buffer.get(..count).unwrap_or_default();
-            hasher.update(chunk);
-            io::Write::write_all(&mut out, chunk)?;
-        }
-        if hasher.finish() != state.digest {
+        let (content, _) = layout::hashing::copy(&mut File::open(from)?, &mut out)?;
+        if content.digest != state.digest {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 format!("{} has changed", from.display()),

@@ -14,7 +14,7 @@ use manifests::oci::{
     Descriptor, ImageManifest, MANIFEST_BYTES_MAX, MEDIA_CONFIG, MEDIA_LAYER_GZIP, MEDIA_MANIFEST,
 };
 use manifests::text::printable;
-use manifests::{Digest, Hasher, canonical};
+use manifests::{Digest, canonical};
 use serde::Deserialize;
 
 use super::super::World;
@@ -176,8 +176,9 @@ impl Reader<'_> {
         let compressed = self.open(&slice)?.read_exact(&mut magic).is_ok() && magic == [0x1f, 0x8b];
         let failed = |source| ImageError::Read { path: self.path.clone(), source };
         let (content, found, origin) = if compressed {
-            let content = crate::cache::hash(&mut self.open(&slice)?).map_err(failed)?;
-            let plain = crate::cache::hash(&mut MultiGzDecoder::new(self.open(&slice)?)).map_err(failed)?;
+            let content = layout::hashing::hash(&mut self.open(&slice)?).map_err(failed)?;
+            let plain =
+                layout::hashing::hash(&mut MultiGzDecoder::new(self.open(&slice)?)).map_err(failed)?;
             (content, plain.digest, Origin::Slice(slice))
         } else {
             let (content, found) = compress(self.world, &slice).map_err(failed)?;
@@ -201,22 +202,14 @@ impl Reader<'_> {
 /// # Errors
 /// The file or the cache fails.
 pub fn compress(world: &World<'_>, slice: &Slice) -> io::Result<(Content, Digest)> {
-    let mut hasher = Hasher::new();
+    let mut plain = Digest::of(b"");
     let content = world.cache.add(&mut |out| {
         let mut source = open_slice(&world.path(&slice.file), slice)?;
-        let mut encoder =
+        let encoder =
             GzBuilder::new().mtime(0).operating_system(255).write(out, flate2::Compression::new(LEVEL));
-        let mut buffer = vec![0_u8; layout::writer::CHUNK_BYTES];
-        loop {
-            let count = source.read(&mut buffer)?;
-            if count == 0 {
-                break;
-            }
-            let chunk = buffer.get(..count).unwrap_or_default();
-            hasher.update(chunk);
-            io::Write::write_all(&mut encoder, chunk)?;
-        }
+        let (input, encoder) = layout::hashing::copy(&mut source, encoder)?;
+        plain = input.digest;
         encoder.finish().map(|_| ())
     })?;
-    Ok((content, hasher.finish()))
+    Ok((content, plain))
 }
