@@ -7,6 +7,7 @@
 
 mod content;
 mod forge;
+pub mod roots;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
