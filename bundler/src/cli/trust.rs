@@ -94,7 +94,8 @@ impl NewArgs {
         for path in &self.sign {
             let key = keys::read_secret(&screen.env.path(path))?;
             let public = key.public().map_err(|error| Failure::usage(error.to_string()))?;
-            signatures.push(FoundSignature { claimed: public.id(), bytes: key.sign(&bytes).to_vec() });
+            let raw = key.sign(&bytes).map_err(|error| Failure::usage(error.to_string()))?;
+            signatures.push(FoundSignature { claimed: public.id(), bytes: raw });
         }
         signatures.sort_by_key(|signature| signature.claimed);
         signatures.dedup();
