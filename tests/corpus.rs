@@ -624,7 +624,9 @@ fn prepare(case: &Case) -> Scene {
             version,
             order,
             marking: "UNCLASSIFIED".parse().unwrap(),
+            created: time,
             time,
+            root_version: 1,
             signers: Vec::new(),
         };
         let ledger = Ledger::with(None, &publisher, &product, applied);

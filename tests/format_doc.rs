@@ -31,7 +31,8 @@ use manifests::inventory::{Component, WheelTarget};
 use manifests::root::FoundSignature;
 use manifests::verify::{SignedManifest, Standing, VerifiedBundle};
 use manifests::{
-    ArchivePath, BundleManifest, Digest, Inventory, PublicKey, SecretKey, Timestamp, TrustRoot, canonical,
+    ArchivePath, BundleManifest, Digest, Inventory, PublicKey, SecretKey, Timestamp, Trust, TrustRoot,
+    canonical,
 };
 use serde_json::Value;
 
@@ -431,7 +432,8 @@ fn the_page_alone_gives_the_archive_and_it_verifies() {
 
     let mut reader = BundleReader::open(archive.as_slice()).unwrap();
     let head = reader.head().clone();
-    let signed = SignedManifest::authenticate(&root, &head.manifest, &head.signatures).unwrap();
+    let signed =
+        SignedManifest::authenticate(&Trust::starting_with(root), &head.manifest, &head.signatures).unwrap();
     assert_eq!(signed.digest(), BundleDigest(Digest::of(&blocks["bundle.json"].bytes())));
     let accepted = signed.accept(&Standing::default()).unwrap();
     let (contents, _) = reader.contents(accepted.signed().manifest()).unwrap();

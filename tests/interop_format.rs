@@ -348,7 +348,7 @@ fn openssl_verifies_a_trust_root_as_it_does_a_bundle() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("root.json");
     let root = sample_root(&SampleOptions::default());
-    layout::root_file::write(&path, &root).unwrap();
+    layout::signed_file::write(&path, &root).unwrap();
     let root_key = testkit::sample::ROOT_SEED;
     std::fs::write(dir.path().join("root.pub.pem"), key(root_key).public().unwrap().pem()).unwrap();
     let signature = format!("root.json.sigs/{}.sig", keyid(root_key));

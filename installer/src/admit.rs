@@ -13,8 +13,9 @@ use layout::medium::{self, MediumError};
 use layout::reader::{BundleReader, Discard, ReadError, Sink};
 use layout::store::{BlobWriter, Quarantine, Store};
 use manifests::bundle::Content;
+use manifests::root::NotMet;
 use manifests::verify::{AcceptedManifest, Contents, Damage, Refusal, SignedManifest, Standing};
-use manifests::{ArchivePath, Digest, VerifiedBundle};
+use manifests::{ArchivePath, BundleManifest, Digest, VerifiedBundle};
 
 use crate::site::config::SiteConfig;
 use crate::site::{Site, SiteError};
@@ -92,19 +93,32 @@ impl Classified for AdmitError {
 
 fn hint_for(refusal: &Refusal) -> Option<String> {
     let hint = match refusal {
+        Refusal::Signatures(NotMet::Revoked { .. }) => {
+            "the publisher does not stand by that key any more; ask the sender for a bundle of other signers"
+        }
         Refusal::Signatures(_) | Refusal::Publisher { .. } => {
             "do not use this medium; ask the sender who signed it, and compare with `installer trust show`"
         }
         Refusal::Audience { .. } => "this bundle was made for another site; ask the sender for the right one",
         Refusal::Rollback { .. } => {
-            "ask the sender for a newer bundle; an older one is never applied by `apply`"
+            "ask the sender for a newer bundle; to go back to one that was here: installer rollback"
         }
         Refusal::Equivocation { .. } => {
             "somebody has signed two different bundles with one number: report it"
         }
-        Refusal::RootVersion { .. } | Refusal::Epoch { .. } => {
-            "the site's trust root is not the one this bundle was made for"
+        Refusal::RootVersion { .. } => {
+            "take the newer trust root first: installer trust update MEDIUM; it comes from the sender"
         }
+        Refusal::Epoch { found, expected } if found < expected => {
+            "the bundle was made before the publisher started anew; ask the sender for a current one"
+        }
+        Refusal::Epoch { .. } => {
+            "take the newer trust root first: installer trust update MEDIUM; it comes from the sender"
+        }
+        Refusal::Revoked(_) | Refusal::BelowMinimum { .. } => {
+            "the publisher has taken this bundle back; ask the sender for a current one"
+        }
+        Refusal::NeverHere(_) => "`installer history` lists what was applied here",
         _ => return None,
     };
     Some(hint.to_string())
@@ -119,24 +133,30 @@ struct Opened {
 /// The first five checks.
 fn open(site: &Site, config: &SiteConfig, path: &Path) -> Result<Opened, AdmitError> {
     let refused = |source| AdmitError::Refused { path: path.to_path_buf(), source };
-    let root = site.trust_root()?;
+    let trust = site.trust()?;
     let (file, _) = medium::open(path)?;
     // 1. read at most the limit of bundle.json and signatures
     let reader = BundleReader::open(io::BufReader::with_capacity(layout::writer::CHUNK_BYTES, file))
         .map_err(|source| AdmitError::Damaged { path: path.to_path_buf(), source })?;
-    // 2.–4. signatures over those very bytes; then parse them; then require canonical form
+    // 2.–4. signatures over those very bytes; then parse them; then require canonical form; then
+    // publisher, root version, epoch and revocations
     let head = reader.head();
-    let signed = SignedManifest::authenticate(&root, &head.manifest, &head.signatures).map_err(refused)?;
-    // 5. audience, order, root version
-    let manifest = signed.manifest();
-    let highest = site.ledger(&manifest.publisher, &manifest.product)?.map(|ledger| ledger.highest);
-    let standing = Standing {
-        site: config.site.clone(),
-        groups: config.groups.clone(),
-        highest: highest.map(|mark| (mark.order, mark.bundle)),
-    };
+    let signed = SignedManifest::authenticate(&trust, &head.manifest, &head.signatures).map_err(refused)?;
+    // 5. audience, order
+    let standing = standing(site, config, signed.manifest())?;
     let accepted = signed.accept(&standing).map_err(refused)?;
     Ok(Opened { reader, accepted })
+}
+
+/// What the site is, and what it knows of this product.
+fn standing(site: &Site, config: &SiteConfig, manifest: &BundleManifest) -> Result<Standing, SiteError> {
+    let ledger = site.ledger(&manifest.publisher, &manifest.product)?;
+    Ok(Standing {
+        site: config.site.clone(),
+        groups: config.groups.clone(),
+        highest: ledger.as_ref().map(|ledger| (ledger.highest.order, ledger.highest.bundle)),
+        applied: ledger.iter().flat_map(|ledger| &ledger.applied).map(|applied| applied.bundle).collect(),
+    })
 }
 
 /// Checks a whole bundle and keeps nothing.

@@ -18,6 +18,7 @@ pub mod serve;
 pub mod shelf;
 pub mod site;
 pub mod targets;
+pub mod witness;
 
 /// Runs the program in a world, and tells how it ended.
 pub fn run(env: &mut edge::Env) -> edge::Exit {

@@ -446,7 +446,9 @@ impl Steps {
             version: manifest.version.clone(),
             order: manifest.order,
             marking: manifest.marking.clone(),
+            created: manifest.created,
             time: context.env.clock.now(),
+            root_version: bundle.root_version(),
             signers: Signer::of(bundle.signatures()),
         };
         let new = Ledger::with(before, &manifest.publisher, &manifest.product, applied);

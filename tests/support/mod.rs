@@ -57,7 +57,7 @@ impl Scene {
         let root = sample_root(options);
         let site = Site::at(dir.path().join("site"));
         site.prepare(Path::new("root.json"), &root, manifests::Digest::of(&root.bytes)).unwrap();
-        site.trust(&root).unwrap();
+        site.keep_root(1, &root).unwrap();
         let bundle = dir.path().join("medium.bundle.tar");
         Self { site, config: SiteConfig::default(), bundle, dir }
     }

@@ -11,7 +11,7 @@ mod forge;
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
-use layout::root_file::RootFile;
+use layout::signed_file::SignedFile;
 use layout::writer::{ArchiveWriter, Head};
 use manifests::bundle::{BundleSchema, Content, Sequence};
 use manifests::root::{Clause, FoundSignature, Role, Roles, RootDocument, RootKey, RootSchema};
@@ -112,7 +112,7 @@ pub struct SampleBundle {
     /// The archive.
     pub archive: Vec<u8>,
     /// The trust root and its signatures.
-    pub root: RootFile,
+    pub root: SignedFile,
     /// The parsed `bundle.json`.
     pub manifest: BundleManifest,
     /// The parsed `inventory.json`.
@@ -144,7 +144,7 @@ pub fn sample_bundle(options: &SampleOptions) -> SampleBundle {
 
 /// The trust root of these options, signed by its root role.
 #[must_use]
-pub fn sample_root(options: &SampleOptions) -> RootFile {
+pub fn sample_root(options: &SampleOptions) -> SignedFile {
     let mut keys = BTreeMap::new();
     let root_key = [(ROOT_SEED, "root-holder".to_string())];
     for (seed, holder) in options.release.iter().chain(&root_key) {
@@ -168,12 +168,13 @@ pub fn sample_root(options: &SampleOptions) -> RootFile {
         roles: Roles {
             root: role(vec![ROOT_SEED], 1),
             release: role(options.release.iter().map(|(seed, _)| *seed).collect(), options.threshold),
+            revocation: None,
         },
         previous: None,
     };
     let bytes = document.to_bytes().unwrap();
     let (claimed, raw) = signature(ROOT_SEED, &bytes);
-    RootFile { bytes, signatures: vec![FoundSignature { claimed, bytes: raw }] }
+    SignedFile { bytes, signatures: vec![FoundSignature { claimed, bytes: raw }] }
 }
 
 fn created() -> Timestamp {

@@ -10,7 +10,7 @@ use manifests::bundle::BundleDigest;
 
 use super::plan::{Document, show, show_findings};
 use crate::admit;
-use crate::apply::{Run, Unwatched};
+use crate::apply::{Run, Unwatched, applied_facts};
 use crate::audit::{AuditLog, about};
 use crate::journal;
 use crate::plan;
@@ -33,7 +33,7 @@ pub(super) struct ApplyArgs {
 impl ApplyArgs {
     pub(super) fn run(self, site: &Site, screen: &mut Screen<'_>) -> Result<(), Failure> {
         let path = super::verify::only_one(&self.bundle, screen)?;
-        site.trust_root()?;
+        site.trust()?;
         if !self.yes {
             return self.show_only(site, screen, &path);
         }
@@ -104,7 +104,8 @@ fn apply(site: &Site, screen: &mut Screen<'_>, path: &Path, log: &AuditLog) -> R
     let plan = plan::plan(&bundle, &config, &context)?;
     let shown = format!("{}{}", show_findings(&findings), show(&plan));
     let outcome = if plan.steps.is_empty() {
-        let facts = about([("bundle", plan.bundle.to_string()), ("steps", "0".to_string())]);
+        let mut facts = applied_facts(&plan);
+        facts.insert("steps".to_string(), "0".to_string());
         log.append(context.env, "apply", Outcome::Done, facts).map_err(Failure::from)
     } else {
         run.start(&plan).map_err(Failure::from)

@@ -55,7 +55,7 @@ impl AuditCommand {
 }
 
 fn show(site: &Site, screen: &mut Screen<'_>, last: Option<usize>) -> Result<(), Failure> {
-    site.trust_root()?;
+    site.trust()?;
     let mut entries = Vec::new();
     let head = audit::read(&site.audit_path(), &mut |entry| entries.push(entry))?;
     let skipped = last.map_or(0, |last| entries.len().saturating_sub(last));
@@ -77,7 +77,7 @@ fn show(site: &Site, screen: &mut Screen<'_>, last: Option<usize>) -> Result<(),
 }
 
 fn verify(site: &Site, screen: &mut Screen<'_>) -> Result<(), Failure> {
-    site.trust_root()?;
+    site.trust()?;
     let head = audit::read(&site.audit_path(), &mut |_| {})?;
     let human = format!(
         "the chain holds: {} entries, the last one is {}\nlines missing at the end show only against a head that was noted elsewhere\n",

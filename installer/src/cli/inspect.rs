@@ -36,7 +36,7 @@ struct Document<'a> {
 impl InspectArgs {
     pub(super) fn run(self, site: &Site, screen: &mut Screen<'_>) -> Result<(), Failure> {
         let path = super::verify::only_one(&self.bundle, screen)?;
-        site.trust_root()?;
+        site.trust()?;
         let config = site.config()?;
         let log = AuditLog::of(site, screen.env);
         let verdict = admit::inspect(site, &config, &path).map_err(Failure::from);

@@ -66,7 +66,7 @@ pub(super) fn verified(
     event: &str,
 ) -> Result<VerifiedBundle, Failure> {
     // A site without trust has no log either: nothing is written then.
-    site.trust_root()?;
+    site.trust()?;
     let config = site.config()?;
     let log = AuditLog::of(site, screen.env);
     let size = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
