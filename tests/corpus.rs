@@ -210,7 +210,7 @@ const GENERATORS: &[(&str, Generator)] = &[
     }),
     ("signature-over-the-root", || {
         let root = testkit::sample::sample_root(&SampleOptions::default());
-        signature_bytes(&key(1).sign(&root.bytes))
+        signature_bytes(&key(1).sign(&root.bytes).unwrap())
     }),
     ("signature-named-by-a-person", || {
         forged(|forge| forge.entry("signatures/").set(Field::Name, b"signatures/alice.sig"))

@@ -493,6 +493,9 @@ fn every_limit_is_the_one_in_the_code() {
         ("ROOT_BYTES_MAX", manifests::root::ROOT_BYTES_MAX),
         ("ED25519_SIGNATURE_BYTES", manifests::key::ED25519_SIGNATURE_BYTES as u64),
         ("KEY_FILE_BYTES_MAX", manifests::key::KEY_FILE_BYTES_MAX),
+        ("SIGNATURE_FILE_BYTES_MAX", manifests::key::SIGNATURE_FILE_BYTES_MAX),
+        ("PBKDF2_ITERATIONS_MAX", manifests::key::PBKDF2_ITERATIONS_MAX.into()),
+        ("SCRYPT_BYTES_MAX", manifests::key::SCRYPT_BYTES_MAX),
         ("oci::MANIFEST_BYTES_MAX", manifests::oci::MANIFEST_BYTES_MAX),
         ("LINE_BYTES_MAX", audit::LINE_BYTES_MAX as u64),
     ]);
@@ -588,7 +591,8 @@ fn the_second_reader_takes_an_archive_that_was_signed_in_place() {
         let public = key.public().unwrap();
         put(path.join(format!("{name}.pub.pem")), public.pem().as_bytes());
         if name != "release" {
-            layout::signatures::attach(&file, &head, public.id(), &key.sign(&head.manifest)).unwrap();
+            layout::signatures::attach(&file, &head, public.id(), &key.sign(&head.manifest).unwrap())
+                .unwrap();
         }
     }
     let keys = ["reader.py", ARCHIVE, "release.pub.pem", "alice.pub.pem", "bob.pub.pem"];

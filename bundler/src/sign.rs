@@ -138,7 +138,7 @@ impl Candidate {
     /// # Errors
     /// See [`SignError`].
     pub fn sign(&mut self, key: &SecretKey) -> Result<Signed, SignError> {
-        let raw = key.sign(&self.head.manifest);
+        let raw = key.sign(&self.head.manifest)?;
         self.attach(&key.public()?, &raw)
     }
 }

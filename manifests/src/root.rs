@@ -304,12 +304,9 @@ impl RootDocument {
     fn public_keys(&self) -> Result<BTreeMap<KeyId, PublicKey>, RootError> {
         let mut keys = BTreeMap::new();
         for (keyid, listed) in &self.keys {
-            if listed.scheme != Scheme::Ed25519 {
-                return Err(RootError::Key { keyid: *keyid, source: KeyError::NotYet(listed.scheme) });
-            }
-            let key = PublicKey::from_pem(&listed.pem)
+            let key = PublicKey::listed(listed.scheme, &listed.pem)
                 .map_err(|source| RootError::Key { keyid: *keyid, source })?;
-            if key.id() != *keyid || key.scheme() != listed.scheme || key.pem() != listed.pem {
+            if key.id() != *keyid || key.pem() != listed.pem {
                 return Err(RootError::KeyIdentity(*keyid));
             }
             keys.insert(*keyid, key);

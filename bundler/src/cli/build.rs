@@ -123,11 +123,8 @@ fn current_lock(screen: &mut Screen<'_>, loaded: &LoadedSpec) -> Result<BundleLo
 fn sign(packed: &mut Packed, secrets: &[SecretKey]) -> Result<Vec<KeyId>, Failure> {
     for secret in secrets {
         let public = secret.public().map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
-        let raw = secret.sign(&packed.head.manifest);
-        if !public.verifies(&packed.head.manifest, &raw) {
-            return Err(crate::sign::SignError::Wrong(public.id()).into());
-        }
-        packed.head.signatures.push((public.id(), raw.to_vec()));
+        let raw = secret.sign(&packed.head.manifest).map_err(crate::sign::SignError::Key)?;
+        packed.head.signatures.push((public.id(), raw));
     }
     packed.head.signatures.sort();
     packed.head.signatures.dedup();

@@ -79,7 +79,8 @@ fn signatures(screen: &Screen<'_>, keys: &[PathBuf], bytes: &[u8]) -> Result<Vec
     for path in keys {
         let key = keys::read_secret(&screen.env.path(path))?;
         let public = key.public().map_err(|error| Failure::usage(error.to_string()))?;
-        made.push(FoundSignature { claimed: public.id(), bytes: key.sign(bytes).to_vec() });
+        let raw = key.sign(bytes).map_err(|error| Failure::usage(error.to_string()))?;
+        made.push(FoundSignature { claimed: public.id(), bytes: raw });
     }
     made.sort_by_key(|signature| signature.claimed);
     made.dedup();

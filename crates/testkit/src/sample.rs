@@ -41,7 +41,7 @@ pub fn keyid(seed: u8) -> KeyId {
 /// The raw signature of a seed's key over these bytes, with the key's identity.
 #[must_use]
 pub fn signature(seed: u8, bytes: &[u8]) -> (KeyId, Vec<u8>) {
-    (keyid(seed), key(seed).sign(bytes).to_vec())
+    (keyid(seed), key(seed).sign(bytes).unwrap())
 }
 
 /// What varies between samples.
