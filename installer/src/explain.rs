@@ -76,6 +76,17 @@ fn verify_command(keyid: KeyId, key: &RootKey, pem: &str) -> String {
         Scheme::EcdsaP256Sha256 => {
             format!("openssl dgst -sha256 -verify {pem} -signature {file} bundle.json")
         }
+        // An SSH key is the last 32 bytes of the DER form, behind its name, each with its length.
+        Scheme::SshsigEd25519 => {
+            let line = format!(
+                "{{ printf '\\0\\0\\0\\013ssh-ed25519\\0\\0\\0\\040'; openssl pkey -pubin -in {pem} -outform DER | tail -c 32; }} | base64 -w0"
+            );
+            format!(
+                "echo \"{holder} namespaces=\\\"{namespace}\\\" ssh-ed25519 $({line})\" >keys/{keyid}.allowed\nssh-keygen -Y verify -f keys/{keyid}.allowed -I {holder} -n {namespace} -s {file} <bundle.json",
+                holder = key.holder,
+                namespace = manifests::key::SSHSIG_NAMESPACE,
+            )
+        }
         _ => format!("openssl pkeyutl -verify -pubin -inkey {pem} -rawin -in bundle.json -sigfile {file}"),
     }
 }
