@@ -24,6 +24,7 @@ pub mod audit;
 pub mod bundle;
 pub mod canonical;
 mod closure;
+pub mod companion;
 pub mod digest;
 pub mod inventory;
 pub mod key;

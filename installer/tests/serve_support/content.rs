@@ -91,6 +91,7 @@ fn image_component(
         upstream_signature: UpstreamSignature::NotChecked,
         sbom: None,
         blobs,
+        companions: Vec::new(),
     })
 }
 
