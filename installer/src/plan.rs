@@ -152,6 +152,17 @@ impl Push {
         })
     }
 
+    /// `, +2 signatures`, and how many of them push others away.
+    fn beside_in_words(&self) -> String {
+        let companions = self.companions.iter().map(|beside| &beside.companion);
+        let Some(count) = companion::count(companions) else { return String::new() };
+        let replaces = |placing: &Placing<'_>| placing.old.is_some_and(|old| old != placing.manifest.digest);
+        match self.beside().filter(replaces).count() {
+            0 => format!(", +{count}"),
+            others => format!(", +{count}, {others} in place of others"),
+        }
+    }
+
     /// Everything that the repository gets a name for, in the order in which it gets them: whoever sees the
     /// image's tag finds its signatures.
     #[must_use]
@@ -279,10 +290,7 @@ impl Step {
         match self {
             Self::Push(push) => {
                 let tag = push.tag.as_ref().map_or(String::new(), |tag| format!(":{tag}"));
-                let companions = push.companions.iter().map(|beside| &beside.companion);
-                let beside =
-                    companion::count(companions).map_or(String::new(), |count| format!(", +{count}"));
-                format!("{}{tag}  ({}{beside})", push.repository, push.title)
+                format!("{}{tag}  ({}{})", push.repository, push.title, push.beside_in_words())
             }
             Self::Venv(venv) => format!("{} with {} wheels", venv.link.display(), venv.wheels.len()),
             Self::File(file) => format!("{} (mode {})", file.path.display(), file.new.mode),
