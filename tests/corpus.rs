@@ -25,7 +25,8 @@ use std::path::Path;
 use edge::Exit;
 use installer::site::ledger::{Applied, Ledger};
 use manifests::bundle::{BundleDigest, Content, Sequence};
-use manifests::inventory::Component;
+use manifests::companion::CompanionKind;
+use manifests::inventory::{Component, Image, Inventory};
 use manifests::root::Verdict;
 use manifests::text::Audience;
 use manifests::{Digest, canonical};
@@ -147,6 +148,42 @@ fn after(applied: Sequence) -> Case {
 fn some_blob(draft: &Draft) -> Digest {
     let found = draft.blobs.iter().find(|(_, bytes)| bytes.starts_with(b"threshold"));
     *found.unwrap().0
+}
+
+/// A bundle with a counter-signed image that its publisher has signed in this state. The change need not
+/// care for `index.json`.
+fn countersigned(change: impl FnOnce(&mut Draft)) -> Case {
+    let options = SampleOptions { countersigners: vec![1], ..SampleOptions::default() };
+    let mut draft = Draft::new(&options);
+    change(&mut draft);
+    draft.oci_index = draft.inventory.oci_index().unwrap();
+    draft.inventory.files.oci_index = Content::of(&draft.oci_index);
+    draft.redo_inventory();
+    Case::new(options, draft.forge().bytes())
+}
+
+fn image_of(inventory: &mut Inventory) -> &mut Image {
+    let mut components = inventory.components.iter_mut();
+    let found = components.find_map(|component| match component {
+        Component::Image(image) => Some(image),
+        _ => None,
+    });
+    found.unwrap()
+}
+
+/// The same image once more, by another tag.
+fn with_a_second_image(inventory: &mut Inventory, tag: &str, change: impl FnOnce(&mut Image)) {
+    let mut image = image_of(inventory).clone();
+    image.name = format!("{}:{tag}", image.name.repository()).parse().unwrap();
+    change(&mut image);
+    inventory.components.push(Component::Image(image));
+    inventory.components.sort_by_key(Component::ref_name);
+}
+
+/// Takes a blob out of the list and out of the archive.
+fn drop_blob(draft: &mut Draft, digest: Digest) {
+    draft.blobs.remove(&digest);
+    draft.inventory.blobs.retain(|blob| blob.digest != digest);
 }
 
 const HALF: usize = 200;
@@ -459,6 +496,70 @@ const GENERATORS: &[(&str, Generator)] = &[
             draft.redo_inventory();
         })
     }),
+    // What goes beside an image.
+    ("companion-with-the-tag-of-another-digest", || {
+        signed(|draft| {
+            *draft = Draft::new(&SampleOptions { countersigners: vec![1], ..SampleOptions::default() });
+            let tag = image_of(&mut draft.inventory).companions[0].tag();
+            let other = CompanionKind::CosignSignature.tag(&Digest::of(b"another image"));
+            let text = String::from_utf8(draft.inventory_bytes.clone()).unwrap();
+            draft.inventory_bytes = text.replacen(&tag, &other, 1).into_bytes();
+            draft.redo_checksums();
+        })
+    }),
+    ("companion-of-a-digest-that-the-image-does-not-have", || {
+        countersigned(|draft| image_of(&mut draft.inventory).companions[0].of = Digest::of(b"another image"))
+    }),
+    ("companion-of-a-layer", || {
+        countersigned(|draft| {
+            let image = image_of(&mut draft.inventory);
+            image.companions[0].of = image.blobs[2];
+        })
+    }),
+    ("companion-of-a-companion", || {
+        countersigned(|draft| {
+            let companion = &mut image_of(&mut draft.inventory).companions[0];
+            companion.of = companion.manifest.digest;
+        })
+    }),
+    ("companion-without-its-manifest", || {
+        countersigned(|draft| {
+            let gone = image_of(&mut draft.inventory).companions[0].manifest.digest;
+            drop_blob(draft, gone);
+        })
+    }),
+    ("companion-without-its-payload", || {
+        countersigned(|draft| {
+            let gone = image_of(&mut draft.inventory).blobs.pop().unwrap();
+            drop_blob(draft, gone);
+        })
+    }),
+    ("companion-that-is-no-manifest", || {
+        countersigned(|draft| {
+            let layer = image_of(&mut draft.inventory).blobs[2];
+            let size = draft.inventory.blob_size(&layer).unwrap();
+            let companion = &mut image_of(&mut draft.inventory).companions[0];
+            (companion.manifest.digest, companion.manifest.size) = (layer, size);
+        })
+    }),
+    ("companion-twice", || {
+        countersigned(|draft| {
+            let companions = &mut image_of(&mut draft.inventory).companions;
+            companions.push(companions[0].clone());
+        })
+    }),
+    ("companion-with-the-name-of-an-image", || {
+        countersigned(|draft| {
+            let tag = image_of(&mut draft.inventory).companions[0].tag();
+            with_a_second_image(&mut draft.inventory, &tag, |image| image.companions.clear());
+        })
+    }),
+    ("companions-of-two-images-for-one-tag", || {
+        countersigned(|draft| {
+            let own = image_of(&mut draft.inventory).manifest.clone();
+            with_a_second_image(&mut draft.inventory, "v2", |image| image.companions[0].manifest = own);
+        })
+    }),
     ("inventory-signed-with-a-space", || {
         signed(|draft| {
             draft.inventory_bytes.insert(1, b' ');
@@ -706,6 +807,9 @@ fn what_the_corpus_is_made_from_is_accepted() {
         made(|o| o.audience = vec!["here".to_string()]),
         after(Sequence { epoch: 1, sequence: 41 }),
         made_with(SampleOptions::default().release(&[(1, "alice"), (2, "bob")], 2, &[2, 1])),
+        countersigned(|_| {}),
+        // Two tags of one image share its signature.
+        countersigned(|draft| with_a_second_image(&mut draft.inventory, "v2", |_| {})),
     ];
     unchanged[4].site = Some("here");
     for (number, case) in unchanged.iter().enumerate() {

@@ -27,6 +27,7 @@ use layout::reader::{BundleReader, Discard};
 use layout::writer::{ArchiveWriter, Head};
 use manifests::audit::{self, Actor, Event, Outcome};
 use manifests::bundle::{BundleDigest, Content};
+use manifests::companion::Companion;
 use manifests::inventory::{Component, WheelTarget};
 use manifests::root::FoundSignature;
 use manifests::verify::{SignedManifest, Standing, VerifiedBundle};
@@ -452,6 +453,36 @@ fn a_fragment_is_a_wheel_target_as_the_inventory_has_it() {
     let fragment = blocks(&page("format.md"))["wheel-target"].bytes();
     let target: WheelTarget = serde_json::from_slice(&fragment).unwrap();
     assert_eq!(canonical::to_canonical(&target).unwrap(), fragment);
+}
+
+#[test]
+fn a_fragment_is_a_companion_as_the_inventory_has_it() {
+    let fragment = blocks(&page("format.md"))["companion"].bytes();
+    let companion: Companion = serde_json::from_slice(&fragment).unwrap();
+    assert_eq!(canonical::to_canonical(&companion).unwrap(), fragment);
+}
+
+#[test]
+fn the_second_reader_takes_a_countersigned_bundle_and_no_other_companion() {
+    let blocks = blocks(&page("format.md"));
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path();
+    write_sources(path, &blocks);
+    let countersign = ["--countersign", "release.key.pem", "--countersign", "alice.key.pem"];
+    bundler(path, &[&["build", "bundle.yaml", "--key", "release.key.pem"], &countersign[..]].concat());
+    put(path.join("reader.py"), &blocks["reader.py"].bytes());
+    let (code, said) = run("python3", &["reader.py", ARCHIVE, "release.pub.pem"], path);
+    assert_eq!(code, Some(0), "{said}");
+    for (from, to) in
+        [("\"tag\": \"sha256-d", "\"tag\": \"sha256-e"), ("cosign-signature", "cosign-attestatio")]
+    {
+        let script = format!(
+            "import json, reader\nold, new = {from:?}, {to:?}\nparse = reader.parse\ndef other(data, what):\n    text = json.dumps(parse(data, what))\n    return json.loads(text.replace(old, new))\nreader.parse = other\nreader.verify(open({ARCHIVE:?}, 'rb'), [])\n"
+        );
+        put(path.join("other.py"), script.as_bytes());
+        let (code, said) = run("python3", &["other.py"], path);
+        assert!(code != Some(0) && said.contains("companion"), "{to}: {said}");
+    }
 }
 
 #[test]

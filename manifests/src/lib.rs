@@ -26,6 +26,7 @@ pub mod bundle;
 pub mod canonical;
 pub mod clock;
 mod closure;
+pub mod companion;
 pub mod digest;
 pub mod inventory;
 pub mod key;
