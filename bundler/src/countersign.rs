@@ -113,7 +113,7 @@ impl<'a> Signers<'a> {
 
 /// Signs, and verifies what came of it.
 fn signature(public: &PublicKey, secret: &SecretKey, text: &[u8]) -> Result<Vec<u8>, CountersignError> {
-    let raw = secret.sign(text).to_vec();
+    let raw = secret.sign(text)?;
     if public.verifies(text, &raw) { Ok(raw) } else { Err(CountersignError::Wrong(public.id())) }
 }
 
