@@ -20,6 +20,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use edge::Exit;
+use manifests::ArchivePath;
 use support::{Picture, Scene, blames_the_bundle, message};
 use testkit::sample::{SampleOptions, sample_bundle};
 
@@ -72,17 +73,24 @@ fn on_all_processors(
 }
 
 /// Where the signed document and the signatures lie. Damage there is a bad signature (exit code 3);
-/// damage anywhere else is damage (exit code 4).
+/// damage anywhere else is damage (exit code 4), also in what is derived from them.
 fn signed_ranges(archive: &[u8]) -> Vec<Range<usize>> {
     let mut ranges = Vec::new();
-    let mut offset = 0;
-    for _ in 0..3 {
+    let (mut offset, mut forms) = (0, 0);
+    loop {
         let header = archive[offset..offset + 512].try_into().unwrap();
-        let (_, size) = layout::header::decode(&header).unwrap();
+        let (path, size) = layout::header::decode(&header).unwrap();
         let start = offset + 512;
-        ranges.push(start..start + usize::try_from(size).unwrap());
+        match path {
+            ArchivePath::Manifest | ArchivePath::Signature(_) => {
+                ranges.push(start..start + usize::try_from(size).unwrap());
+            }
+            ArchivePath::Sigstore(_) => forms += 1,
+            _ => break,
+        }
         offset += usize::try_from(layout::header::entry_bytes(size)).unwrap();
     }
+    assert_eq!((ranges.len(), forms), (3, 2), "the document, two signatures, two derived forms");
     ranges
 }
 

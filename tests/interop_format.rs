@@ -110,8 +110,10 @@ fn on_disk(archive: &[u8]) -> (tempfile::TempDir, PathBuf) {
 fn tar_and_python_list_a_bundle_as_we_do() {
     let (_dir, path) = on_disk(&sample_bundle(&SampleOptions::default()).archive);
     let names: Vec<String> = lists_alike(&path).into_iter().map(|(name, _)| name).collect();
-    let head = ["bundle.json", &format!("signatures/{}.sig", keyid(1)), "signatures/.reserved", "SHA256SUMS"];
-    assert_eq!(names[..4], head);
+    let (signature, form) =
+        (format!("signatures/{}.sig", keyid(1)), format!("signatures/{}.sigstore.json", keyid(1)));
+    let head = ["bundle.json", &signature, &form, "signatures/.reserved", "SHA256SUMS"];
+    assert_eq!(names[..5], head);
 }
 
 #[test]

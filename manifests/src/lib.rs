@@ -30,6 +30,7 @@ pub mod key;
 pub mod oci;
 pub mod reference;
 pub mod root;
+pub mod sigstore;
 pub mod text;
 pub mod timestamp;
 pub mod verify;
