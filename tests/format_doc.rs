@@ -346,12 +346,16 @@ impl layout::reader::Sink for Take {
 // ---- the page against the programs --------------------------------------------------------------------
 
 #[test]
-#[ignore = "it changes docs/format.md"]
+#[ignore = "it changes docs/format.md and docs/provenance.md"]
 fn write_the_examples_anew() {
-    let old = page("format.md");
     let dir = tempfile::tempdir().unwrap();
-    let archive = build_example(dir.path(), &blocks(&old));
-    let mut shown = derived(dir.path(), &archive);
+    let archive = build_example(dir.path(), &blocks(&page("format.md")));
+    write_anew("format.md", derived(dir.path(), &archive));
+    write_anew("provenance.md", BTreeMap::from([("statement".to_string(), statement(dir.path()))]));
+}
+
+fn write_anew(name: &str, mut shown: BTreeMap<String, String>) {
+    let old = page(name);
     let mut new = String::new();
     let mut skipping = false;
     for line in old.lines() {
@@ -361,15 +365,32 @@ fn write_the_examples_anew() {
         skipping = false;
         new.push_str(line);
         new.push('\n');
-        let name =
+        let block =
             line.strip_prefix("```").and_then(|flags| flags.split(' ').find_map(|w| w.strip_prefix("file=")));
-        if let Some(text) = name.and_then(|name| shown.remove(name)) {
+        if let Some(text) = block.and_then(|block| shown.remove(block)) {
             new.push_str(&text);
             skipping = true;
         }
     }
-    assert!(shown.is_empty(), "the page has no block for {:?}", shown.keys());
-    fs::write(page_path("format.md"), new).unwrap();
+    assert!(shown.is_empty(), "{name} has no block for {:?}", shown.keys());
+    fs::write(page_path(name), new).unwrap();
+}
+
+/// The statement about the example's provenance, as the page shows it.
+fn statement(dir: &Path) -> String {
+    bundler(dir, &["attest", ARCHIVE, "--key", "release.key.pem"]);
+    let envelope = fs::read(dir.join("greeter-1.0.0.provenance.dsse.json")).unwrap();
+    let envelope: Value = serde_json::from_slice(&envelope).unwrap();
+    let statement: Value =
+        serde_json::from_slice(&from_base64(envelope["payload"].as_str().unwrap())).unwrap();
+    serde_json::to_string_pretty(&statement).unwrap() + "\n"
+}
+
+#[test]
+fn the_statement_on_the_page_about_provenance_is_what_bundler_writes() {
+    let dir = tempfile::tempdir().unwrap();
+    build_example(dir.path(), &blocks(&page("format.md")));
+    assert_eq!(blocks(&page("provenance.md"))["statement"].text, statement(dir.path()));
 }
 
 #[test]

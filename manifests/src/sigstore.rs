@@ -43,12 +43,10 @@ impl MessageDigest {
             return Some(Self::Sha256);
         }
         let [0x30, length, rest @ ..] = raw else { return None };
-        match raw.len() {
-            _ if usize::from(*length) != rest.len() => None,
-            ..=P256_SIGNATURE_BYTES_MAX => Some(Self::Sha256),
-            ..=P384_SIGNATURE_BYTES_MAX => Some(Self::Sha384),
-            _ => None,
+        if usize::from(*length) != rest.len() || raw.len() > P384_SIGNATURE_BYTES_MAX {
+            return None;
         }
+        Some(if raw.len() <= P256_SIGNATURE_BYTES_MAX { Self::Sha256 } else { Self::Sha384 })
     }
 
     /// The name that Sigstore has for it, and the digest of these bytes in base64.
