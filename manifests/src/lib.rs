@@ -34,6 +34,7 @@ pub mod oci;
 pub mod reference;
 pub mod revocation;
 pub mod root;
+pub mod sigstore;
 pub mod text;
 pub mod timestamp;
 pub mod trust;

@@ -449,6 +449,7 @@ fn a_private_key_that_others_can_read_is_refused() {
         for args in [
             ["build", "--key", "keys/rel.key.pem"].as_slice(),
             &["sign", "b.tar", "--key", "keys/rel.key.pem"],
+            &["attest", "b.tar", "--key", "keys/rel.key.pem"],
         ] {
             fails(&world, args, Exit::Refused, &["rel.key.pem", "open to others", "chmod 600"]);
         }
@@ -713,6 +714,7 @@ fn an_archive_that_is_none_is_damage_for_every_command_that_reads_one() {
             ["inspect", name].as_slice(),
             &["verify", name, "--trust", "root.json"],
             &["sign", name, "--key", "keys/rel.key.pem"],
+            &["attest", name, "--key", "keys/rel.key.pem"],
         ] {
             fails(&world, args, Exit::Damaged, &[name]);
         }
@@ -721,6 +723,7 @@ fn an_archive_that_is_none_is_damage_for_every_command_that_reads_one() {
         ["inspect", "no.tar"].as_slice(),
         &["verify", "no.tar", "--trust", "root.json"],
         &["sign", "no.tar", "--key", "keys/rel.key.pem"],
+        &["attest", "no.tar", "--key", "keys/rel.key.pem"],
     ] {
         let ran = world.bundler(args);
         assert!(

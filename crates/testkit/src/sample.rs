@@ -308,6 +308,9 @@ impl Draft {
         forge.push("bundle.json", &self.manifest_bytes);
         for (keyid, raw) in &self.signatures {
             forge.push(&format!("signatures/{keyid}.sig"), raw);
+            if let Some(form) = manifests::sigstore::derive(*keyid, raw, &self.manifest_bytes) {
+                forge.push(&format!("signatures/{keyid}.sigstore.json"), &form);
+            }
         }
         forge.reserve();
         forge.push("SHA256SUMS", &self.checksums);
