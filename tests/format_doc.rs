@@ -204,6 +204,13 @@ fn build_example(dir: &Path, blocks: &BTreeMap<String, Block>) -> Vec<u8> {
             "root.json",
         ],
     );
+    let both = ["--sign", "alice.key.pem", "--sign", "bob.key.pem"];
+    let keyid = example_keys()[0].1.public().unwrap().id().to_string();
+    let rotate = ["trust", "rotate", "root.json", "--new-epoch", "--out", "2.root.json"];
+    bundler(dir, &[&rotate[..], &both].concat());
+    let revoke = ["trust", "revoke", "root.json", "--key", &keyid, "--below", "greeter=1.2"];
+    let why = ["--reason", "laptop stolen", "--out", "revocations.json"];
+    bundler(dir, &[&revoke[..], &why, &both].concat());
     fs::read(dir.join(ARCHIVE)).unwrap()
 }
 
@@ -225,6 +232,8 @@ fn derived(dir: &Path, archive: &[u8]) -> BTreeMap<String, String> {
         ("index.json".to_string(), indented(&contents.inventory().oci_index().unwrap())),
         ("oci-layout".to_string(), text(manifests::oci::OCI_LAYOUT.to_vec()) + "\n"),
         ("root.json".to_string(), fs::read_to_string(dir.join("root.json")).unwrap()),
+        ("revocations.json".to_string(), fs::read_to_string(dir.join("revocations.json")).unwrap()),
+        ("succession".to_string(), succession(dir)),
         ("header".to_string(), dump(&header::encode(&ArchivePath::Manifest, head.manifest.len() as u64))),
         ("facts".to_string(), facts(archive, &head.manifest, &documents.inventory)),
         ("audit.jsonl".to_string(), text(audit_example())),
@@ -271,6 +280,13 @@ fn authored(inventory: &Inventory) -> Vec<(&'static str, Digest)> {
         }
     }
     found
+}
+
+/// What the second root says of the first one.
+fn succession(dir: &Path) -> String {
+    let next: Value = serde_json::from_slice(&fs::read(dir.join("2.root.json")).unwrap()).unwrap();
+    let row = |key: &str| format!("{key:<9} {}\n", next[key]);
+    ["version", "epoch", "previous"].map(row).concat()
 }
 
 fn facts(archive: &[u8], manifest: &[u8], inventory: &[u8]) -> String {
@@ -547,6 +563,8 @@ fn every_limit_is_the_one_in_the_code() {
         ("FORM_BYTES_MAX", manifests::sigstore::FORM_BYTES_MAX),
         ("SIGNATURES_MAX", manifests::root::SIGNATURES_MAX as u64),
         ("ROOT_BYTES_MAX", manifests::root::ROOT_BYTES_MAX),
+        ("REVOCATIONS_BYTES_MAX", manifests::revocation::REVOCATIONS_BYTES_MAX),
+        ("CHAIN_MAX", manifests::trust::CHAIN_MAX as u64),
         ("ED25519_SIGNATURE_BYTES", manifests::key::ED25519_SIGNATURE_BYTES as u64),
         ("KEY_FILE_BYTES_MAX", manifests::key::KEY_FILE_BYTES_MAX),
         ("SIGNATURE_FILE_BYTES_MAX", manifests::key::SIGNATURE_FILE_BYTES_MAX),

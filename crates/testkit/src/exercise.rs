@@ -47,6 +47,9 @@ pub fn documents(bytes: &[u8]) {
     {
         assert_eq!(written, bytes);
     }
+    if let Ok(list) = RevocationDocument::from_bytes(bytes) {
+        assert_eq!(list.to_bytes().unwrap(), bytes);
+    }
     if let Ok((entry, next)) = audit::Head::default().follow(bytes) {
         assert_eq!((entry.seq, next.entries), (0, 1));
     }
