@@ -6,11 +6,13 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 pub mod cache;
+pub mod ceremony;
 pub mod cli;
 pub mod export;
 pub mod keys;
 pub mod lock;
 pub mod pack;
+pub mod prepare;
 pub mod resolve;
 pub mod sign;
 pub mod sources;

@@ -4,16 +4,18 @@ use std::path::PathBuf;
 
 use clap::Args;
 use edge::show::bytes;
-use edge::{Exit, Failure, Screen, progress};
+use edge::{Failure, Screen, progress};
 use manifests::bundle::{BundleDigest, Counts, Sequence};
 use manifests::{Digest, KeyId, SecretKey};
 use serde::Serialize;
 
+use super::signers::PassphraseArgs;
 use crate::cache::Cache;
+use crate::ceremony::{self, Signers};
 use crate::export::{self, ExportError};
-use crate::keys;
 use crate::lock::{self, BundleLock, LockError};
 use crate::pack::{self, Packed};
+use crate::sign::SignError;
 use crate::sources::World;
 use crate::spec::{self, LoadedSpec};
 
@@ -29,6 +31,8 @@ pub(super) struct BuildArgs {
     /// A private key to sign with
     #[arg(long)]
     key: Vec<PathBuf>,
+    #[command(flatten)]
+    passphrase: PassphraseArgs,
     /// Split for media (not there yet)
     #[arg(long, hide = true)]
     media: Option<String>,
@@ -58,10 +62,12 @@ impl BuildArgs {
     pub(super) fn run(self, screen: &mut Screen<'_>) -> Result<(), Failure> {
         self.refuse_what_is_not_there_yet()?;
         // Keys first: nobody should wait for gigabytes to learn that a key is not readable.
-        let mut secrets = Vec::new();
-        for path in &self.key {
-            secrets.push(keys::read_secret(&screen.env.path(path))?);
-        }
+        let signers = Signers {
+            keys: self.key.iter().map(|path| screen.env.path(path)).collect(),
+            elsewhere: Vec::new(),
+            passphrase_file: self.passphrase.file(screen.env),
+        };
+        let secrets = signers.unlock(&mut *screen.env.terminal)?;
         let loaded = spec::load(&screen.env.path(&self.spec))?;
         let lock = current_lock(screen, &loaded)?;
         let destination = self.destination(screen, &loaded);
@@ -122,9 +128,8 @@ fn current_lock(screen: &mut Screen<'_>, loaded: &LoadedSpec) -> Result<BundleLo
 /// Signs, and checks each signature before it goes anywhere.
 fn sign(packed: &mut Packed, secrets: &[SecretKey]) -> Result<Vec<KeyId>, Failure> {
     for secret in secrets {
-        let public = secret.public().map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
-        let raw = secret.sign(&packed.head.manifest).map_err(crate::sign::SignError::Key)?;
-        packed.head.signatures.push((public.id(), raw));
+        let made = ceremony::sign(secret, &packed.head.manifest).map_err(SignError::Key)?;
+        packed.head.signatures.push((made.key.id(), made.bytes));
     }
     packed.head.signatures.sort();
     packed.head.signatures.dedup();

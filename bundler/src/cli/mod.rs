@@ -5,6 +5,7 @@ mod inspect;
 mod key;
 mod lock;
 mod sign;
+mod signers;
 mod trust;
 mod verify;
 
