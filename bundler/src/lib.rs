@@ -8,12 +8,14 @@
 
 pub mod attest;
 pub mod cache;
+pub mod ceremony;
 pub mod cli;
 pub mod countersign;
 pub mod export;
 pub mod keys;
 pub mod lock;
 pub mod pack;
+pub mod prepare;
 pub mod resolve;
 pub mod sign;
 pub mod sources;

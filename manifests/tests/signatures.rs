@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use manifests::key::{KeyError, Scheme};
+use manifests::key::{KeyError, Mistake, Scheme};
 use manifests::root::SIGNATURE_BYTES_MAX;
 use manifests::{PublicKey, SecretKey};
 use proptest::prelude::*;
@@ -449,4 +449,58 @@ fn a_raw_signature_is_none_for_ssh_nor_the_other_way_round() {
     assert_eq!(ssh.stored_form(b"x", &secret.sign(b"x").unwrap()), None);
     let ours = PublicKey::listed(Scheme::Ed25519, PublicKey::from_openssh(SSH_KEY).unwrap().pem()).unwrap();
     assert_eq!(ours.stored_form(b"hi\n", SSH_SHA512.as_bytes()), None);
+}
+
+// Explanations.
+
+#[test]
+fn a_signature_over_something_else_is_explained() {
+    let document = b"{}\n";
+    let digest = manifests::Digest::of(document);
+    let raw = hex(&digest.hex());
+    for key in keys() {
+        let public = key.public().unwrap();
+        for (other, mistake) in [
+            (Vec::new(), Some(Mistake::Nothing)),
+            (b"{}".to_vec(), Some(Mistake::LineFeed)),
+            (b"{}\n\n".to_vec(), Some(Mistake::LineFeed)),
+            (raw.clone(), Some(Mistake::Digest)),
+            (digest.hex().into_bytes(), Some(Mistake::DigestAsText)),
+            (format!("{digest}\n").into_bytes(), Some(Mistake::DigestAsText)),
+            (b"something else".to_vec(), None),
+        ] {
+            for given in forms(key.scheme(), &key.sign(&other).unwrap()) {
+                assert_eq!(public.stored_form(document, &given), None);
+                assert_eq!(public.mistake(document, &given), mistake, "{} {other:?}", key.scheme());
+            }
+        }
+        assert_eq!(public.mistake(document, b"{\"base64Signature\":\"\"}"), Some(Mistake::SigstoreBundle));
+        assert_eq!(public.mistake(document, b""), None);
+    }
+    let raw = SecretKey::from_seed(&[3; 32]);
+    let ssh = PublicKey::from_openssh(&raw.public().unwrap().openssh().unwrap()).unwrap();
+    assert_eq!(ssh.mistake(document, &raw.sign(document).unwrap()), Some(Mistake::RawSignature));
+    assert_eq!(ssh.mistake(b"hi\n", SSH_SHA512.as_bytes()), Some(Mistake::OtherSshKey));
+    assert_eq!(raw.public().unwrap().mistake(b"hi\n", SSH_SHA512.as_bytes()), Some(Mistake::SshSignature));
+    let signer = PublicKey::from_openssh(SSH_KEY).unwrap();
+    assert_eq!(signer.mistake(b"hi\n", SSH_OTHER_NAMESPACE.as_bytes()), Some(Mistake::OtherNamespace));
+    assert_eq!(signer.mistake(b"hi", SSH_SHA512.as_bytes()), Some(Mistake::LineFeed));
+    assert_eq!(signer.mistake(b"ho", SSH_SHA512.as_bytes()), None);
+}
+
+#[test]
+fn an_ecdsa_signature_over_the_wrong_hash_is_explained() {
+    use p256::ecdsa::signature::hazmat::PrehashSigner as _;
+    let secret = p384::ecdsa::SigningKey::from_slice(&[7; 48]).unwrap();
+    let public = key(Scheme::EcdsaP384Sha384, &[7; 48]).public().unwrap();
+    let document = [b'x'; 200];
+    let sign = |hash: &[u8]| -> Vec<u8> {
+        let signature: p384::ecdsa::DerSignature = secret.sign_prehash(hash).unwrap();
+        signature.as_bytes().to_vec()
+    };
+    // As cosign 2.5 signs with a P-384 key.
+    let sha256 = hex(&manifests::Digest::of(&document).hex());
+    assert_eq!(public.mistake(&document, &sign(&sha256)), Some(Mistake::OtherHash));
+    // As a token signs that is given the document where it wants its hash.
+    assert_eq!(public.mistake(&document, &sign(&document)), Some(Mistake::NotHashed));
 }

@@ -5,17 +5,19 @@ use std::path::PathBuf;
 
 use clap::Args;
 use edge::show::bytes;
-use edge::{Exit, Failure, Screen, progress};
+use edge::{Failure, Screen, progress};
 use manifests::bundle::{BundleDigest, Counts, Sequence};
 use manifests::{Digest, KeyId, SecretKey};
 use serde::Serialize;
 
+use super::signers::PassphraseArgs;
 use crate::cache::Cache;
-use crate::countersign::{self, CountersignError, Countersigned, Signers};
+use crate::ceremony::{self, Signers};
+use crate::countersign::{self, CountersignError, Countersigned};
 use crate::export::{self, ExportError};
-use crate::keys::{self, KeyFileError};
 use crate::lock::{self, BundleLock, LockError};
 use crate::pack::{self, Packed};
+use crate::sign::SignError;
 use crate::sources::World;
 use crate::spec::{self, LoadedSpec};
 
@@ -34,6 +36,8 @@ pub(super) struct BuildArgs {
     /// A private key to counter-sign each image with, as cosign does
     #[arg(long, value_name = "KEY")]
     countersign: Vec<PathBuf>,
+    #[command(flatten)]
+    passphrase: PassphraseArgs,
     /// Split for media (not there yet)
     #[arg(long, hide = true)]
     media: Option<String>,
@@ -65,7 +69,8 @@ impl BuildArgs {
     pub(super) fn run(self, screen: &mut Screen<'_>) -> Result<(), Failure> {
         self.refuse_what_is_not_there_yet()?;
         // Keys first: nobody should wait for gigabytes to learn that a key is not readable.
-        let (secrets, countersigners) = (read(screen, &self.key)?, read(screen, &self.countersign)?);
+        let (secrets, countersigners) =
+            (self.unlock(&self.key, screen)?, self.unlock(&self.countersign, screen)?);
         let loaded = spec::load(&screen.env.path(&self.spec))?;
         let lock = current_lock(screen, &loaded)?;
         let destination = self.destination(screen, &loaded);
@@ -84,6 +89,15 @@ impl BuildArgs {
         let size = export::export(&destination, &packed, &lock, &world, &mut *bar, &interrupted)?;
         drop(bar);
         report(screen, destination, size, &packed, signed_by, countersigned)
+    }
+
+    fn unlock(&self, keys: &[PathBuf], screen: &mut Screen<'_>) -> Result<Vec<SecretKey>, Failure> {
+        let signers = Signers {
+            keys: keys.iter().map(|path| screen.env.path(path)).collect(),
+            elsewhere: Vec::new(),
+            passphrase_file: self.passphrase.file(screen.env),
+        };
+        Ok(signers.unlock(&mut *screen.env.terminal)?)
     }
 
     fn refuse_what_is_not_there_yet(&self) -> Result<(), Failure> {
@@ -124,10 +138,6 @@ fn current_lock(screen: &mut Screen<'_>, loaded: &LoadedSpec) -> Result<BundleLo
     Ok(found)
 }
 
-fn read(screen: &Screen<'_>, paths: &[PathBuf]) -> Result<Vec<SecretKey>, KeyFileError> {
-    paths.iter().map(|path| keys::read_secret(&screen.env.path(path))).collect()
-}
-
 fn countersign(
     lock: BundleLock,
     documents: &BTreeMap<Digest, Vec<u8>>,
@@ -136,16 +146,15 @@ fn countersign(
     if secrets.is_empty() {
         return Ok((lock, None));
     }
-    let (lock, done) = countersign::countersign(lock, documents, &Signers::of(secrets)?)?;
+    let (lock, done) = countersign::countersign(lock, documents, &countersign::Signers::of(secrets)?)?;
     Ok((lock, Some(done)))
 }
 
 /// Signs, and checks each signature before it goes anywhere.
 fn sign(packed: &mut Packed, secrets: &[SecretKey]) -> Result<Vec<KeyId>, Failure> {
     for secret in secrets {
-        let public = secret.public().map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
-        let raw = secret.sign(&packed.head.manifest).map_err(crate::sign::SignError::Key)?;
-        packed.head.signatures.push((public.id(), raw));
+        let made = ceremony::sign(secret, &packed.head.manifest).map_err(SignError::Key)?;
+        packed.head.signatures.push((made.key.id(), made.bytes));
     }
     packed.head.signatures.sort();
     packed.head.signatures.dedup();

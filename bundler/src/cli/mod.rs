@@ -6,6 +6,7 @@ mod inspect;
 mod key;
 mod lock;
 mod sign;
+mod signers;
 mod trust;
 mod verify;
 

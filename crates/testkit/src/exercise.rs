@@ -5,6 +5,7 @@ use base64::Engine as _;
 use manifests::inventory::Inventory;
 use manifests::key::{KeyError, Scheme};
 use manifests::oci::{MEDIA_INDEX, MEDIA_MANIFEST, ManifestDocument};
+use manifests::revocation::RevocationDocument;
 use manifests::root::{RootDocument, SIGNATURE_BYTES_MAX};
 use manifests::{
     ArchivePath, BundleManifest, Digest, PublicKey, Reference, SecretKey, Timestamp, audit, canonical,

@@ -24,7 +24,7 @@ impl PublicKey {
     }
 
     /// What could be meant, the most direct reading first. None of them is believed without a check.
-    fn candidates(&self, given: &[u8]) -> Vec<Vec<u8>> {
+    pub(super) fn candidates(&self, given: &[u8]) -> Vec<Vec<u8>> {
         if given.len() as u64 > SIGNATURE_FILE_BYTES_MAX {
             return Vec::new();
         }

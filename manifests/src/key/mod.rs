@@ -15,6 +15,7 @@
 //! refused when they are read: the lax check accepts a signature that anybody can make for such a key.
 
 mod forms;
+mod mistake;
 mod public;
 mod secret;
 mod sshsig;
@@ -27,6 +28,7 @@ use crate::digest::Digest;
 use crate::string_form::string_form;
 
 pub use forms::SIGNATURE_FILE_BYTES_MAX;
+pub use mistake::Mistake;
 pub use public::PublicKey;
 pub use secret::{PBKDF2_ITERATIONS, PBKDF2_ITERATIONS_MAX, SCRYPT_BYTES_MAX, SecretKey};
 pub use sshsig::SSHSIG_NAMESPACE;

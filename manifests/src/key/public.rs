@@ -5,6 +5,7 @@ use core::fmt;
 
 use ed25519_dalek::VerifyingKey;
 use p256::ecdsa::signature::Verifier as _;
+use p256::ecdsa::signature::hazmat::PrehashVerifier as _;
 use pkcs8::der::asn1::ObjectIdentifier;
 use pkcs8::der::{Decode as _, Document};
 use pkcs8::spki::SubjectPublicKeyInfoRef;
@@ -159,6 +160,26 @@ impl PublicKey {
         match &self.key {
             Verifier::Ed25519(key) => Some(sshsig::line(key)),
             Verifier::P256(_) | Verifier::P384(_) => None,
+        }
+    }
+
+    /// The key's point, if it is an Ed25519 key.
+    pub(super) fn ed25519(&self) -> Option<&VerifyingKey> {
+        match &self.key {
+            Verifier::Ed25519(key) => Some(key),
+            Verifier::P256(_) | Verifier::P384(_) => None,
+        }
+    }
+
+    /// Whether this is an ECDSA signature of this key over this hash. For explaining a mistake only: who can
+    /// choose the hash can make a signature for it.
+    pub(super) fn verifies_prehash(&self, hash: &[u8], signature: &[u8]) -> bool {
+        match &self.key {
+            Verifier::Ed25519(_) => false,
+            Verifier::P256(key) => p256::ecdsa::Signature::from_der(signature)
+                .is_ok_and(|parsed| key.verify_prehash(hash, &parsed).is_ok()),
+            Verifier::P384(key) => p384::ecdsa::Signature::from_der(signature)
+                .is_ok_and(|parsed| key.verify_prehash(hash, &parsed).is_ok()),
         }
     }
 

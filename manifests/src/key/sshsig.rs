@@ -107,6 +107,25 @@ pub(super) fn dearmour(armoured: &[u8]) -> Option<Vec<u8>> {
     (armour(&blob) == text).then_some(blob)
 }
 
+/// Whom and what for an SSH signature is.
+pub(super) enum Origin {
+    OtherKey,
+    OtherNamespace,
+    Ours,
+}
+
+/// Looks at the key and the namespace that an SSH signature names, to explain why it does not verify.
+pub(super) fn origin(key: &VerifyingKey, armoured: &[u8]) -> Option<Origin> {
+    let blob = dearmour(armoured)?;
+    let rest = blob.strip_prefix(MAGIC)?.strip_prefix(&VERSION.to_be_bytes())?;
+    let mut ours = Vec::new();
+    string(&mut ours, &typed(key.as_bytes()));
+    let Some(rest) = rest.strip_prefix(ours.as_slice()) else { return Some(Origin::OtherKey) };
+    let mut namespace = Vec::new();
+    string(&mut namespace, SSHSIG_NAMESPACE.as_bytes());
+    Some(if rest.starts_with(&namespace) { Origin::Ours } else { Origin::OtherNamespace })
+}
+
 /// The armour around these bytes.
 fn armour(blob: &[u8]) -> String {
     let mut text = String::from(BEGIN);
