@@ -17,6 +17,7 @@ use manifests::bundle::{BundleDigest, Sequence};
 use manifests::{Digest, Timestamp, Trust};
 
 use crate::audit::{self, AuditError};
+use crate::site::ledger::Ledger;
 use crate::site::{Site, SiteError};
 
 /// Why the site's state is not believed.
@@ -140,13 +141,6 @@ impl Remembered {
         }
     }
 
-    /// Neither is behind the other.
-    fn agrees(&self, site: &Site, trust: &Trust) -> Result<(), WitnessError> {
-        self.agrees_on_roots(site, trust)?;
-        self.agrees_on_revocations(site, trust)?;
-        self.agrees_on_orders(site)
-    }
-
     fn agrees_on_roots(&self, site: &Site, trust: &Trust) -> Result<(), WitnessError> {
         let current = trust.root().document().version;
         if let Some(newest) = self.root.filter(|newest| *newest > current) {
@@ -180,8 +174,7 @@ impl Remembered {
         }
     }
 
-    fn agrees_on_orders(&self, site: &Site) -> Result<(), WitnessError> {
-        let ledgers = site.ledgers()?;
+    fn agrees_on_orders(&self, site: &Site, ledgers: &[Ledger]) -> Result<(), WitnessError> {
         for ((publisher, product), (order, bundle)) in &self.highest {
             let ledger = ledgers
                 .iter()
@@ -214,6 +207,8 @@ pub struct Judged {
     pub trust: Trust,
     /// What the log remembers.
     pub remembered: Remembered,
+    /// When each bundle that was applied here was made.
+    pub applied: Vec<Timestamp>,
 }
 
 /// Refuses a site whose state and log do not agree.
@@ -223,6 +218,10 @@ pub struct Judged {
 pub fn judge(site: &Site) -> Result<Judged, WitnessError> {
     let trust = site.trust()?;
     let remembered = Remembered::of(site)?;
-    remembered.agrees(site, &trust)?;
-    Ok(Judged { trust, remembered })
+    let ledgers = site.ledgers()?;
+    remembered.agrees_on_roots(site, &trust)?;
+    remembered.agrees_on_revocations(site, &trust)?;
+    remembered.agrees_on_orders(site, &ledgers)?;
+    let applied = ledgers.iter().flat_map(|ledger| &ledger.applied).map(|applied| applied.created);
+    Ok(Judged { applied: applied.collect(), trust, remembered })
 }

@@ -404,6 +404,19 @@ impl Contents {
     #[must_use]
     pub fn checklist(self) -> Checklist {
         let expected: Vec<(ArchivePath, Content)> = self.inventory.contents().collect();
+        self.ticking_off(expected)
+    }
+
+    /// Starts ticking off what a site's store keeps of the archive: every blob. The lists for other
+    /// programs (`index.json` and its kin) are not kept, and nothing on site is made from them.
+    #[must_use]
+    pub fn checklist_of_blobs(self) -> Checklist {
+        let blobs = self.inventory.contents().filter(|(path, _)| matches!(path, ArchivePath::Blob(_)));
+        let expected: Vec<(ArchivePath, Content)> = blobs.collect();
+        self.ticking_off(expected)
+    }
+
+    fn ticking_off(self, expected: Vec<(ArchivePath, Content)>) -> Checklist {
         Checklist {
             contents: self,
             expected: expected.into_iter(),
@@ -440,6 +453,12 @@ impl Checklist {
     #[must_use]
     pub fn inventory(&self) -> &Inventory {
         self.contents.inventory()
+    }
+
+    /// What comes next: a path and what was signed for it.
+    #[must_use]
+    pub fn next(&self) -> Option<(ArchivePath, Content)> {
+        self.expected.as_slice().first().cloned()
     }
 
     /// An entry header was read: is it the one that comes next, with the signed size?

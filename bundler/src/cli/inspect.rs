@@ -8,10 +8,10 @@ use edge::{Failure, Screen};
 use layout::medium;
 use layout::reader::BundleReader;
 use manifests::bundle::BundleDigest;
-use manifests::{BundleManifest, Inventory, KeyId};
+use manifests::{BundleManifest, Digest, Inventory, KeyId};
 use serde::Serialize;
 
-use super::lock::{row, rows};
+use super::lock::{companion_rows, row, rows};
 use super::verify::BundleError;
 
 pub(super) use crate::prepare::counts;
@@ -73,7 +73,10 @@ fn human(
     let components: Vec<_> = inventory
         .components
         .iter()
-        .map(|component| row(component, &|digest| inventory.blob_size(digest).unwrap_or(0)))
+        .flat_map(|component| {
+            let size = |digest: &Digest| inventory.blob_size(digest).unwrap_or(0);
+            std::iter::once(row(component, &size)).chain(companion_rows(component))
+        })
         .collect();
     let signed: String =
         signatures.iter().map(|keyid| format!("signature  {keyid} (not checked)\n")).collect();

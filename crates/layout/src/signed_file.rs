@@ -66,26 +66,34 @@ pub fn signature_dir(document: &Path) -> PathBuf {
 /// A file is not readable or over its limit. A document without signatures is read: judging it comes
 /// later.
 pub fn read(path: &Path, limit: u64) -> Result<SignedFile, SignedFileError> {
-    let failed = |path: &Path| {
-        let path = path.to_path_buf();
-        move |source| SignedFileError::Read { path, source }
-    };
-    let bytes = durable::read_bounded(path, limit).map_err(failed(path))?;
-    let dir = signature_dir(path);
+    let bytes = durable::read_bounded(path, limit).map_err(|source| unreadable(path, source))?;
+    Ok(SignedFile { bytes, signatures: read_signatures(&signature_dir(path))? })
+}
+
+/// Reads every `<keyid>.sig` of a directory, in the order of their names; none if it is not there.
+///
+/// # Errors
+/// One is not readable or over its limit.
+pub fn read_signatures(dir: &Path) -> Result<Vec<FoundSignature>, SignedFileError> {
     let mut signatures = Vec::new();
-    let entries = match std::fs::read_dir(&dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(SignedFile { bytes, signatures }),
-        entries => entries.map_err(failed(&dir))?,
+    let entries = match std::fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(signatures),
+        entries => entries.map_err(|source| unreadable(dir, source))?,
     };
     for entry in entries.take(SIGNATURES_MAX) {
-        let entry = entry.map_err(failed(&dir))?.path();
+        let entry = entry.map_err(|source| unreadable(dir, source))?.path();
         if let Some(claimed) = claimed_key(&entry) {
-            let bytes = durable::read_bounded(&entry, SIGNATURE_BYTES_MAX).map_err(failed(&entry))?;
+            let bytes = durable::read_bounded(&entry, SIGNATURE_BYTES_MAX)
+                .map_err(|source| unreadable(&entry, source))?;
             signatures.push(FoundSignature { claimed, bytes });
         }
     }
     signatures.sort_by_key(|signature| signature.claimed);
-    Ok(SignedFile { bytes, signatures })
+    Ok(signatures)
+}
+
+fn unreadable(path: &Path, source: io::Error) -> SignedFileError {
+    SignedFileError::Read { path: path.to_path_buf(), source }
 }
 
 fn claimed_key(path: &Path) -> Option<KeyId> {

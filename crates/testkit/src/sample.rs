@@ -7,6 +7,7 @@
 
 mod content;
 mod forge;
+pub mod roots;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -64,6 +65,8 @@ pub struct SampleOptions {
     pub bases: Vec<Digest>,
     /// Who signs, by seed, in this order; empty for an unsigned bundle, twice the same for two entries.
     pub signers: Vec<u8>,
+    /// Who counter-signs the image, by seed; its signatures are a companion then.
+    pub countersigners: Vec<u8>,
     /// The root's publisher.
     pub root_publisher: String,
     /// The root's epoch.
@@ -87,6 +90,7 @@ impl Default for SampleOptions {
             root_version: 1,
             bases: Vec::new(),
             signers: vec![1],
+            countersigners: Vec::new(),
             root_publisher: "acme".to_string(),
             root_epoch: 1,
             release: vec![(1, "alice".to_string())],
@@ -213,7 +217,7 @@ impl Draft {
     /// The draft of an honest bundle.
     #[must_use]
     pub fn new(options: &SampleOptions) -> Self {
-        let Parts { components, blobs, docker_manifest } = content::parts();
+        let Parts { components, blobs, docker_manifest } = content::parts(&options.countersigners);
         let sizes = blobs.iter().map(|(digest, bytes)| (*digest, bytes.len() as u64)).collect();
         let inventory = Inventory::assemble(components, sizes, &docker_manifest).unwrap();
         let manifest = BundleManifest {
@@ -304,6 +308,9 @@ impl Draft {
         forge.push("bundle.json", &self.manifest_bytes);
         for (keyid, raw) in &self.signatures {
             forge.push(&format!("signatures/{keyid}.sig"), raw);
+            if let Some(form) = manifests::sigstore::derive(*keyid, raw, &self.manifest_bytes) {
+                forge.push(&format!("signatures/{keyid}.sigstore.json"), &form);
+            }
         }
         forge.reserve();
         forge.push("SHA256SUMS", &self.checksums);

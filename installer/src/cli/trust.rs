@@ -17,7 +17,6 @@ use serde::Serialize;
 use crate::audit::{About, AuditLog, about};
 use crate::site::lock::SiteLock;
 use crate::site::{Site, SiteError};
-use crate::witness;
 
 /// What can be done with the site's trust.
 #[derive(Debug, Subcommand)]
@@ -59,7 +58,7 @@ impl TrustCommand {
     pub(super) fn run(self, site: &Site, screen: &mut Screen<'_>) -> Result<(), Failure> {
         match self {
             Self::Init { root, expect_sha256 } => init(site, screen, &root, &expect_sha256),
-            Self::Show => show(&witness::judge(site)?.trust, screen),
+            Self::Show => show(&super::judged(site, screen.env)?.trust, screen),
             Self::Update(args) => args.run(site, screen),
         }
     }
@@ -87,7 +86,7 @@ fn init(site: &Site, screen: &mut Screen<'_>, root: &std::path::Path, typed: &st
     show(&Trust::starting_with(root), screen)
 }
 
-/// What the log says about a root. [`witness`] reads `version` and `root` back.
+/// What the log says about a root. [`crate::witness`] reads `version` and `root` back.
 fn root_facts(root: &TrustRoot) -> About {
     about([
         ("root", root.fingerprint().to_string()),

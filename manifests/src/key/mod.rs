@@ -53,6 +53,12 @@ impl KeyId {
     pub fn short(&self) -> String {
         self.0.short()
     }
+
+    /// The SHA-256 itself.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.0
+    }
 }
 
 impl fmt::Display for KeyId {

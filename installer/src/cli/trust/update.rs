@@ -20,7 +20,6 @@ use super::root_facts;
 use crate::audit::{About, AuditLog, about};
 use crate::site::lock::SiteLock;
 use crate::site::{Site, SiteError};
-use crate::witness;
 
 /// How many files of a medium are looked at.
 const FILES_MAX: usize = 2048;
@@ -77,7 +76,7 @@ impl UpdateArgs {
         let paths: Vec<PathBuf> = self.from.iter().map(|path| screen.env.path(path)).collect();
         let candidates = candidates(&paths)?;
         let _lock = SiteLock::take(site, screen.env)?;
-        let mut trust = witness::judge(site)?.trust;
+        let mut trust = super::super::judged(site, screen.env)?.trust;
         let log = AuditLog::of(site, screen.env);
         let (taken, passed_over) = match judge(&mut trust, candidates) {
             Ok(judged) => judged,
