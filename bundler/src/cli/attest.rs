@@ -3,32 +3,24 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use edge::{Exit, Failure, Screen};
+use edge::{Failure, Screen};
 use layout::medium;
 use layout::reader::BundleReader;
 use manifests::bundle::BundleDigest;
-use manifests::root::SIGNATURE_BYTES_MAX;
 use manifests::{BundleManifest, Digest, KeyId};
 use serde::Serialize;
 
+use super::signers::SignerArgs;
 use super::verify::BundleError;
 use crate::attest::{self, Attestation, Prepared, Provenance};
-use crate::keys;
 
 /// The arguments of `attest`.
 #[derive(Debug, Args)]
 pub(super) struct AttestArgs {
     /// The archive
     bundle: PathBuf,
-    /// A private key to sign with
-    #[arg(long, required_unless_present_any = ["signature", "prepare"])]
-    key: Vec<PathBuf>,
-    /// A raw signature that was made elsewhere
-    #[arg(long, requires = "public_key", conflicts_with = "key")]
-    signature: Option<PathBuf>,
-    /// The public key of that signature
-    #[arg(long, requires = "signature")]
-    public_key: Option<PathBuf>,
+    #[command(flatten)]
+    signers: SignerArgs,
     /// Write the bytes to sign elsewhere, and how, into this directory; signs nothing
     #[arg(long, value_name = "DIR", conflicts_with_all = ["key", "signature", "public_key", "out"])]
     prepare: Option<PathBuf>,
@@ -79,6 +71,7 @@ impl AttestArgs {
     }
 
     fn sign(self, screen: &mut Screen<'_>, archive: PathBuf, subject: &Subject) -> Result<(), Failure> {
+        let signers = self.signers.signers(screen.env)?;
         let default = attest::file_name(&subject.manifest, "provenance.dsse.json");
         let file = self.out.as_ref().map_or(archive.with_file_name(default), |out| screen.env.path(out));
         let manifest = &subject.manifest;
@@ -88,18 +81,9 @@ impl AttestArgs {
         ));
         let mut attestation = Attestation::open(&file, &subject.provenance)?;
         let mut signatures = Vec::new();
-        for path in &self.key {
-            let secret = keys::read_secret(&screen.env.path(path))?;
-            let keyid = secret.public().map_err(|error| Failure::usage(error.to_string()))?.id();
-            signatures.push(Row { keyid, attached: attestation.sign(&secret)? });
-        }
-        if let (Some(signature), Some(public)) = (&self.signature, &self.public_key) {
-            let path = screen.env.path(signature);
-            let raw = layout::durable::read_bounded(&path, SIGNATURE_BYTES_MAX).map_err(|error| {
-                Failure::new(Exit::Unreachable, format!("cannot read {}: {error}", path.display()))
-            })?;
-            let key = keys::read_public(&screen.env.path(public))?;
-            signatures.push(Row { keyid: key.id(), attached: attestation.attach(&key, &raw)? });
+        for made in signers.sign(&subject.provenance.signed_bytes(), &mut *screen.env.terminal)? {
+            let attached = attestation.attach(&made.key, &made.bytes)?;
+            signatures.push(Row { keyid: made.key.id(), attached });
         }
         let (bundle, statement) = (subject.bundle, Digest::of(subject.provenance.statement()));
         let line = |row: &Row| {
