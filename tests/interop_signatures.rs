@@ -203,6 +203,34 @@ fn openssl_takes_what_we_sign_in_every_scheme() {
 }
 
 #[test]
+fn the_second_reader_takes_what_we_sign_in_every_scheme() {
+    let (Some(_), Some(python)) = (real_part("openssl"), real_part("python3")) else { return };
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/format.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let (_, reader) = page.split_once("```python file=reader.py\n").unwrap();
+    let (reader, _) = reader.split_once("```").unwrap();
+    for scheme in SCHEMES {
+        let desk = Desk::new();
+        desk.world.write("reader.py", reader);
+        desk.sign_with_our_own(scheme);
+        desk.ok(&python, &["reader.py", "bundle.tar", "keys/signer.pub.pem"]);
+        let other = ["key", "new", "--name", "other", "--out", "keys", "--scheme", scheme];
+        desk.world.bundler(&other).ok();
+        let output = desk.run(&python, &["reader.py", "bundle.tar", "keys/other.pub.pem"]);
+        assert!(String::from_utf8_lossy(&output.stderr).contains("has not signed"));
+        // A signature of this key over something else, under its name.
+        let mut archive = std::fs::read(desk.world.path("bundle.tar")).unwrap();
+        let head = layout::reader::BundleReader::open(archive.as_slice()).unwrap().head().clone();
+        let good = &head.signatures[0].bytes;
+        let at = archive.windows(good.len()).position(|window| window == good).unwrap();
+        archive[at + good.len() - 1] ^= 1;
+        desk.world.write("bundle.tar", archive);
+        let output = desk.run(&python, &["reader.py", "bundle.tar", "keys/signer.pub.pem"]);
+        assert!(!output.status.success(), "{scheme}");
+    }
+}
+
+#[test]
 fn openssl_and_we_read_each_other_s_private_keys_encrypted_and_not() {
     let (Some(openssl), Some(tar)) = (real_part("openssl"), real_part("tar")) else { return };
     for scheme in SCHEMES {
@@ -456,6 +484,14 @@ fn a_token_takes_what_we_sign() {
 
 // SSH.
 
+/// The lines of the auditor's page that start so.
+fn auditors_lines(first: &str, second: &str) -> String {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/auditor.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let line = |start: &str| page.lines().find(|line| line.starts_with(start)).unwrap().to_string();
+    format!("set -e\n{}\n{}\n", line(first), line(second))
+}
+
 fn ssh_key(desk: &Desk, ssh_keygen: &Path) {
     desk.ok(ssh_keygen, &["-q", "-t", "ed25519", "-N", "", "-C", "signer@example", "-f", "id_signer"]);
 }
@@ -471,12 +507,15 @@ fn ssh_keygen_signs_and_a_site_takes_it_and_ssh_keygen_takes_what_is_stored() {
         let stored = desk.unpacked(&tar, "id_signer.pub");
         let same = std::fs::read(desk.world.path("bundle.json.sig")).unwrap();
         assert!(std::fs::read(desk.world.path(&stored)).unwrap() == same);
-        // What a site trusts becomes what ssh-keygen trusts.
+        // What a site trusts becomes what ssh-keygen trusts, with the auditor's own lines.
         let root: manifests::root::RootDocument =
             serde_json::from_slice(&std::fs::read(desk.world.path("root.json")).unwrap()).unwrap();
         let listed = root.keys.values().find(|key| key.holder.as_str() == "signer").unwrap();
-        let line = PublicKey::listed(listed.scheme, &listed.pem).unwrap().openssh().unwrap();
-        desk.world.write("allowed", format!("signer {line}\n"));
+        assert_eq!(listed.scheme.as_str(), "sshsig-ed25519");
+        desk.world.write("release.pub.pem", &listed.pem);
+        desk.ok(Path::new("sh"), &["-c", &auditors_lines("KEY=$(", "echo \"signer")]);
+        let line = PublicKey::from_pem(&listed.pem).unwrap().openssh().unwrap();
+        assert_eq!(std::fs::read_to_string(desk.world.path("allowed")).unwrap(), format!("signer {line}\n"));
         let verify = |namespace: &str| {
             let document = std::fs::File::open(desk.world.path("bundle.json")).unwrap();
             let args = ["-Y", "verify", "-f", "allowed", "-I", "signer", "-n", namespace, "-s", &stored];

@@ -71,13 +71,14 @@ impl Classified for CeremonyError {
             Self::Wrong { mistake: Some(mistake), .. } => Some(mistake.to_string()),
             Self::Wrong { scheme, .. } => Some(format!(
                 "it was made with another key, or over another file; with this key: {}",
-                command(*scheme, "bundle.json")
+                command(*scheme, "FILE")
             )),
         }
     }
 }
 
-/// How a key of this scheme signs a file with openssl or ssh-keygen; `KEY` is the private key.
+/// How a key of this scheme signs a file with openssl or ssh-keygen. `KEY` is the private key; the
+/// signature goes into a file with `.sig` at its end.
 #[must_use]
 pub fn command(scheme: Scheme, file: &str) -> String {
     match scheme {

@@ -231,7 +231,7 @@ impl NewKey {
             private: dir.join(format!("{name}.key.pem")),
             public: dir.join(format!("{name}.pub.pem")),
         };
-        for path in [&files.private, &files.public] {
+        for path in [&files.public, &files.private] {
             if path.symlink_metadata().is_ok() {
                 let source = io::Error::from(io::ErrorKind::AlreadyExists);
                 return Err(KeyFileError::Write { path: path.clone(), source });

@@ -82,8 +82,8 @@ impl AttestArgs {
         let mut attestation = Attestation::open(&file, &subject.provenance)?;
         let mut signatures = Vec::new();
         for made in signers.sign(&subject.provenance.signed_bytes(), &mut *screen.env.terminal)? {
-            signatures
-                .push(Row { keyid: made.key.id(), attached: attestation.attach(&made.key, &made.bytes)? });
+            let attached = attestation.attach(&made.key, &made.bytes)?;
+            signatures.push(Row { keyid: made.key.id(), attached });
         }
         let (bundle, statement) = (subject.bundle, Digest::of(subject.provenance.statement()));
         let line = |row: &Row| {

@@ -12,9 +12,10 @@ use serde::Serialize;
 
 use super::signers::PassphraseArgs;
 use crate::cache::Cache;
-use crate::ceremony::{self, Signers};
-use crate::countersign::{self, CountersignError, Countersigned};
+use crate::ceremony;
+use crate::countersign::{self, CountersignError, Countersigned, Signers};
 use crate::export::{self, ExportError};
+use crate::keys::{KeyFileError, Passphrases};
 use crate::lock::{self, BundleLock, LockError};
 use crate::pack::{self, Packed};
 use crate::sign::SignError;
@@ -33,11 +34,11 @@ pub(super) struct BuildArgs {
     /// A private key to sign with
     #[arg(long)]
     key: Vec<PathBuf>,
+    #[command(flatten)]
+    passphrase: PassphraseArgs,
     /// A private key to counter-sign each image with, as cosign does
     #[arg(long, value_name = "KEY")]
     countersign: Vec<PathBuf>,
-    #[command(flatten)]
-    passphrase: PassphraseArgs,
     /// Split for media (not there yet)
     #[arg(long, hide = true)]
     media: Option<String>,
@@ -69,8 +70,12 @@ impl BuildArgs {
     pub(super) fn run(self, screen: &mut Screen<'_>) -> Result<(), Failure> {
         self.refuse_what_is_not_there_yet()?;
         // Keys first: nobody should wait for gigabytes to learn that a key is not readable.
-        let (secrets, countersigners) =
-            (self.unlock(&self.key, screen)?, self.unlock(&self.countersign, screen)?);
+        let mut passphrases =
+            Passphrases { file: self.passphrase.file(screen.env), terminal: &mut *screen.env.terminal };
+        let mut unlock = |paths: &[PathBuf]| -> Result<Vec<SecretKey>, KeyFileError> {
+            paths.iter().map(|path| passphrases.unlock(&screen.env.cwd.join(path))).collect()
+        };
+        let (secrets, countersigners) = (unlock(&self.key)?, unlock(&self.countersign)?);
         let loaded = spec::load(&screen.env.path(&self.spec))?;
         let lock = current_lock(screen, &loaded)?;
         let destination = self.destination(screen, &loaded);
@@ -89,15 +94,6 @@ impl BuildArgs {
         let size = export::export(&destination, &packed, &lock, &world, &mut *bar, &interrupted)?;
         drop(bar);
         report(screen, destination, size, &packed, signed_by, countersigned)
-    }
-
-    fn unlock(&self, keys: &[PathBuf], screen: &mut Screen<'_>) -> Result<Vec<SecretKey>, Failure> {
-        let signers = Signers {
-            keys: keys.iter().map(|path| screen.env.path(path)).collect(),
-            elsewhere: Vec::new(),
-            passphrase_file: self.passphrase.file(screen.env),
-        };
-        Ok(signers.unlock(&mut *screen.env.terminal)?)
     }
 
     fn refuse_what_is_not_there_yet(&self) -> Result<(), Failure> {
@@ -146,7 +142,7 @@ fn countersign(
     if secrets.is_empty() {
         return Ok((lock, None));
     }
-    let (lock, done) = countersign::countersign(lock, documents, &countersign::Signers::of(secrets)?)?;
+    let (lock, done) = countersign::countersign(lock, documents, &Signers::of(secrets)?)?;
     Ok((lock, Some(done)))
 }
 
