@@ -7,6 +7,7 @@
 
 mod content;
 mod forge;
+mod shapes;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -19,6 +20,7 @@ use manifests::{BundleManifest, Digest, Inventory, KeyId, SecretKey, Timestamp, 
 
 pub use content::{IMAGE_NAME, Parts};
 pub use forge::{Entry, Field, Forge};
+pub use shapes::{ImageParts, draft_of_files, put_image};
 
 /// The seed of the root role's only key.
 pub const ROOT_SEED: u8 = 200;
