@@ -113,6 +113,14 @@ impl Scene {
         picture(self.site.dir())
     }
 
+    /// The site without what every command writes about itself.
+    pub(crate) fn picture_without_log(&self) -> Picture {
+        let mut picture = self.picture();
+        picture.remove(&self.site.audit_path());
+        picture.remove(&self.site.dir().join("lock"));
+        picture
+    }
+
     /// Everything there is, medium and canaries included, but the audit log.
     pub(crate) fn surroundings(&self) -> Picture {
         let mut picture = picture(self.around.path());

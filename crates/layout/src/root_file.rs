@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use manifests::root::{FoundSignature, ROOT_BYTES_MAX, SIGNATURE_BYTES_MAX, SIGNATURES_MAX};
 use manifests::{Digest, KeyId, TrustRoot};
 
-use crate::durable;
+use crate::{durable, medium};
 
 /// A root and its signatures as they lie there; nothing is checked.
 #[derive(Debug, Clone)]
@@ -58,7 +58,7 @@ pub fn read(path: &Path) -> Result<RootFile, RootFileError> {
         let path = path.to_path_buf();
         move |source| RootFileError::Read { path, source }
     };
-    let bytes = durable::read_bounded(path, ROOT_BYTES_MAX).map_err(failed(path))?;
+    let bytes = medium::read_bounded(path, ROOT_BYTES_MAX).map_err(failed(path))?;
     let dir = signature_dir(path);
     let mut signatures = Vec::new();
     let entries = match std::fs::read_dir(&dir) {
@@ -68,7 +68,7 @@ pub fn read(path: &Path) -> Result<RootFile, RootFileError> {
     for entry in entries.take(SIGNATURES_MAX) {
         let entry = entry.map_err(failed(&dir))?.path();
         if let Some(claimed) = claimed_key(&entry) {
-            let bytes = durable::read_bounded(&entry, SIGNATURE_BYTES_MAX).map_err(failed(&entry))?;
+            let bytes = medium::read_bounded(&entry, SIGNATURE_BYTES_MAX).map_err(failed(&entry))?;
             signatures.push(FoundSignature { claimed, bytes });
         }
     }
