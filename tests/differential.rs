@@ -119,7 +119,8 @@ fn by_gnu_tar(tar: &Path, archive: &str) -> Vec<Seen> {
         unpacked
     };
     let found: Vec<Seen> = list.iter().map(entry).collect();
-    let files = support::picture(out.path()).values().filter(|(mode, _)| mode & 0o170_000 == 0o100_000).count();
+    let files =
+        support::picture(out.path()).values().filter(|(mode, _)| mode & 0o170_000 == 0o100_000).count();
     assert_eq!(files, found.len(), "GNU tar unpacks something that it does not list");
     found
 }

@@ -82,7 +82,11 @@ impl<F: FnOnce() + Send> Progress for Once<F> {
 }
 
 /// Admits the large bundle while somebody does something to its file, once so many bytes have passed.
-fn admit_while(scene: &Scene, after: usize, act: impl FnOnce() + Send) -> Result<manifests::VerifiedBundle, Failure> {
+fn admit_while(
+    scene: &Scene,
+    after: usize,
+    act: impl FnOnce() + Send,
+) -> Result<manifests::VerifiedBundle, Failure> {
     let mut progress = Once { after: after as u64, passed: 0, act: Some(act) };
     let outcome = scene.admit_while(&mut progress);
     assert!(progress.act.is_none(), "it was over before anything was done to the file");
@@ -90,7 +94,12 @@ fn admit_while(scene: &Scene, after: usize, act: impl FnOnce() + Send) -> Result
 }
 
 /// The funnel: the medium is to blame, and the site is as it was.
-fn refused(scene: &Scene, before: &Picture, what: &str, outcome: Result<manifests::VerifiedBundle, Failure>) -> String {
+fn refused(
+    scene: &Scene,
+    before: &Picture,
+    what: &str,
+    outcome: Result<manifests::VerifiedBundle, Failure>,
+) -> String {
     let failure = outcome.err().unwrap_or_else(|| panic!("{what}: admitted"));
     assert_eq!(failure.exit(), Exit::Damaged, "{what}: {failure:?}");
     assert!(scene.picture() == *before, "{what}: the site has changed");
@@ -155,7 +164,6 @@ fn refuses_a_device_as_a_bundle() {
         assert!(message(&failure).contains("is not a regular file"), "{failure:?}");
     }
 }
-
 
 #[test]
 fn the_installer_itself_does_not_wait_for_a_pipe_and_says_what_is_wrong() {
@@ -258,13 +266,16 @@ fn bytes_that_change_before_they_are_read_are_damage() {
     assert!(late as usize > 2 * MIB + READ_AHEAD);
     for after in [1, MIB, 2 * MIB] {
         let file = scene.carry(archive);
-        let outcome = admit_while(&scene, after, || file.write_all_at(&[!archive[late as usize]], late).unwrap());
+        let outcome =
+            admit_while(&scene, after, || file.write_all_at(&[!archive[late as usize]], late).unwrap());
         let said = refused(&scene, &before, "a changed byte", outcome);
         assert!(said.contains("(files /data/) has digest"), "{said}");
     }
     // A header further on: another size, another name, the end of the archive.
     let header = (contents(archive).last().unwrap().1 - 512) as u64;
-    for (at, bytes) in [(header + 130, &b"7"[..]), (header + 20, b"f"), (header, &[0; 512]), (header + 156, b"2")] {
+    for (at, bytes) in
+        [(header + 130, &b"7"[..]), (header + 20, b"f"), (header, &[0; 512]), (header + 156, b"2")]
+    {
         let file = scene.carry(archive);
         let outcome = admit_while(&scene, 1, || file.write_all_at(bytes, at).unwrap());
         refused(&scene, &before, "a changed header", outcome);
@@ -509,13 +520,15 @@ fn a_medium_that_fails_at_any_read_is_damage() {
             let ran = with_fault(&scene, &format!("read:error=EIO:when={when}"), args);
             assert_eq!(ran.status.code(), Some(4), "read {when}: {ran:?}");
             let said = text(&ran.stderr);
-            for word in ["the medium cannot be read at byte", "Input/output error", "hint: clean the medium"] {
+            for word in ["the medium cannot be read at byte", "Input/output error", "hint: clean the medium"]
+            {
                 assert!(said.contains(word), "read {when}: {said}");
             }
             assert!(scene.picture_without_log() == before, "read {when}: the site has changed");
             let news = &scene.audit()[known..];
             let told = news.iter().any(|entry| {
-                entry.event.event == event && entry.event.about.get("class").is_some_and(|class| class == "damaged")
+                entry.event.event == event
+                    && entry.event.about.get("class").is_some_and(|class| class == "damaged")
             });
             assert!(told, "read {when}: {news:#?}");
         }
@@ -565,7 +578,10 @@ fn scene_with_files() -> Scene {
     let scene = Scene::new(&SampleOptions::default());
     let root = scene.dir().join("root");
     std::fs::create_dir(&root).unwrap();
-    let yaml = format!("apiVersion: airlock/v1\nkind: Site\nsite: lab\ntargets: {{files: {{root: {}}}}}\n", root.display());
+    let yaml = format!(
+        "apiVersion: airlock/v1\nkind: Site\nsite: lab\ntargets: {{files: {{root: {}}}}}\n",
+        root.display()
+    );
     scene.world.write("site/site.yaml", yaml);
     scene.carry(&sample_bundle(&SampleOptions::default()).archive);
     scene

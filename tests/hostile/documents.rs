@@ -28,6 +28,14 @@ fn other_digest(text: &str, digest: impl FnOnce(&str) -> String) -> String {
     format!("{}{}{}", &text[..start], digest(hex), &text[start + 71..])
 }
 
+/// A bundle whose `SHA256SUMS` hangs from the signature and has this text.
+fn checksums(change: impl FnOnce(String) -> String) -> Case {
+    signed(|draft| {
+        draft.checksums = change(String::from_utf8(draft.checksums.clone()).unwrap()).into_bytes();
+        draft.redo_manifest();
+    })
+}
+
 fn file_path(path: &str) -> Case {
     signed_inventory(|text| text.replacen("\"path\":\"scoring.yaml\"", &format!("\"path\":\"{path}\""), 1))
 }
@@ -131,6 +139,26 @@ pub(super) const CASES: &[(&str, Generator)] = &[
             draft.redo_signatures();
         })
     }),
+    // `SHA256SUMS`, signed as it is: what sha256sum takes, and what it reads in more than one way.
+    ("sha256sums-signed-with-carriage-returns", || checksums(|text| text.replace('\n', "\r\n"))),
+    ("sha256sums-signed-without-its-last-line-feed", || checksums(|text| text.trim_end().to_string())),
+    ("sha256sums-signed-with-a-line-twice", || {
+        checksums(|text| format!("{}{text}", text.split_inclusive('\n').next().unwrap()))
+    }),
+    ("sha256sums-signed-with-lines-in-another-order", || {
+        checksums(|text| text.split_inclusive('\n').rev().collect())
+    }),
+    ("sha256sums-signed-in-binary-mode", || checksums(|text| text.replace("  ", " *"))),
+    ("sha256sums-signed-with-an-escaped-name", || {
+        checksums(|text| format!("\\{}", text.replacen("inventory.json", "inventory\\n.json", 1)))
+    }),
+    ("sha256sums-signed-with-upper-case-digests", || {
+        checksums(|text| {
+            text.split_inclusive('\n').map(|line| line[..64].to_uppercase() + &line[64..]).collect()
+        })
+    }),
+    ("sha256sums-signed-with-an-empty-line", || checksums(|text| format!("{text}\n"))),
+    ("sha256sums-signed-empty", || checksums(|_| String::new())),
     // Whatever the inventory says, it hangs from a good signature here.
     ("inventory-with-a-key-twice", || {
         signed_inventory(|text| text.replacen("{\"blobs\":", "{\"blobs\":[],\"blobs\":", 1))

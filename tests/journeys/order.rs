@@ -111,7 +111,8 @@ fn a_bundle_with_the_highest_number_there_is_locks_out_the_next_one_until_the_ep
         let recovered = site(2);
         for entry in std::fs::read_dir(scene.dir().join("site/ledger")).unwrap() {
             let path = entry.unwrap().path();
-            std::fs::copy(&path, recovered.dir().join("site/ledger").join(path.file_name().unwrap())).unwrap();
+            std::fs::copy(&path, recovered.dir().join("site/ledger").join(path.file_name().unwrap()))
+                .unwrap();
         }
         refuses(&recovered, &bundle(1, highest), &["epoch 1"]);
         apply(&recovered, &bundle(2, 1)).ok();
