@@ -837,3 +837,24 @@ fn the_auditors_loop_finds_what_was_done_to_a_log() {
         assert!(code == Some(1) && said.contains(line), "{what}: {code:?} {said}");
     }
 }
+
+#[test]
+fn every_threat_names_tests_that_exist() {
+    let page = page("threats.md");
+    let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    let named = |row: &str| -> Vec<(String, String)> {
+        let words = row.split('`').filter(|word| word.contains(".rs::"));
+        words.filter_map(|word| word.split_once("::")).map(|(f, t)| (f.to_string(), t.to_string())).collect()
+    };
+    for (number, row) in rows.iter().enumerate() {
+        assert!(row.starts_with(&format!("| {} |", number + 1)), "{row}");
+        let tests = named(row);
+        assert!(!tests.is_empty(), "row {} names no test", number + 1);
+        for (file, test) in tests {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(&file);
+            let source = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{file}: {error}"));
+            assert!(source.contains(&format!("fn {test}()")), "row {}: {file} has no {test}", number + 1);
+        }
+    }
+    assert_eq!(rows.len(), 22);
+}
