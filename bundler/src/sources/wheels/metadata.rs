@@ -186,7 +186,9 @@ fn named_places<R: Read + Seek>(archive: &mut ZipArchive<R>) -> Result<Vec<(u64,
     for number in 0..archive.len() {
         let entry = archive.by_index_raw(number).map_err(MetadataProblem::Archive)?;
         if entry.is_symlink() {
-            return Err(MetadataProblem::Link { shown: printable(&String::from_utf8_lossy(entry.name_raw())) });
+            return Err(MetadataProblem::Link {
+                shown: printable(&String::from_utf8_lossy(entry.name_raw())),
+            });
         }
         named.push((entry.header_start(), entry.name_raw().to_vec()));
     }
