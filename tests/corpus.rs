@@ -39,6 +39,7 @@ use manifests::root::Verdict;
 use manifests::text::Audience;
 use manifests::{Digest, canonical};
 use support::{Picture, Scene, holds_exactly, message};
+use testkit::sample::roots::RevocationDraft;
 use testkit::sample::{
     Draft, Entry, Field, Forge, ROOT_SEED, SampleOptions, UNKNOWN_SEED, key, keyid, put_image, sample_bundle,
     signature,
@@ -56,11 +57,13 @@ struct Case {
     site: Option<&'static str>,
     /// The order that was applied here before, and the bundle that had it.
     applied: Option<(Sequence, BundleDigest)>,
+    /// What the publisher has revoked, as the site was told.
+    revoked: Option<RevocationDraft>,
 }
 
 impl Case {
     fn new(options: SampleOptions, archive: Vec<u8>) -> Self {
-        Self { archive, beside: Vec::new(), options, site: None, applied: None }
+        Self { archive, beside: Vec::new(), options, site: None, applied: None, revoked: None }
     }
 }
 
@@ -178,6 +181,13 @@ fn made(change: impl FnOnce(&mut SampleOptions)) -> Case {
     let mut options = SampleOptions::default();
     change(&mut options);
     made_with(options)
+}
+
+/// An honest bundle that comes to a site which was told of this.
+fn revoking(list: impl FnOnce(&Case) -> RevocationDraft) -> Case {
+    let mut case = made_with(SampleOptions::default());
+    case.revoked = Some(list(&case));
+    case
 }
 
 /// A bundle that comes to a site where another one was applied before.
@@ -375,6 +385,25 @@ const GENERATORS: &[(&str, Generator)] = &[
     ("order-equivocation", || after(Sequence { epoch: 1, sequence: 42 })),
     ("epoch-above-the-roots", || made(|o| o.epoch = 2)),
     ("epoch-below-the-roots", || made(|o| o.root_epoch = 2)),
+    ("revoked-bundle", || {
+        revoking(|case| {
+            let reader = layout::reader::BundleReader::open(case.archive.as_slice()).unwrap();
+            RevocationDraft::new(1, 1, &[ROOT_SEED]).bundle(reader.head().bundle_digest())
+        })
+    }),
+    ("revoked-key", || revoking(|_| RevocationDraft::new(1, 1, &[ROOT_SEED]).key(1, &[]))),
+    ("revoked-key-but-for-another-bundle", || {
+        let other = BundleDigest(Digest::of(b"another bundle"));
+        revoking(|_| RevocationDraft::new(1, 1, &[ROOT_SEED]).key(1, &[other]))
+    }),
+    ("revoked-key-beside-too-few-others", || {
+        let mut case = made_with(SampleOptions::default().release(&[(1, "alice"), (2, "bob")], 2, &[1, 2]));
+        case.revoked = Some(RevocationDraft::new(1, 1, &[ROOT_SEED]).key(2, &[]));
+        case
+    }),
+    ("revoked-below-an-order", || {
+        revoking(|_| RevocationDraft::new(1, 1, &[ROOT_SEED]).below("sample", 1, 43))
+    }),
     ("root-version-too-high", || made(|o| o.root_version = 2)),
     ("delta", || made(|o| o.bases = vec![Digest::of(b"base")])),
     // Signed, and yet not a document of ours.
@@ -849,6 +878,11 @@ fn prepare(case: &Case) -> Scene {
         };
         let ledger = Ledger::with(None, &publisher, &product, applied);
         scene.site.write_ledger(&publisher, &product, Some(&ledger)).unwrap();
+    }
+    if let Some(list) = &case.revoked {
+        let path = scene.world.path("paper/revocations.json");
+        layout::signed_file::write(&path, &list.sign()).unwrap();
+        scene.world.installer(&["trust", "update", "paper/revocations.json"]).ok();
     }
     scene.carry(&case.archive);
     for (path, bytes) in &case.beside {

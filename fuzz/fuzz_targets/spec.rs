@@ -1,5 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|text: &str| {
-    let _ = edge::yaml::parse::<bundler::spec::BundleSpec>("bundle.yaml", text);
-});
+libfuzzer_sys::fuzz_target!(|text: &str| e2e::parsers::spec(text));

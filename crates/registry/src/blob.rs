@@ -194,8 +194,10 @@ fn skip(body: &mut Body, offset: u64) -> io::Result<()> {
     if skipped < offset { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
 }
 
-/// `bytes FIRST-LAST/TOTAL`, where the total may be `*`.
-fn content_range(header: &str) -> Option<(u64, Option<u64>)> {
+/// A `Content-Range` of `bytes FIRST-LAST/TOTAL`, where the total may be `*`: where it starts, and the
+/// length of the whole. What lies between is not believed: the bytes are counted and hashed.
+#[must_use]
+pub fn content_range(header: &str) -> Option<(u64, Option<u64>)> {
     let (range, total) = header.trim().strip_prefix("bytes ")?.split_once('/')?;
     let (first, _) = range.split_once('-')?;
     let total = if total == "*" { None } else { Some(total.parse().ok()?) };

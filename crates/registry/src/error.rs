@@ -243,8 +243,10 @@ struct ErrorEntry {
     message: String,
 }
 
-/// `: CODE: message` and so on, printable, or nothing if the body is not such a document.
-fn message(body: &[u8]) -> String {
+/// What a registry's error document says, for people: `: CODE: message` and so on, printable, or nothing
+/// if the body is not such a document.
+#[must_use]
+pub fn message(body: &[u8]) -> String {
     let Ok(document) = serde_json::from_slice::<ErrorDocument>(body) else {
         return String::new();
     };

@@ -521,18 +521,21 @@ fn next_page(what: &str, response: &Response) -> Result<Option<Url>, RegistryErr
     let Some(link) = response.headers.get("link") else {
         return Ok(None);
     };
-    let target = link.split_once('<').and_then(|(_, rest)| rest.split_once('>'));
-    let Some((target, parameters)) = target else {
+    let Some(target) = next_in_link(link) else {
         return Ok(None);
     };
-    if !parameters.contains("next") {
-        return Ok(None);
-    }
     let next = follow(&response.url, target)?;
     if next.same_origin(&response.url) {
         return Ok(Some(next));
     }
     Err(RegistryError::Answer { what: what.to_string(), problem: format!("continues elsewhere, at {next}") })
+}
+
+/// The address of the next page in a `Link` header. It may be any text: whoever follows it parses it.
+#[must_use]
+pub fn next_in_link(header: &str) -> Option<&str> {
+    let (target, parameters) = header.split_once('<')?.1.split_once('>')?;
+    parameters.contains("next").then_some(target)
 }
 
 /// The announced digest, if it is one of sha256; of another algorithm's we cannot say anything.

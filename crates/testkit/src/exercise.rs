@@ -4,7 +4,9 @@
 use base64::Engine as _;
 use manifests::inventory::Inventory;
 use manifests::key::{KeyError, Scheme};
-use manifests::oci::{MEDIA_INDEX, MEDIA_MANIFEST, ManifestDocument};
+use manifests::oci::{
+    MEDIA_DOCKER_LIST, MEDIA_DOCKER_MANIFEST, MEDIA_INDEX, MEDIA_MANIFEST, ManifestDocument,
+};
 use manifests::revocation::RevocationDocument;
 use manifests::root::{RootDocument, SIGNATURE_BYTES_MAX};
 use manifests::{
@@ -58,9 +60,14 @@ pub fn documents(bytes: &[u8]) {
 
 /// Somebody else's manifest: read without a panic, never both kinds at once.
 pub fn oci(bytes: &[u8]) {
-    let as_image = ManifestDocument::parse(bytes, MEDIA_MANIFEST).is_ok();
-    let as_index = ManifestDocument::parse(bytes, MEDIA_INDEX).is_ok();
-    assert!(!(as_image && as_index), "one document is an image manifest and an index");
+    let taken = |media_type| ManifestDocument::parse(bytes, media_type).ok();
+    let image = taken(MEDIA_MANIFEST).or_else(|| taken(MEDIA_DOCKER_MANIFEST));
+    let index = taken(MEDIA_INDEX).or_else(|| taken(MEDIA_DOCKER_LIST));
+    assert!(image.is_none() || index.is_none(), "one document is an image manifest and an index");
+    for child in image.iter().chain(&index).flat_map(ManifestDocument::children) {
+        assert!(child.urls.is_empty(), "content that must not travel");
+        let _ = child.platform.is_some_and(|platform| platform.matches("linux/arm/v7"));
+    }
 }
 
 /// The short texts print back what they took.
@@ -74,6 +81,12 @@ pub fn texts(text: &str) {
     round::<ArchivePath>(text);
     round::<Reference>(text);
     round::<Timestamp>(text);
+    round::<manifests::KeyId>(text);
+    round::<manifests::bundle::BundleDigest>(text);
+    round::<manifests::inventory::FileMode>(text);
+    round::<manifests::text::BundleVersion>(text);
+    round::<manifests::text::PackageVersion>(text);
+    round::<manifests::text::Marking>(text);
     round::<manifests::text::Name>(text);
     round::<manifests::text::RelativePath>(text);
     round::<manifests::text::Destination>(text);

@@ -24,6 +24,7 @@ mod deliver;
 mod files;
 mod negotiate;
 mod page;
+pub mod parsers;
 mod python;
 mod range;
 mod registry;

@@ -1,0 +1,313 @@
+//! What the parsers of both programs promise about any input at all: the bodies of their fuzz targets, as
+//! plain functions, so that ordinary tests run them too. Each panics if a promise is broken and is silent
+//! otherwise. The parsers of `manifests` and `layout` are in `testkit::exercise`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::fmt::{Debug, Display};
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::LazyLock;
+
+use bundler::lock::BundleLock;
+use bundler::sources::World as Sources;
+use bundler::sources::images::docker_archive::DockerArchive;
+use bundler::sources::images::layout_source::LayoutSource;
+use bundler::sources::images::tar_index::TarIndex;
+use bundler::sources::images::{ImageContent, transport::ImageSource};
+use bundler::sources::wheels::index::{IndexTransport, Page, TransportError, project_page};
+use bundler::sources::wheels::tags::{PlatformTag, PythonVersion, SupportedTags, Target};
+use bundler::sources::wheels::version::{PythonRange, Version};
+use bundler::sources::wheels::{IndexUrl, Requirements, WheelFilename, WheelMetadata};
+use bundler::spec::BundleSpec;
+use installer::site::Site;
+use installer::site::config::SiteConfig;
+use installer::site::ledger::Ledger;
+use manifests::canonical;
+use registry::Url;
+
+use crate::World;
+
+/// Nothing that was taken is shown with anything but printable characters.
+fn plain(shown: &str) {
+    assert!(!shown.chars().any(char::is_control), "{shown:?}");
+}
+
+/// What is taken prints as a text that means the same.
+fn round<T: FromStr + Display + PartialEq + Debug>(text: &str) {
+    if let Ok(value) = text.parse::<T>() {
+        let shown = value.to_string();
+        plain(&shown);
+        assert_eq!(shown.parse::<T>().ok(), Some(value), "{text:?} became {shown:?}");
+    }
+}
+
+fn on_disk(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
+    let memory = Path::new("/dev/shm");
+    let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
+    let path = dir.path().join("file");
+    std::fs::write(&path, bytes).unwrap();
+    (dir, path)
+}
+
+// ---- what a person writes -----------------------------------------------------------------------------
+
+/// `bundle.yaml`: an error has a place.
+pub fn spec(text: &str) {
+    if let Err(error) = edge::yaml::parse::<BundleSpec>("bundle.yaml", text) {
+        assert!(error.to_string().contains("bundle.yaml"), "{error}");
+    }
+}
+
+/// `site.yaml`, from its file: what is taken has absolute paths only.
+pub fn site_yaml(bytes: &[u8]) {
+    let (_dir, path) = on_disk(bytes);
+    if let Ok(config) = SiteConfig::load(&path) {
+        assert!(config.targets.files.is_none_or(|target| target.root.is_absolute()));
+        assert!(config.targets.python.is_none_or(|target| target.venvs.is_absolute()));
+    }
+}
+
+/// `requirements.txt`: every pin has a digest.
+pub fn requirements(bytes: &[u8]) {
+    if let Ok(found) = Requirements::parse("requirements.txt", bytes) {
+        assert!(found.pins.iter().all(|pin| !pin.hashes.is_empty() && pin.line > 0));
+    }
+}
+
+/// `bundle.lock`: what is taken is written again and means the same.
+pub fn lock(bytes: &[u8]) {
+    if let Ok(lock) = serde_json::from_slice::<BundleLock>(bytes) {
+        let again = serde_json::to_vec(&lock).unwrap();
+        assert_eq!(serde_json::from_slice::<BundleLock>(&again).unwrap(), lock);
+    }
+}
+
+// ---- names --------------------------------------------------------------------------------------------
+
+/// Wheels' file names, versions, tags, image sources, addresses: the short texts of the connected side.
+pub fn names(text: &str) {
+    round::<PythonVersion>(text);
+    round::<PlatformTag>(text);
+    if let Ok(filename) = text.parse::<WheelFilename>() {
+        assert_eq!(filename.to_string(), text, "a file name is not changed");
+        assert!(!text.contains('/') && filename.file_name().as_str() == text);
+        assert!(supported().rank(&filename).is_none_or(|rank| rank < supported().in_order().len()));
+    }
+    if let Ok(version) = text.parse::<Version>() {
+        assert_eq!(version.as_str(), text.trim());
+        assert!(version.accepts(&version) || text.contains('+'), "{text:?} does not accept itself");
+    }
+    if let Ok(range) = text.parse::<PythonRange>() {
+        let _ = range.admits("3.11".parse().unwrap());
+    }
+    let (python, platform) = text.split_once(' ').unwrap_or((text, text));
+    if let Ok(target) = Target::parse(python, platform) {
+        plain(&target.to_string());
+    }
+    match ImageSource::parse(text) {
+        Ok(source) => assert!(source.own_name().is_none_or(|name| name.to_string().contains('/'))),
+        Err(error) => plain(&error.to_string()),
+    }
+    addresses(text);
+}
+
+fn supported() -> &'static SupportedTags {
+    static SUPPORTED: LazyLock<SupportedTags> =
+        LazyLock::new(|| Target::parse("3.11", "manylinux_2_28_x86_64").unwrap().supported());
+    &SUPPORTED
+}
+
+/// Addresses: what goes over the wire means the same again, and neither password nor query is ever shown.
+fn addresses(text: &str) {
+    let base: Url = "https://user:secret@index.example:8443/a/b/c?q=1".parse().unwrap();
+    for url in [text.parse::<Url>(), base.join(text)].into_iter().flatten() {
+        let wire = url.to_wire();
+        assert!(wire.bytes().all(|byte| byte.is_ascii_graphic()), "{wire:?}");
+        let again: Url = wire.parse().unwrap_or_else(|error| panic!("{wire:?}: {error}"));
+        assert_eq!(again.to_wire(), wire, "{text:?}");
+        assert!(!url.path().split('/').any(|part| matches!(part, "." | "..")), "{text:?}");
+        let shown = url.to_string();
+        plain(&shown);
+        // What stands before the `@` of an authority is a login; in a path it is a path.
+        if url.basic_authorization().is_some() {
+            assert!(shown.contains("://***@"), "{shown}");
+        }
+        assert!(url.to_wire().contains('?') == shown.ends_with("?***"), "{shown}");
+        assert!(url.without_userinfo().basic_authorization().is_none());
+    }
+    if let Ok(index) = text.parse::<IndexUrl>() {
+        let page = index.project_page(&"tiny".parse().unwrap());
+        assert!(page.path().ends_with("/tiny/") && page.basic_authorization().is_none(), "{text:?}");
+    }
+}
+
+// ---- what others pack ---------------------------------------------------------------------------------
+
+/// A wheel's head: what is taken is what the file name says.
+pub fn wheel(bytes: &[u8]) {
+    let filename: WheelFilename = "tiny-1.0-py3-none-any.whl".parse().unwrap();
+    if let Ok(found) = WheelMetadata::read(Cursor::new(bytes), &filename) {
+        assert_eq!(&found.version, filename.version());
+    }
+}
+
+/// An archive of images, in each of the two formats: nothing is looked for outside the file.
+pub fn image_archive(bytes: &[u8]) {
+    let (_dir, path) = on_disk(bytes);
+    let shown = PathBuf::from("app.tar");
+    if let Ok(index) = TarIndex::open(&path, shown) {
+        for name in ["index.json", "manifest.json", "../x", "/etc/passwd", "blobs/sha256/x"] {
+            let slice = index.find(name);
+            assert!(slice.is_none_or(|slice| slice.file == Path::new("app.tar")));
+        }
+    }
+    with_sources(|sources| {
+        if let Ok(mut found) = LayoutSource::archive(path.clone(), None, sources) {
+            follow(&mut found);
+        }
+        if let Ok(mut found) = DockerArchive::open(path.clone(), None, sources) {
+            follow(&mut found);
+        }
+    });
+}
+
+/// What a source hands out has the digest that was asked for.
+fn follow(source: &mut dyn ImageContent) {
+    if let Ok(root) = source.root()
+        && let Ok(document) = source.document(&root)
+    {
+        assert_eq!(manifests::Digest::of(&document), root.digest);
+    }
+}
+
+/// A chart's archive.
+pub fn chart(bytes: &[u8]) {
+    let (_dir, path) = on_disk(bytes);
+    let spec = format!(
+        "apiVersion: airlock/v1\nkind: Bundle\npublisher: a\nproduct: a\nversion: '1'\nsequence: 1\n\
+         audience: ['*']\nmarking: X\ncharts: [{{source: {}}}]\n",
+        path.display()
+    );
+    let spec: BundleSpec = edge::yaml::parse("bundle.yaml", &spec).unwrap();
+    with_sources(|sources| {
+        if let Ok(found) = bundler::sources::charts::resolve(&spec.charts[0], sources) {
+            let listed = found.component.blobs();
+            assert!(listed.iter().all(|(digest, _)| found.blobs.contains_key(digest)));
+        }
+    });
+}
+
+/// Does something with what the sources of a bundle may use.
+fn with_sources(act: impl FnOnce(&Sources<'_>)) {
+    static HTTP: LazyLock<registry::Http> =
+        LazyLock::new(|| registry::Http::new(&registry::HttpSettings::default()).unwrap());
+    static WORLD: LazyLock<World> = LazyLock::new(World::new);
+    let (env, _, _) = WORLD.env("bundler", &[]);
+    let cache = bundler::cache::Cache::of(&env);
+    act(&Sources { base: PathBuf::from("/"), cache: &cache, http: &HTTP, env: &env, note: &|_| {} });
+}
+
+/// A page of a package index, as JSON and as HTML: a file's name is shown plainly, and its address is one
+/// that can be asked.
+pub fn index_page(bytes: &[u8]) {
+    struct Always<'a>(&'a [u8], &'static str);
+    impl IndexTransport for Always<'_> {
+        fn page(&self, url: &Url, _accept: &str) -> Result<Page, TransportError> {
+            let bytes = self.0.to_vec();
+            Ok(Page { content_type: self.1.to_string(), final_url: url.clone(), bytes })
+        }
+        fn size(&self, _url: &Url) -> Result<Option<u64>, TransportError> {
+            Ok(None)
+        }
+    }
+    let index: IndexUrl = "https://user:secret@index.example/simple".parse().unwrap();
+    let project = "tiny".parse().unwrap();
+    for kind in ["application/vnd.pypi.simple.v1+json", "text/html"] {
+        match project_page(&Always(bytes, kind), &index, &project) {
+            Ok(page) => {
+                for file in page.files {
+                    assert!(file.url.basic_authorization().is_none(), "{file:?}");
+                    addresses(&file.url.to_wire());
+                    plain(&file.yanked.unwrap_or_default());
+                }
+            }
+            Err(error) => plain(&error.to_string()),
+        }
+    }
+}
+
+// ---- what goes over a wire ----------------------------------------------------------------------------
+
+/// What a registry says in headers and error documents.
+pub fn answers(text: &str) {
+    if let Some((first, total)) = registry::blob::content_range(text) {
+        assert!(text.contains(&first.to_string()) || text.contains("+"), "{text:?}");
+        assert!(total.is_none_or(|total| text.contains(&total.to_string()) || text.contains('0')));
+    }
+    if let Some(next) = registry::repository::next_in_link(text) {
+        addresses(next);
+    }
+    let _ = registry::retry::retry_after(Some(text));
+    let shown = registry::error::message(text.as_bytes());
+    plain(&shown);
+    assert!(shown.len() < 8 * 1024, "{} characters", shown.len());
+    round::<registry::TagOrDigest>(text);
+}
+
+/// What a client asks of `installer serve`.
+pub fn request(text: &str) {
+    use installer::serve::parsers;
+    if let Some(segments) = parsers::segments(text) {
+        for segment in segments {
+            assert!(
+                !segment.is_empty() && segment != "." && segment != ".." && !segment.contains('/'),
+                "{text:?}"
+            );
+            plain(&segment);
+        }
+    }
+    if let Some(host) = parsers::host(text.as_bytes()) {
+        assert!(host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:[]".contains(&byte)), "{host}");
+    }
+    for size in [0, 1, 10, u64::MAX] {
+        if let Some((first, last)) = parsers::span(text, size) {
+            assert!(first <= last && last < size, "{text:?} of {size}: {first} to {last}");
+        }
+    }
+    let _ = parsers::names_tag(text, "\"a\"");
+    let _ = parsers::media_type(text);
+}
+
+// ---- what a site keeps --------------------------------------------------------------------------------
+
+/// The ledger, a journal, the list of what is shown, the audit log, and a bundle's evidence, each of these
+/// bytes: what is taken is what we would have written.
+pub fn site_files(bytes: &[u8]) {
+    if let Ok(ledger) = canonical::from_canonical::<Ledger>(bytes) {
+        assert_eq!(canonical::to_canonical(&ledger).unwrap(), bytes);
+    }
+    let (dir, path) = on_disk(bytes);
+    if let Ok(Some(found)) = installer::journal::read(&path) {
+        let steps = 0..found.plan.steps.len();
+        assert!(steps.filter(|step| found.was_done(*step)).count() <= found.lines.len());
+    }
+    let mut entries = 0;
+    if let Ok(head) = installer::audit::read(&path, &mut |_| entries += 1) {
+        assert_eq!(head.entries, entries);
+    }
+    let site = Site::at(dir.path().join("site"));
+    std::fs::create_dir_all(dir.path().join("site/store")).unwrap();
+    std::fs::create_dir_all(dir.path().join("site/ledger")).unwrap();
+    std::fs::copy(&path, site.published_path()).unwrap();
+    std::fs::copy(&path, dir.path().join("site/ledger/acme.demo.json")).unwrap();
+    let _ = site.published();
+    let ledger = site.ledger(&"acme".parse().unwrap(), &"demo".parse().unwrap());
+    assert!(ledger.is_err() || ledger.unwrap().is_some_and(|ledger| ledger.product.as_str() == "demo"));
+    // Its name is the digest of these very bytes, so only their shape is in question.
+    let bundle = manifests::bundle::BundleDigest(manifests::Digest::of(bytes));
+    std::fs::create_dir_all(site.evidence_dir(bundle)).unwrap();
+    std::fs::copy(&path, site.evidence_dir(bundle).join("bundle.json")).unwrap();
+    assert!(site.evidence(bundle).is_err(), "there is no inventory");
+}
