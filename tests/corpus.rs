@@ -1,9 +1,13 @@
 //! Hostile bundles: one directory of `corpus/` for each thing that a site must refuse, named by it. Its
 //! `expect.json` says how the site refuses; the bundle itself is made here, by the generator of that name,
-//! so that no binary file has to be believed.
+//! so that no binary file has to be believed. `corpus/README.md` says which attack each one is.
 //!
-//! A new requirement is a new directory and a new line in [`GENERATORS`]; the test fails if one of the two
-//! is missing.
+//! Each case goes the whole way, through the library and through the commands: the right exit code and
+//! message, the site byte for byte as it was, nothing written anywhere else, and the refusal in the audit
+//! log, whose chain still holds.
+//!
+//! A new requirement is a new directory and a new line in [`GENERATORS`] or in one of the lists of
+//! [`hostile`]; the test fails if one of the two is missing.
 
 #![allow(
     clippy::unwrap_used,
@@ -15,29 +19,37 @@
     missing_docs
 )]
 
+mod hostile;
 #[allow(dead_code, reason = "each test file uses some of it")]
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use edge::Exit;
+use hostile::roots::{ROOTS, RootCase};
 use installer::site::ledger::{Applied, Ledger};
+use manifests::audit::{Entry as LogEntry, Outcome};
 use manifests::bundle::{BundleDigest, Content, Sequence};
 use manifests::companion::CompanionKind;
 use manifests::inventory::{Component, Image, Inventory};
 use manifests::root::Verdict;
 use manifests::text::Audience;
 use manifests::{Digest, canonical};
-use support::{Scene, message};
+use support::{Picture, Scene, holds_exactly, message};
 use testkit::sample::{
-    Draft, Entry, Field, Forge, ROOT_SEED, SampleOptions, UNKNOWN_SEED, key, keyid, sample_bundle, signature,
+    Draft, Entry, Field, Forge, ROOT_SEED, SampleOptions, UNKNOWN_SEED, key, keyid, put_image, sample_bundle,
+    signature,
 };
+use testkit::{exercise, real_part};
 
 /// A bundle and the site that it comes to.
 struct Case {
     archive: Vec<u8>,
+    /// What else lies on the medium, by its path there.
+    beside: Vec<(String, Vec<u8>)>,
     /// What the site's root is made from.
     options: SampleOptions,
     /// What the site calls itself.
@@ -48,7 +60,7 @@ struct Case {
 
 impl Case {
     fn new(options: SampleOptions, archive: Vec<u8>) -> Self {
-        Self { archive, options, site: None, applied: None }
+        Self { archive, beside: Vec::new(), options, site: None, applied: None }
     }
 }
 
@@ -787,11 +799,22 @@ struct Expected {
     message: String,
 }
 
+/// Every generator of a bundle: those of this file, and those of the parts.
+fn bundles() -> impl Iterator<Item = &'static (&'static str, Generator)> {
+    GENERATORS.iter().chain(hostile::bundles())
+}
+
+fn corpus_dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus")
+}
+
 fn corpus() -> BTreeMap<String, Expected> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
     let mut found = BTreeMap::new();
-    for entry in std::fs::read_dir(dir).unwrap() {
+    for entry in std::fs::read_dir(corpus_dir()).unwrap() {
         let path = entry.unwrap().path();
+        if path.ends_with("README.md") {
+            continue;
+        }
         let bytes = std::fs::read(path.join("expect.json")).unwrap();
         let document: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
         let expected = Expected {
@@ -804,9 +827,13 @@ fn corpus() -> BTreeMap<String, Expected> {
     found
 }
 
+/// The site and the medium of a case.
 fn prepare(case: &Case) -> Scene {
     let mut scene = Scene::new(&case.options);
-    scene.config.site = case.site.map(|name| name.parse().unwrap());
+    if let Some(name) = case.site {
+        scene.world.write("site/site.yaml", format!("apiVersion: airlock/v1\nkind: Site\nsite: {name}\n"));
+        scene.config = scene.site.config().unwrap();
+    }
     if let Some((order, bundle)) = case.applied {
         let (publisher, product) = ("acme".parse().unwrap(), "sample".parse().unwrap());
         let (version, time) = ("2.0.0".parse().unwrap(), "2026-11-19T12:00:00Z".parse().unwrap());
@@ -824,23 +851,24 @@ fn prepare(case: &Case) -> Scene {
         scene.site.write_ledger(&publisher, &product, Some(&ledger)).unwrap();
     }
     scene.carry(&case.archive);
+    for (path, bytes) in &case.beside {
+        scene.world.write(&format!("medium/{path}"), bytes);
+    }
     scene
 }
 
-/// The funnel: how a site refuses this bundle, or else what is wrong with how it does.
-fn check(case: &Case, expected: &Expected) -> Result<(), String> {
-    let scene = prepare(case);
-    let before = scene.picture();
-    let outcomes = [("verify", scene.verify()), ("admit", scene.admit())];
-    for (verb, outcome) in outcomes {
+/// The commands that look at a whole bundle, and the event by which the log names the verdict of each.
+const COMMANDS: [(&[&str], &str); 3] =
+    [(&["verify"], "verify"), (&["plan"], "plan"), (&["apply", "--yes"], "admit")];
+const BUNDLE: &str = "medium/sample.bundle.tar";
+
+/// How the library refuses a bundle, or else what is wrong with how it does.
+fn check_library(scene: &Scene, expected: &Expected) -> Result<(), String> {
+    for (verb, outcome) in [("verify", scene.verify()), ("admit", scene.admit())] {
         let failure = outcome.err().ok_or_else(|| format!("{verb} accepts it"))?;
-        let message = message(&failure);
-        if failure.exit().code() != expected.exit {
-            return Err(format!(
-                "{verb} ends with {}, expected {}: {message}",
-                failure.exit().code(),
-                expected.exit
-            ));
+        let (message, exit) = (message(&failure), failure.exit().code());
+        if exit != expected.exit {
+            return Err(format!("{verb} ends with {exit}, expected {}: {message}", expected.exit));
         }
         if !message.contains(&expected.message) {
             return Err(format!("{verb} says `{message}`, which lacks `{}`", expected.message));
@@ -849,41 +877,177 @@ fn check(case: &Case, expected: &Expected) -> Result<(), String> {
             return Err(format!("{verb} prints control characters: {message:?}"));
         }
     }
-    if scene.picture() == before { Ok(()) } else { Err("the site has changed".to_string()) }
+    Ok(())
 }
 
-#[test]
-fn no_refusal_says_a_thing_twice() {
-    let mut wrong = Vec::new();
-    for (name, generate) in GENERATORS {
-        let Err(failure) = prepare(&generate()).verify() else { continue };
-        let messages = failure.messages();
-        let twice = messages.windows(2).any(|pair| pair[0].contains(&pair[1]));
-        wrong.extend(twice.then(|| format!("{name}: {}", message(&failure))));
+/// The same for the commands, and what the log says afterwards.
+fn check_commands(scene: &Scene, expected: &Expected) -> Result<(), String> {
+    for (command, event) in COMMANDS {
+        let known = scene.audit().len();
+        let ran = scene.world.installer(&[command, &[BUNDLE]].concat());
+        let exit = ran.exit.code();
+        if exit != expected.exit {
+            return Err(format!("{command:?} ends with {exit}, expected {}: {}", expected.exit, ran.stderr));
+        }
+        let printed = [ran.stdout, ran.stderr].concat();
+        if printed.chars().any(|character| character.is_control() && character != '\n') {
+            return Err(format!("{command:?} prints control characters: {printed:?}"));
+        }
+        check_log(&scene.audit()[known..], event, expected)
+            .map_err(|error| format!("{command:?}: {error}"))?;
     }
-    assert!(wrong.is_empty(), "{} of {}:\n{}\n", wrong.len(), GENERATORS.len(), wrong.join("\n"));
+    // It reads no blob, so it may see nothing wrong; whatever it sees, it is the same.
+    let inspected = scene.world.installer(&["inspect", BUNDLE]).exit.code();
+    if inspected == 0 || inspected == expected.exit {
+        return Ok(());
+    }
+    Err(format!("inspect ends with {inspected}"))
+}
+
+/// The refusal is in the log, and every intent has its end.
+fn check_log(news: &[LogEntry], event: &str, expected: &Expected) -> Result<(), String> {
+    let outcome = if expected.exit == Exit::Refused.code() { Outcome::Refused } else { Outcome::Failed };
+    let about = |entry: &LogEntry, key: &str| entry.event.about.get(key).cloned().unwrap_or_default();
+    let tells = |entry: &&LogEntry| {
+        entry.event.event == event
+            && entry.event.outcome == outcome
+            && about(entry, "error").contains(&expected.message)
+            && about(entry, "medium").ends_with(BUNDLE)
+    };
+    news.iter().find(tells).ok_or_else(|| format!("the log lacks it: {news:#?}"))?;
+    match news.last() {
+        Some(last) if last.event.outcome == outcome => Ok(()),
+        last => Err(format!("the log ends with {last:#?}")),
+    }
+}
+
+/// The funnel: how a site refuses this bundle, or else what is wrong with how it does.
+fn check(case: &Case, expected: &Expected) -> Result<(), String> {
+    let scene = prepare(case);
+    let before = scene.surroundings();
+    check_library(&scene, expected)?;
+    check_commands(&scene, expected)?;
+    as_before(&scene, &before)
+}
+
+/// Nothing has changed but the audit log.
+fn as_before(scene: &Scene, before: &Picture) -> Result<(), String> {
+    let after = scene.surroundings();
+    let paths: BTreeSet<&PathBuf> = before.keys().chain(after.keys()).collect();
+    let changed: Vec<_> = paths.into_iter().filter(|path| before.get(*path) != after.get(*path)).collect();
+    if changed.is_empty() { Ok(()) } else { Err(format!("has changed: {changed:?}")) }
+}
+
+/// The funnel for roots: nobody's trust starts with this one, although its fingerprint was typed.
+fn check_root(case: &RootCase, expected: &Expected) -> Result<(), String> {
+    let scene = Scene::untrusting();
+    scene.bring_root(&case.bytes, case.signatures.iter().map(|(keyid, raw)| (*keyid, raw.as_slice())));
+    let before = scene.surroundings();
+    let ran = scene.trust_init(&case.bytes);
+    if ran.exit.code() != expected.exit || !ran.stderr.contains(&expected.message) {
+        return Err(format!("ends with {}: {}", ran.exit.code(), ran.stderr));
+    }
+    as_before(&scene, &before)
+}
+
+/// Runs `work` on every item, on all processors; gives what is wrong.
+fn on_all_processors<T: Sync>(items: &[T], work: impl Fn(&T) -> Option<String> + Sync) -> Vec<String> {
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        let worker = |first: usize| {
+            let share = items.iter().skip(first).step_by(workers);
+            let work = &work;
+            scope.spawn(move || share.filter_map(work).collect::<Vec<String>>())
+        };
+        let running: Vec<_> = (0..workers).map(worker).collect();
+        running.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
+    })
+}
+
+fn nothing_wrong(wrong: &[String]) {
+    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
 }
 
 #[test]
 fn every_hostile_bundle_is_refused_as_its_directory_says() {
     let corpus = corpus();
-    let mut wrong = Vec::new();
-    for (name, generate) in GENERATORS {
-        match corpus.get(*name) {
-            None => wrong.push(format!("{name}: make tests/corpus/{name}/expect.json")),
-            Some(expected) => {
-                wrong.extend(check(&generate(), expected).err().map(|error| format!("{name}: {error}")));
-            }
-        }
+    let bundles: Vec<_> = bundles().collect();
+    nothing_wrong(&on_all_processors(&bundles, |(name, generate)| {
+        let Some(expected) = corpus.get(*name) else {
+            return Some(format!("{name}: make tests/corpus/{name}/expect.json"));
+        };
+        check(&generate(), expected).err().map(|error| format!("{name}: {error}"))
+    }));
+}
+
+#[test]
+fn every_hostile_root_is_refused_as_its_directory_says() {
+    let corpus = corpus();
+    nothing_wrong(&on_all_processors(ROOTS, |(name, generate)| {
+        let Some(expected) = corpus.get(*name) else {
+            return Some(format!("{name}: make tests/corpus/{name}/expect.json"));
+        };
+        check_root(&generate(), expected).err().map(|error| format!("{name}: {error}"))
+    }));
+}
+
+fn generators() -> Vec<&'static str> {
+    bundles().map(|(name, _)| *name).chain(ROOTS.iter().map(|(name, _)| *name)).collect()
+}
+
+#[test]
+fn every_directory_has_one_generator() {
+    let mut names = generators();
+    let count = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), count, "two generators have one name");
+    let corpus = corpus();
+    let known: Vec<&str> = corpus.keys().map(String::as_str).collect();
+    assert_eq!(known, names, "a directory without a generator, or a generator without a directory");
+}
+
+/// What stands in the second column of the tables of the corpus' own page: directories, and tests as
+/// `FILE::NAME`.
+fn shown_by() -> Vec<String> {
+    let page = std::fs::read_to_string(corpus_dir().join("README.md")).unwrap();
+    let rows = page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| attack |"));
+    let mut names = Vec::new();
+    for row in rows {
+        let column = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        let found: Vec<&str> = column.split('`').skip(1).step_by(2).collect();
+        assert!(!found.is_empty(), "nothing shows this row: {row}");
+        names.extend(found.into_iter().map(str::to_string));
     }
-    let known = |name: &&String| GENERATORS.iter().all(|(other, _)| other != name);
-    wrong.extend(
-        corpus
-            .keys()
-            .filter(known)
-            .map(|name| format!("{name}: write its generator, or remove tests/corpus/{name}")),
-    );
-    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+    names
+}
+
+#[test]
+fn the_page_of_the_corpus_names_every_directory_and_tests_that_are_there() {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let (tests, directories): (Vec<String>, Vec<String>) =
+        shown_by().into_iter().partition(|name| name.contains("::"));
+    let named: BTreeSet<String> = directories.iter().cloned().collect();
+    assert_eq!(named.len(), directories.len(), "a directory is named twice");
+    let there: BTreeSet<String> = corpus().into_keys().collect();
+    let missing: Vec<_> = there.symmetric_difference(&named).collect();
+    assert!(missing.is_empty(), "in the page or in the corpus, and not in both: {missing:?}");
+    for test in tests {
+        let (file, name) = test.split_once("::").unwrap();
+        let source = std::fs::read_to_string(workspace.join(file)).unwrap_or_default();
+        assert!(source.contains(&format!("fn {name}(")), "{file} has no test {name}");
+    }
+}
+
+#[test]
+fn no_refusal_says_a_thing_twice() {
+    let bundles: Vec<_> = bundles().collect();
+    nothing_wrong(&on_all_processors(&bundles, |(name, generate)| {
+        let failure = prepare(&generate()).verify().err()?;
+        let messages = failure.messages();
+        let twice = messages.windows(2).any(|pair| pair[0].contains(&pair[1]));
+        twice.then(|| format!("{name}: {}", message(&failure)))
+    }));
 }
 
 #[test]
@@ -917,6 +1081,167 @@ fn what_the_corpus_is_made_from_is_accepted() {
 }
 
 #[test]
+fn the_commands_take_what_the_corpus_is_made_from() {
+    let another = Case::new(SampleOptions::default(), hostile::signatures::another_draft().forge().bytes());
+    let unchanged = [
+        made_with(SampleOptions::default()),
+        hostile::signed_inventory(|text| text),
+        hostile::signed_image(|_| {}),
+        another,
+    ];
+    for (number, case) in unchanged.iter().enumerate() {
+        let scene = prepare(case);
+        for (command, _) in COMMANDS.into_iter().filter(|(command, _)| command[0] != "plan") {
+            let ran = scene.world.installer(&[command, &[BUNDLE]].concat());
+            assert_eq!(ran.exit, Exit::Done, "{number}: {command:?}: {ran:?}");
+        }
+        holds_exactly(&scene, &scene.admit().unwrap());
+    }
+    let scene = Scene::untrusting();
+    let root = testkit::sample::sample_root(&SampleOptions::default());
+    scene.bring_root(&root.bytes, root.signatures.iter().map(|found| (found.claimed, &found.bytes[..])));
+    scene.trust_init(&root.bytes).ok();
+}
+
+#[test]
+fn what_others_wrote_oddly_and_means_one_thing_only_is_accepted() {
+    for (what, case) in [
+        ("a manifest that leaves its media type to its descriptor", hostile::images::without_media_type()),
+        ("an image below four indexes", hostile::images::nested(4)),
+        ("an index that names one child ten thousand times", hostile::images::crowded()),
+    ] {
+        let scene = prepare(&case);
+        let bundle = scene.admit().unwrap_or_else(|failure| panic!("{what}: {failure:?}"));
+        holds_exactly(&scene, &bundle);
+    }
+}
+
+// ---- the programs themselves ----------------------------------------------------------------------------
+
+/// The first case of each class: what stands before the first dash.
+fn one_of_each_class() -> Vec<&'static (&'static str, Generator)> {
+    let mut seen = BTreeSet::new();
+    bundles().filter(|(name, _)| seen.insert(name.split('-').next())).collect()
+}
+
+/// The paths that a system call names, if it can change what they name. `strace -y` says in angle brackets
+/// which directory a path starts from.
+fn changed_paths(line: &str) -> Vec<PathBuf> {
+    let call = line.split_once('(').map_or("", |(call, _)| call.rsplit(' ').next().unwrap_or_default());
+    let opens = matches!(call, "open" | "openat" | "openat2" | "creat");
+    let writes = ["O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC"].iter().any(|flag| line.contains(flag));
+    if opens && !writes || line.contains(") = -1 ") {
+        return Vec::new();
+    }
+    let parts: Vec<&str> = line.split('"').collect();
+    let named = parts.chunks_exact(2).map(|pair| {
+        let base = pair[0].strip_suffix(">, ").and_then(|before| before.rsplit('<').next());
+        Path::new(base.unwrap_or_default()).join(pair[1])
+    });
+    named.collect()
+}
+
+/// Everything but reading: whatever makes, changes, names or removes a file.
+const CHANGES: &str = "trace=open,openat,openat2,creat,mkdir,mkdirat,rename,renameat,renameat2,unlink,unlinkat,\
+    rmdir,link,linkat,symlink,symlinkat,truncate,chmod,fchmodat,chown,fchownat,lchown,mknod,mknodat,\
+    setxattr,lsetxattr,utimensat,mount";
+
+#[test]
+fn the_installer_itself_refuses_one_of_each_class_and_touches_nothing_but_its_site() {
+    let Some(strace) = real_part("strace") else { return };
+    let corpus = corpus();
+    nothing_wrong(&on_all_processors(&one_of_each_class(), |(name, generate)| {
+        let scene = prepare(&generate());
+        let before = scene.surroundings();
+        let trace = tempfile::NamedTempFile::new().unwrap();
+        for (command, _) in COMMANDS {
+            let status = Command::new(&strace)
+                .args(["-f", "-y", "-qq", "-e", CHANGES, "-o"])
+                .arg(trace.path())
+                .args([env!("CARGO_BIN_EXE_e2e-installer"), "--site", "site"])
+                .args(command)
+                .arg(BUNDLE)
+                .current_dir(scene.dir())
+                .env_clear()
+                .envs(&scene.world.vars)
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status()
+                .unwrap();
+            if status.code() != Some(i32::from(corpus[*name].exit)) {
+                return Some(format!("{name}: {command:?} ends with {status}"));
+            }
+            let calls = std::fs::read_to_string(trace.path()).unwrap();
+            assert!(calls.contains(BUNDLE), "{name}: strace has seen nothing: {calls}");
+            let outside = |path: &&PathBuf| !scene.dir().join(path).starts_with(scene.site.dir());
+            let paths: Vec<PathBuf> = calls.lines().flat_map(changed_paths).collect();
+            assert!(paths.contains(&scene.site.audit_path()), "{name}: {command:?}: {calls}");
+            if let Some(path) = paths.iter().find(outside) {
+                return Some(format!("{name}: {command:?} changes {}", path.display()));
+            }
+        }
+        // What a process writes there about itself is not what the bundle has done.
+        std::fs::remove_file(scene.dir().join("site/lock")).unwrap();
+        let mut before = before;
+        before.remove(&scene.dir().join("site/lock"));
+        as_before(&scene, &before).err().map(|error| format!("{name}: {error}"))
+    }));
+}
+
+// ---- more than one case ---------------------------------------------------------------------------------
+
+#[test]
+fn the_head_of_one_good_bundle_and_the_tail_of_another_are_refused_wherever_they_are_joined() {
+    let options = SampleOptions::default();
+    let (one, other) = (Draft::new(&options).forge(), hostile::signatures::another_draft().forge());
+    let scene = Scene::new(&options);
+    let before = scene.picture();
+    for (first, second) in [(&one, &other), (&other, &one)] {
+        for head in 0..=first.entries.len() {
+            for tail in 0..=second.entries.len() {
+                let mut joined = Forge::empty();
+                joined.entries.extend(first.entries[..head].iter().cloned());
+                joined.entries.extend(second.entries[tail..].iter().cloned());
+                let bytes = joined.bytes();
+                if bytes == first.bytes() || bytes == second.bytes() {
+                    continue;
+                }
+                scene.carry(&bytes);
+                let failure = scene.admit().err().unwrap_or_else(|| panic!("{head} and {tail} are admitted"));
+                assert!(support::blames_the_bundle(failure.exit()), "{head} and {tail}: {failure:?}");
+            }
+        }
+    }
+    assert!(scene.picture() == before, "the site has changed");
+}
+
+#[test]
+fn no_parser_breaks_its_promise_on_any_part_of_the_corpus() {
+    let bundles: Vec<_> = bundles().collect();
+    nothing_wrong(&on_all_processors(&bundles, |(_, generate)| {
+        let archive = generate().archive;
+        exercise::archive(&archive);
+        exercise::documents(&archive);
+        exercise::oci(&archive);
+        // What is between two headers is a document, a signature, a blob, or whatever somebody put there.
+        for piece in archive.chunks(512).take(4096) {
+            exercise::header(piece);
+            let text = piece.split(|byte| *byte == 0).next().unwrap_or_default();
+            exercise::documents(text);
+            exercise::oci(text);
+            exercise::texts(&String::from_utf8_lossy(text));
+        }
+        None
+    }));
+    for (_, generate) in ROOTS {
+        let root = generate();
+        exercise::documents(&root.bytes);
+        exercise::texts(&String::from_utf8_lossy(&root.bytes));
+    }
+}
+
+#[test]
 fn a_signature_of_a_key_that_the_root_does_not_list_neither_helps_nor_hurts() {
     let scene = prepare(&made(|o| o.signers = vec![UNKNOWN_SEED, 1]));
     let bundle = scene.admit().unwrap();
@@ -942,59 +1267,33 @@ fn a_signed_image_that_lacks_a_layer_is_refused_before_anything_changes() {
     assert_eq!(failure.exit(), Exit::Damaged);
 }
 
-/// Something at the bundle's path that is no bundle: refused at once, and the site is as it was.
-fn refuses_at_the_path(what: &str, expected: &str, put: impl FnOnce(&Scene)) {
-    let scene = Scene::new(&SampleOptions::default());
-    put(&scene);
-    let before = scene.picture();
-    let (sender, receiver) = std::sync::mpsc::channel();
-    std::thread::scope(|scope| {
-        scope.spawn(|| sender.send([scene.verify().err(), scene.admit().err()]));
-        let limit = std::time::Duration::from_secs(30);
-        let Ok(failures) = receiver.recv_timeout(limit) else {
-            // The thread that hangs cannot be ended, so the test's process is.
-            eprintln!("{what}: the site waits for it");
-            std::process::abort();
-        };
-        for failure in failures {
-            let failure = failure.unwrap_or_else(|| panic!("{what} is accepted"));
-            assert_eq!(failure.exit(), Exit::Damaged, "{what}: {failure:?}");
-            assert!(message(&failure).contains(expected), "{what}: {failure:?}");
+#[test]
+fn a_signed_image_that_claims_more_bytes_than_there_are_is_refused_before_they_are_missed() {
+    // A check alone runs into the end of the medium; a copy does not even begin.
+    for size in [1 << 60, u64::MAX - 511, u64::MAX] {
+        let options = SampleOptions::default();
+        let mut draft = Draft::new(&options);
+        let mut layer = None;
+        put_image(&mut draft, |image| {
+            let mut document = image.document();
+            layer = serde_json::from_value(document["layers"][0]["digest"].clone()).ok();
+            document["layers"][0]["size"] = size.into();
+            image.set_document(&document);
+        });
+        let layer: Digest = layer.unwrap();
+        draft.inventory.blobs.iter_mut().find(|blob| blob.digest == layer).unwrap().size = size;
+        draft.redo_inventory();
+        let mut forge = draft.forge();
+        let path = manifests::ArchivePath::Blob(layer);
+        forge.entry(&path.to_string()).header = layout::header::encode(&path, size);
+        let scene = prepare(&Case::new(options, forge.bytes()));
+        let before = scene.surroundings();
+        for (verb, outcome, exit) in
+            [("verify", scene.verify(), Exit::Damaged), ("admit", scene.admit(), Exit::NotReady)]
+        {
+            let failure = outcome.err().unwrap_or_else(|| panic!("{verb} accepts {size}"));
+            assert_eq!(failure.exit(), exit, "{verb} of {size}: {failure:?}");
         }
-    });
-    assert!(scene.picture() == before, "{what}: the site has changed");
-}
-
-#[test]
-fn refuses_a_path_that_is_not_a_regular_file_without_waiting_for_it() {
-    refuses_at_the_path("nothing", "cannot open", |_| {});
-    refuses_at_the_path("a directory", "is not a regular file", |scene| {
-        std::fs::create_dir(&scene.bundle).unwrap();
-    });
-    refuses_at_the_path("a pipe", "is not a regular file", |scene| {
-        let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::from_raw_mode(0o600));
-        rustix::fs::mknodat(rustix::fs::CWD, &scene.bundle, kind, mode, 0).unwrap();
-    });
-    refuses_at_the_path("a link to a good bundle", "is not a regular file", |scene| {
-        let good = scene.dir().join("good.tar");
-        std::fs::write(&good, sample_bundle(&SampleOptions::default()).archive).unwrap();
-        std::os::unix::fs::symlink(good, &scene.bundle).unwrap();
-    });
-    refuses_at_the_path("a link to itself", "is not a regular file", |scene| {
-        std::os::unix::fs::symlink(&scene.bundle, &scene.bundle).unwrap();
-    });
-    refuses_at_the_path("a socket", "cannot open", |scene| {
-        drop(std::os::unix::net::UnixListener::bind(&scene.bundle).unwrap());
-    });
-}
-
-#[test]
-fn refuses_a_device_as_a_bundle() {
-    let mut scene = Scene::new(&SampleOptions::default());
-    for device in ["/dev/zero", "/dev/null"] {
-        scene.bundle = device.into();
-        let failure = scene.admit().err().unwrap();
-        assert_eq!(failure.exit(), Exit::Damaged);
-        assert!(message(&failure).contains("is not a regular file"), "{failure:?}");
+        as_before(&scene, &before).unwrap();
     }
 }

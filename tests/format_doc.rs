@@ -204,6 +204,13 @@ fn build_example(dir: &Path, blocks: &BTreeMap<String, Block>) -> Vec<u8> {
             "root.json",
         ],
     );
+    let both = ["--sign", "alice.key.pem", "--sign", "bob.key.pem"];
+    let keyid = example_keys()[0].1.public().unwrap().id().to_string();
+    let rotate = ["trust", "rotate", "root.json", "--new-epoch", "--out", "2.root.json"];
+    bundler(dir, &[&rotate[..], &both].concat());
+    let revoke = ["trust", "revoke", "root.json", "--key", &keyid, "--below", "greeter=1.2"];
+    let why = ["--reason", "laptop stolen", "--out", "revocations.json"];
+    bundler(dir, &[&revoke[..], &why, &both].concat());
     fs::read(dir.join(ARCHIVE)).unwrap()
 }
 
@@ -225,6 +232,8 @@ fn derived(dir: &Path, archive: &[u8]) -> BTreeMap<String, String> {
         ("index.json".to_string(), indented(&contents.inventory().oci_index().unwrap())),
         ("oci-layout".to_string(), text(manifests::oci::OCI_LAYOUT.to_vec()) + "\n"),
         ("root.json".to_string(), fs::read_to_string(dir.join("root.json")).unwrap()),
+        ("revocations.json".to_string(), fs::read_to_string(dir.join("revocations.json")).unwrap()),
+        ("succession".to_string(), succession(dir)),
         ("header".to_string(), dump(&header::encode(&ArchivePath::Manifest, head.manifest.len() as u64))),
         ("facts".to_string(), facts(archive, &head.manifest, &documents.inventory)),
         ("audit.jsonl".to_string(), text(audit_example())),
@@ -271,6 +280,13 @@ fn authored(inventory: &Inventory) -> Vec<(&'static str, Digest)> {
         }
     }
     found
+}
+
+/// What the second root says of the first one.
+fn succession(dir: &Path) -> String {
+    let next: Value = serde_json::from_slice(&fs::read(dir.join("2.root.json")).unwrap()).unwrap();
+    let row = |key: &str| format!("{key:<9} {}\n", next[key]);
+    ["version", "epoch", "previous"].map(row).concat()
 }
 
 fn facts(archive: &[u8], manifest: &[u8], inventory: &[u8]) -> String {
@@ -547,6 +563,8 @@ fn every_limit_is_the_one_in_the_code() {
         ("FORM_BYTES_MAX", manifests::sigstore::FORM_BYTES_MAX),
         ("SIGNATURES_MAX", manifests::root::SIGNATURES_MAX as u64),
         ("ROOT_BYTES_MAX", manifests::root::ROOT_BYTES_MAX),
+        ("REVOCATIONS_BYTES_MAX", manifests::revocation::REVOCATIONS_BYTES_MAX),
+        ("CHAIN_MAX", manifests::trust::CHAIN_MAX as u64),
         ("ED25519_SIGNATURE_BYTES", manifests::key::ED25519_SIGNATURE_BYTES as u64),
         ("KEY_FILE_BYTES_MAX", manifests::key::KEY_FILE_BYTES_MAX),
         ("SIGNATURE_FILE_BYTES_MAX", manifests::key::SIGNATURE_FILE_BYTES_MAX),
@@ -818,4 +836,25 @@ fn the_auditors_loop_finds_what_was_done_to_a_log() {
         let (code, said) = check(&bad);
         assert!(code == Some(1) && said.contains(line), "{what}: {code:?} {said}");
     }
+}
+
+#[test]
+fn every_threat_names_tests_that_exist() {
+    let page = page("threats.md");
+    let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    let named = |row: &str| -> Vec<(String, String)> {
+        let words = row.split('`').filter(|word| word.contains(".rs::"));
+        words.filter_map(|word| word.split_once("::")).map(|(f, t)| (f.to_string(), t.to_string())).collect()
+    };
+    for (number, row) in rows.iter().enumerate() {
+        assert!(row.starts_with(&format!("| {} |", number + 1)), "{row}");
+        let tests = named(row);
+        assert!(!tests.is_empty(), "row {} names no test", number + 1);
+        for (file, test) in tests {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(&file);
+            let source = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{file}: {error}"));
+            assert!(source.contains(&format!("fn {test}()")), "row {}: {file} has no {test}", number + 1);
+        }
+    }
+    assert_eq!(rows.len(), 22);
 }

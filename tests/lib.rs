@@ -87,9 +87,14 @@ impl Ran {
 impl World {
     /// An empty directory, `PATH` and `HOME` of this process, a cache of its own.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "the tools that tests use are on the PATH of the test run")]
     pub fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::in_directory(tempfile::tempdir().unwrap())
+    }
+
+    /// As [`World::new`], in a directory that was chosen for it.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "the tools that tests use are on the PATH of the test run")]
+    pub fn in_directory(dir: tempfile::TempDir) -> Self {
         let mut vars = BTreeMap::new();
         for name in ["PATH", "SSL_CERT_FILE", "LD_LIBRARY_PATH", "PIP_INDEX_URL"] {
             if let Some(value) = std::env::var_os(name) {

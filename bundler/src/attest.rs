@@ -21,7 +21,7 @@ use manifests::inventory::Component;
 use manifests::key::KeyError;
 use manifests::sigstore::MessageDigest;
 use manifests::text::Audience;
-use manifests::{BundleManifest, BundleVersion, Digest, Inventory, KeyId, Name, PublicKey, SecretKey};
+use manifests::{BundleManifest, BundleVersion, Digest, Inventory, KeyId, Name, PublicKey};
 use serde::{Deserialize, Serialize};
 
 /// What is inside the envelope.
@@ -348,19 +348,6 @@ impl Attestation {
         self.envelope = envelope;
         Ok(true)
     }
-
-    /// Signs with a private key, checks the signature, and puts it into the file.
-    ///
-    /// # Errors
-    /// See [`AttestError`].
-    pub fn sign(&mut self, key: &SecretKey) -> Result<bool, AttestError> {
-        let raw = raw_signature(key, &self.signed_bytes)?;
-        self.attach(&key.public()?, &raw)
-    }
-}
-
-fn raw_signature(key: &SecretKey, bytes: &[u8]) -> Result<Vec<u8>, AttestError> {
-    Ok(key.sign(bytes)?)
 }
 
 /// What a person takes to the place where the key is.

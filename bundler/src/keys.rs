@@ -106,15 +106,6 @@ impl Classified for KeyFileError {
 const PRIVATE_KEY: &str = "private key";
 const PASSPHRASE: &str = "passphrase file";
 
-/// Reads a private key that is not encrypted.
-///
-/// # Errors
-/// See [`KeyFileError`].
-pub fn read_secret(path: &Path) -> Result<SecretKey, KeyFileError> {
-    let text = read_closed(path, PRIVATE_KEY, KEY_FILE_BYTES_MAX)?;
-    SecretKey::from_pem(&text).map_err(|source| KeyFileError::Key { path: path.to_path_buf(), source })
-}
-
 /// Where the passphrases of one run come from.
 pub struct Passphrases<'a> {
     /// A file that holds the passphrase of every encrypted key of this run.

@@ -12,6 +12,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::digest::Digest;
 
@@ -236,6 +237,13 @@ pub enum OciError {
         /// What the descriptor or the registry's header says.
         outside: String,
     },
+    /// A key that differs from one of the spec's in its case only. Readers written in Go take both for the
+    /// same and the last one for the right one.
+    #[error("`{0}` is a key of the spec in another case: two readers would see two documents")]
+    Case(String),
+    /// A configuration over the limit of registries.
+    #[error("a configuration of {0} bytes is over the limit of 4 MiB")]
+    Configuration(u64),
     /// A layer that only its vendor may distribute.
     #[error("layer {0} is a foreign layer: its licence does not let it travel in a bundle")]
     Foreign(Digest),
@@ -264,6 +272,8 @@ impl ManifestDocument {
                 outside: crate::text::printable(media_type),
             });
         }
+        let value: Value = serde_json::from_slice(bytes).map_err(shape)?;
+        one_reading(&value)?;
         let descriptor = Descriptor::new(media_type, Digest::of(b""), 0);
         if descriptor.is_index() {
             let index: ImageIndex = serde_json::from_slice(bytes).map_err(shape)?;
@@ -279,6 +289,9 @@ impl ManifestDocument {
         let image: ImageManifest = serde_json::from_slice(bytes).map_err(shape)?;
         refuse_foreign(&image.layers)?;
         refuse_foreign(core::slice::from_ref(&image.config))?;
+        if image.config.size > MANIFEST_BYTES_MAX {
+            return Err(OciError::Configuration(image.config.size));
+        }
         Ok(Self::Image(image))
     }
 
@@ -301,6 +314,48 @@ struct Probe {
     manifests: Option<serde::de::IgnoredAny>,
     layers: Option<serde::de::IgnoredAny>,
     config: Option<serde::de::IgnoredAny>,
+}
+
+/// The keys that readers act on.
+const KEYS: [&str; 14] = [
+    "schemaVersion",
+    "mediaType",
+    "artifactType",
+    "config",
+    "layers",
+    "manifests",
+    "subject",
+    "digest",
+    "size",
+    "urls",
+    "platform",
+    "architecture",
+    "os",
+    "variant",
+];
+
+/// Refuses what our parser and others' would read in two ways: keys in another case, and lists that stand
+/// for objects.
+fn one_reading(document: &Value) -> Result<(), OciError> {
+    let own = object(document)?;
+    let single = ["config", "subject"].iter().filter_map(|key| there(own, key));
+    let listed = ["layers", "manifests"].iter().filter_map(|key| own.get(*key)?.as_array()).flatten();
+    single.chain(listed).try_for_each(|descriptor| {
+        there(object(descriptor)?, "platform").map_or(Ok(()), |platform| object(platform).map(|_| ()))
+    })
+}
+
+fn there<'a>(object: &'a serde_json::Map<String, Value>, key: &str) -> Option<&'a Value> {
+    object.get(key).filter(|value| !value.is_null())
+}
+
+/// The object, whose keys are spelled as the spec spells them.
+fn object(value: &Value) -> Result<&serde_json::Map<String, Value>, OciError> {
+    let Some(object) = value.as_object() else {
+        return Err(OciError::Shape("something else stands where an object must".to_string()));
+    };
+    let odd = |key: &&String| KEYS.iter().any(|known| known.eq_ignore_ascii_case(key) && known != key);
+    object.keys().find(odd).map_or(Ok(object), |key| Err(OciError::Case(crate::text::printable(key))))
 }
 
 fn shape(error: serde_json::Error) -> OciError {
@@ -342,6 +397,34 @@ mod tests {
         let md5 = "{\"schemaVersion\":2,\"config\":{\"mediaType\":\"x\",\"digest\":\"md5:00\",\"size\":0},\"layers\":[]}";
         assert!(matches!(refusal(md5, MEDIA_MANIFEST), OciError::Shape(_)));
         assert!(matches!(refusal("[]", MEDIA_MANIFEST), OciError::Shape(_)));
+    }
+
+    #[test]
+    fn refuses_what_a_reader_that_does_not_mind_the_case_of_keys_sees_otherwise() {
+        let digest = Digest::of(b"");
+        let d = format!("{{\"mediaType\":\"x\",\"digest\":\"{digest}\",\"size\":0}}");
+        let with = |config: &str, more: &str| {
+            format!("{{\"schemaVersion\":2,\"config\":{config},\"layers\":[]{more}}}")
+        };
+        assert!(ManifestDocument::parse(with(&d, ",\"subject\":null").as_bytes(), MEDIA_MANIFEST).is_ok());
+        for (key, body) in [
+            ("Manifests", with(&d, ",\"Manifests\":[]")),
+            ("LAYERS", with(&d, ",\"LAYERS\":[]")),
+            ("Digest", with(&d.replace('}', ",\"Digest\":\"x\"}"), "")),
+            (
+                "OS",
+                with(
+                    &d.replace('}', ",\"platform\":{\"architecture\":\"a\",\"os\":\"b\",\"OS\":\"c\"}}"),
+                    "",
+                ),
+            ),
+        ] {
+            assert_eq!(refusal(&body, MEDIA_MANIFEST), OciError::Case(key.into()), "{body}");
+        }
+        let list = with(&format!("[\"x\",\"{digest}\",0]"), "");
+        assert!(matches!(refusal(&list, MEDIA_MANIFEST), OciError::Shape(_)));
+        let large = with(&d.replace(":0}", ":4194305}"), "");
+        assert_eq!(refusal(&large, MEDIA_MANIFEST), OciError::Configuration(4_194_305));
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub(super) struct AttestArgs {
     #[command(flatten)]
     signers: SignerArgs,
     /// Write the bytes to sign elsewhere, and how, into this directory; signs nothing
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["key", "signature", "public_key", "out"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["key", "signature", "out"])]
     prepare: Option<PathBuf>,
     /// The file; by default PRODUCT-VERSION.provenance.dsse.json beside the archive. One that is there gets
     /// the signature added

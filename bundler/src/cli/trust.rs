@@ -18,11 +18,12 @@ use clap::Subcommand;
 use edge::{Exit, Failure, Screen};
 use layout::signed_file::{self, SignedFile, SignedFileError};
 use manifests::revocation::{RevocationDocument, RevocationError};
-use manifests::root::{FoundSignature, ROOT_BYTES_MAX, RootDocument, RootError};
+use manifests::root::{ROOT_BYTES_MAX, RootDocument, RootError};
 use manifests::{Digest, KeyId, Trust, TrustRoot, canonical};
 use serde::Serialize;
 
-use crate::keys;
+use super::signers::PassphraseArgs;
+use crate::ceremony::Signers;
 
 /// What can be done with trust roots.
 #[derive(Debug, Subcommand)]
@@ -73,18 +74,54 @@ fn read_root(path: &Path) -> Result<TrustRoot, Failure> {
     })
 }
 
-/// Signs with each of these keys.
-fn signatures(screen: &Screen<'_>, keys: &[PathBuf], bytes: &[u8]) -> Result<Vec<FoundSignature>, Failure> {
-    let mut made = Vec::new();
-    for path in keys {
-        let key = keys::read_secret(&screen.env.path(path))?;
-        let public = key.public().map_err(|error| Failure::usage(error.to_string()))?;
-        let raw = key.sign(bytes).map_err(|error| Failure::usage(error.to_string()))?;
-        made.push(FoundSignature { claimed: public.id(), bytes: raw });
+/// Who signs what is being made.
+#[derive(Debug, clap::Args)]
+struct MakerArgs {
+    /// A private key to sign with
+    #[arg(long, value_name = "KEY")]
+    sign: Vec<PathBuf>,
+    #[command(flatten)]
+    passphrase: PassphraseArgs,
+    /// Write it although signatures are missing; `trust sign` adds them
+    #[arg(long)]
+    draft: bool,
+    /// Where to write it; the signatures go beside it, into OUT.sigs
+    #[arg(long)]
+    out: PathBuf,
+}
+
+impl MakerArgs {
+    /// Signs a new document, judges it as a site will, and writes it.
+    fn finish(
+        &self,
+        bytes: Vec<u8>,
+        subject: &Subject,
+        by: Option<&TrustRoot>,
+        screen: &mut Screen<'_>,
+    ) -> Result<(), Failure> {
+        let signers = Signers {
+            keys: self.sign.iter().map(|path| screen.env.path(path)).collect(),
+            elsewhere: Vec::new(),
+            passphrase_file: self.passphrase.file(screen.env),
+        };
+        let out = screen.env.path(&self.out);
+        if out.exists() {
+            return Err(Failure::usage(format!("{} is there already", out.display()))
+                .hint("a signed document is never overwritten: choose another --out"));
+        }
+        let signatures = signers.found(&bytes, &mut *screen.env.terminal)?;
+        let file = SignedFile { bytes, signatures };
+        let standing = subject.standing(&file, by)?;
+        if let (Some(missing), false) = (&standing.missing, self.draft) {
+            return Err(Failure::usage(missing.clone()).hint(
+                "sign with --sign KEY for enough holders, or write it with --draft and add the others with `bundler trust sign`",
+            ));
+        }
+        signed_file::write(&out, &file).map_err(|error| {
+            Failure::new(Exit::Unreachable, format!("cannot write {}: {error}", out.display()))
+        })?;
+        tell(out, &file, subject, standing, screen)
     }
-    made.sort_by_key(|signature| signature.claimed);
-    made.dedup();
-    Ok(made)
 }
 
 /// A key in two roles is allowed, and seldom meant: whoever steals it has both.
@@ -183,33 +220,6 @@ struct Written {
     complete: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     missing: Option<String>,
-}
-
-/// A finished document on its way to the disk.
-struct Output<'a> {
-    out: PathBuf,
-    draft: bool,
-    by: Option<&'a TrustRoot>,
-}
-
-impl Output<'_> {
-    /// Judges a new document as a site will, and writes it.
-    fn write(self, file: &SignedFile, subject: &Subject, screen: &mut Screen<'_>) -> Result<(), Failure> {
-        if self.out.exists() {
-            return Err(Failure::usage(format!("{} is there already", self.out.display()))
-                .hint("a signed document is never overwritten: choose another --out"));
-        }
-        let standing = subject.standing(file, self.by)?;
-        if let (Some(missing), false) = (&standing.missing, self.draft) {
-            return Err(Failure::usage(missing.clone()).hint(
-                "sign with --sign KEY for enough holders, or write it with --draft and add the others with `bundler trust sign`",
-            ));
-        }
-        signed_file::write(&self.out, file).map_err(|error| {
-            Failure::new(Exit::Unreachable, format!("cannot write {}: {error}", self.out.display()))
-        })?;
-        tell(self.out, file, subject, standing, screen)
-    }
 }
 
 /// Says what is on the disk now.

@@ -4,7 +4,7 @@
 //! An archive travels as it is. A directory is packed here, the same bytes each time: sorted names, no
 //! times or owners, and what `.helmignore` says left out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -197,18 +197,48 @@ struct Parts {
 }
 
 impl Parts {
+    /// Reads the archive to its very end: what is damaged behind the last entry is damaged too.
     fn read(file: File, shown: &Path) -> Result<Self, ChartError> {
+        let limit = CHART_BYTES_MAX.saturating_add(1);
+        let mut archive = tar::Archive::new(MultiGzDecoder::new(file).take(limit));
+        let found = Self::entries(&mut archive, shown);
+        let mut rest = archive.into_inner();
+        let drained = io::copy(&mut rest, &mut io::sink());
+        if rest.limit() == 0 {
+            return Err(not_a_chart(shown, format!("it unpacks to more than {CHART_BYTES_MAX} bytes")));
+        }
+        let parts = found?;
+        drained.map_err(|error| not_a_chart(shown, error.to_string()))?;
+        Ok(parts)
+    }
+
+    fn entries<R: Read>(archive: &mut tar::Archive<R>, shown: &Path) -> Result<Self, ChartError> {
         let broken = |error: io::Error| not_a_chart(shown, error.to_string());
-        let mut archive = tar::Archive::new(MultiGzDecoder::new(file).take(CHART_BYTES_MAX));
-        let (mut chart_yaml, mut vendored) = (None, Vec::new());
+        let (mut chart_yaml, mut vendored, mut names) = (None, Vec::new(), BTreeSet::new());
         for entry in archive.entries().map_err(broken)? {
             let entry = entry.map_err(broken)?;
             if !(entry.header().entry_type().is_file() || entry.header().entry_type().is_dir()) {
                 return Err(not_a_chart(shown, "it holds a link or a device".to_string()));
             }
             let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+            if !stays_inside(&name) {
+                let shown_name = printable(&name);
+                return Err(not_a_chart(shown, format!("`{shown_name}` in it leads out of the chart")));
+            }
+            // Which of the two Helm takes depends on the file.
+            if entry.header().entry_type().is_file() && !names.insert(name.clone()) {
+                return Err(not_a_chart(shown, format!("it holds `{}` twice", printable(&name))));
+            }
             let Some((_, inner)) = name.split_once('/') else { continue };
-            if inner == "Chart.yaml" && chart_yaml.is_none() {
+            if inner == "Chart.yaml" {
+                // Helm takes the first part of a path for the chart's name, whatever it is.
+                if chart_yaml.is_some() {
+                    return Err(not_a_chart(shown, "it holds Chart.yaml twice".to_string()));
+                }
+                if entry.size() > SMALL_FILE_BYTES_MAX {
+                    let reason = format!("its Chart.yaml is longer than {SMALL_FILE_BYTES_MAX} bytes");
+                    return Err(not_a_chart(shown, reason));
+                }
                 let mut text = String::new();
                 entry.take(SMALL_FILE_BYTES_MAX).read_to_string(&mut text).map_err(broken)?;
                 chart_yaml = Some(text);
@@ -237,6 +267,11 @@ impl Parts {
             }
         }
     }
+}
+
+/// Whether every system takes the name for the same place below the directory of unpacking.
+fn stays_inside(name: &str) -> bool {
+    !name.starts_with('/') && !name.contains(['\\', '\0']) && name.split('/').all(|part| part != "..")
 }
 
 /// Packs a chart's directory into the cache.

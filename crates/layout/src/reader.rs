@@ -381,10 +381,13 @@ impl<R: Read> BundleReader<R> {
     fn end(&mut self) -> Result<(), ReadError> {
         self.zeros(2 * BLOCK_BYTES, "at the end")?;
         let mut one = [0_u8; 1];
-        match self.input.read(&mut one) {
-            Ok(0) => Ok(()),
-            Ok(_) => Err(ReadError::Trailing { offset: self.offset }),
-            Err(source) => Err(ReadError::Medium { offset: self.offset, source }),
+        loop {
+            return match self.input.read(&mut one) {
+                Ok(0) => Ok(()),
+                Ok(_) => Err(ReadError::Trailing { offset: self.offset }),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(source) => Err(ReadError::Medium { offset: self.offset, source }),
+            };
         }
     }
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use manifests::root::{FoundSignature, SIGNATURE_BYTES_MAX, SIGNATURES_MAX};
 use manifests::{Digest, KeyId, TrustRoot};
 
-use crate::durable;
+use crate::{durable, medium};
 
 /// A document and its signatures as they lie there; nothing is checked.
 #[derive(Debug, Clone)]
@@ -66,7 +66,7 @@ pub fn signature_dir(document: &Path) -> PathBuf {
 /// A file is not readable or over its limit. A document without signatures is read: judging it comes
 /// later.
 pub fn read(path: &Path, limit: u64) -> Result<SignedFile, SignedFileError> {
-    let bytes = durable::read_bounded(path, limit).map_err(|source| unreadable(path, source))?;
+    let bytes = medium::read_bounded(path, limit).map_err(|source| unreadable(path, source))?;
     Ok(SignedFile { bytes, signatures: read_signatures(&signature_dir(path))? })
 }
 
@@ -83,7 +83,7 @@ pub fn read_signatures(dir: &Path) -> Result<Vec<FoundSignature>, SignedFileErro
     for entry in entries.take(SIGNATURES_MAX) {
         let entry = entry.map_err(|source| unreadable(dir, source))?.path();
         if let Some(claimed) = claimed_key(&entry) {
-            let bytes = durable::read_bounded(&entry, SIGNATURE_BYTES_MAX)
+            let bytes = medium::read_bounded(&entry, SIGNATURE_BYTES_MAX)
                 .map_err(|source| unreadable(&entry, source))?;
             signatures.push(FoundSignature { claimed, bytes });
         }

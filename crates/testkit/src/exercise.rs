@@ -5,6 +5,7 @@ use base64::Engine as _;
 use manifests::inventory::Inventory;
 use manifests::key::{KeyError, Scheme};
 use manifests::oci::{MEDIA_INDEX, MEDIA_MANIFEST, ManifestDocument};
+use manifests::revocation::RevocationDocument;
 use manifests::root::{RootDocument, SIGNATURE_BYTES_MAX};
 use manifests::{
     ArchivePath, BundleManifest, Digest, PublicKey, Reference, SecretKey, Timestamp, audit, canonical,
@@ -46,6 +47,9 @@ pub fn documents(bytes: &[u8]) {
         && let Ok(written) = root.to_bytes()
     {
         assert_eq!(written, bytes);
+    }
+    if let Ok(list) = RevocationDocument::from_bytes(bytes) {
+        assert_eq!(list.to_bytes().unwrap(), bytes);
     }
     if let Ok((entry, next)) = audit::Head::default().follow(bytes) {
         assert_eq!((entry.seq, next.entries), (0, 1));

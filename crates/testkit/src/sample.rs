@@ -8,6 +8,7 @@
 mod content;
 mod forge;
 pub mod roots;
+mod shapes;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -20,6 +21,7 @@ use manifests::{BundleManifest, Digest, Inventory, KeyId, SecretKey, Timestamp, 
 
 pub use content::{IMAGE_NAME, Parts};
 pub use forge::{Entry, Field, Forge};
+pub use shapes::{ImageParts, draft_of_files, put_image};
 
 /// The seed of the root role's only key.
 pub const ROOT_SEED: u8 = 200;

@@ -22,12 +22,15 @@ pub struct Times {
     pub bundle: Option<Timestamp>,
     /// When the trust root expires.
     pub root: Option<Timestamp>,
+    /// When the newest root or list of revocations was made that the site has.
+    pub trust: Timestamp,
 }
 
 /// Looks at all of it.
 #[must_use]
 pub fn check(times: &Times, policy: &TimePolicy) -> Vec<Finding> {
     let mut findings = vec![plausible(&times.statement, policy)];
+    findings.push(age(times));
     findings.extend(times.last_entry.map(|last| forwards(times.statement.clock, last)));
     let expiring = [
         ("bundle/expiry", "the bundle", times.bundle, "ask the sender whether a newer bundle exists"),
@@ -71,6 +74,21 @@ fn plausible(statement: &ClockStatement, policy: &TimePolicy) -> Finding {
     }
 }
 
+/// A site that gets no media cannot learn of a revocation; only its age can be shown.
+fn age(times: &Times) -> Finding {
+    let (now, made) = (times.statement.now(), times.trust);
+    let days = now.unix_seconds().saturating_sub(made.unix_seconds()) / SLACK_SECONDS;
+    Finding {
+        id: "trust/age",
+        verdict: Verdict::Pass,
+        fact: format!(
+            "trust root and revocations are of {made}, {days} days ago; what was revoked since is not known here"
+        ),
+        requirement: "newer ones are taken when a medium brings them".to_string(),
+        remedy: None,
+    }
+}
+
 /// The log's own times are nobody's signature: they show that the clock was moved, not which was right.
 fn forwards(clock: Timestamp, last: Timestamp) -> Finding {
     let backwards = clock < last;
@@ -101,7 +119,8 @@ mod tests {
     }
 
     fn verdicts(times: &Times, policy: &TimePolicy) -> Vec<(&'static str, Verdict)> {
-        check(times, policy).into_iter().map(|finding| (finding.id, finding.verdict)).collect()
+        let findings = check(times, policy).into_iter().filter(|finding| finding.id != "trust/age");
+        findings.map(|finding| (finding.id, finding.verdict)).collect()
     }
 
     const DAY: i64 = 86_400;
@@ -113,6 +132,7 @@ mod tests {
             last_entry: None,
             bundle: None,
             root: None,
+            trust: at(10 * DAY),
         };
         let policy = TimePolicy::default();
         assert_eq!(verdicts(&times(10 * DAY), &policy), [("clock/plausible", Verdict::Pass)]);
@@ -130,6 +150,7 @@ mod tests {
             last_entry: Some(at(11 * DAY)),
             bundle: Some(at(9 * DAY)),
             root: Some(at(12 * DAY)),
+            trust: at(DAY),
         };
         let expected = |bundle| {
             [

@@ -109,5 +109,6 @@ pub fn times(bundle: &VerifiedBundle, judged: &Judged, env: &Env) -> Times {
         last_entry: judged.remembered.last,
         bundle: bundle.manifest().expires,
         root: judged.trust.root().document().expires,
+        trust: judged.trust.not_before(),
     }
 }

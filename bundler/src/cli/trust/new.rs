@@ -6,13 +6,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 use edge::{Failure, Screen};
-use layout::signed_file::SignedFile;
 use manifests::Timestamp;
 use manifests::root::{Role, Roles, RootDocument, RootSchema};
 use manifests::text::Name;
 
 use super::keyring::Keyring;
-use super::{Output, Subject, broken, signatures};
+use super::{MakerArgs, Subject, broken};
 
 /// The arguments of `trust new`.
 #[derive(Debug, Args)]
@@ -47,15 +46,8 @@ pub(in crate::cli) struct NewArgs {
     /// When the root should have been replaced; sites warn from then on
     #[arg(long, value_name = "TIME")]
     expires: Option<Timestamp>,
-    /// A private key to sign the root with
-    #[arg(long, value_name = "KEY")]
-    sign: Vec<PathBuf>,
-    /// Write it although signatures are missing; `trust sign` adds them
-    #[arg(long)]
-    draft: bool,
-    /// Where to write it; the signatures go beside it, into OUT.sigs
-    #[arg(long)]
-    out: PathBuf,
+    #[command(flatten)]
+    maker: MakerArgs,
 }
 
 impl NewArgs {
@@ -63,9 +55,7 @@ impl NewArgs {
         let document = self.document(screen)?;
         let bytes = document.to_bytes().map_err(|error| broken(&error))?;
         super::warn_of_shared_keys(&document, screen);
-        let file = SignedFile { signatures: signatures(screen, &self.sign, &bytes)?, bytes };
-        let output = Output { out: screen.env.path(&self.out), draft: self.draft, by: None };
-        output.write(&file, &Subject::Root(Box::new(document)), screen)
+        self.maker.finish(bytes, &Subject::Root(Box::new(document)), None, screen)
     }
 
     fn document(&self, screen: &Screen<'_>) -> Result<RootDocument, Failure> {

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use edge::{Exit, Failure, Screen};
-use layout::signed_file::SignedFile;
 use manifests::TrustRoot;
 use manifests::bundle::{BundleDigest, Sequence};
 use manifests::revocation::{
@@ -14,7 +13,7 @@ use manifests::revocation::{
 use manifests::text::{Marking, Name, printable};
 
 use super::rotate::key_or_id;
-use super::{Output, Subject, broken, read_root, signatures};
+use super::{MakerArgs, Subject, broken, read_root};
 use crate::sign::Candidate;
 
 /// The arguments of `trust revoke`.
@@ -40,15 +39,8 @@ pub(in crate::cli) struct RevokeArgs {
     /// Why, for the people on site; up to 128 characters
     #[arg(long)]
     reason: Marking,
-    /// A private key to sign the list with
-    #[arg(long, value_name = "KEY")]
-    sign: Vec<PathBuf>,
-    /// Write it although signatures are missing; `trust sign` adds them
-    #[arg(long)]
-    draft: bool,
-    /// Where to write it; the signatures go beside it, into OUT.sigs
-    #[arg(long)]
-    out: PathBuf,
+    #[command(flatten)]
+    maker: MakerArgs,
 }
 
 impl RevokeArgs {
@@ -59,9 +51,7 @@ impl RevokeArgs {
         let root = read_root(&screen.env.path(&self.root))?;
         let document = self.document(&root, screen)?;
         let bytes = document.to_bytes().map_err(|error| broken(&error))?;
-        let file = SignedFile { signatures: signatures(screen, &self.sign, &bytes)?, bytes };
-        let output = Output { out: screen.env.path(&self.out), draft: self.draft, by: Some(&root) };
-        output.write(&file, &Subject::Revocations(Box::new(document)), screen)
+        self.maker.finish(bytes, &Subject::Revocations(Box::new(document)), Some(&root), screen)
     }
 
     fn document(&self, root: &TrustRoot, screen: &Screen<'_>) -> Result<RevocationDocument, Failure> {

@@ -9,13 +9,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 use edge::{Failure, Screen};
-use layout::signed_file::SignedFile;
 use manifests::root::{Clause, Role, RootDocument};
 use manifests::text::printable;
 use manifests::{KeyId, Timestamp, TrustRoot};
 
 use super::keyring::Keyring;
-use super::{Output, Subject, broken, read_root, signatures};
+use super::{MakerArgs, Subject, broken, read_root};
 use crate::keys;
 
 /// The arguments of `trust rotate`.
@@ -57,15 +56,8 @@ pub(in crate::cli) struct RotateArgs {
     /// When the new root should have been replaced
     #[arg(long, value_name = "TIME")]
     expires: Option<Timestamp>,
-    /// A private key to sign the new root with: enough of the old root's root keys and of its own
-    #[arg(long, value_name = "KEY")]
-    sign: Vec<PathBuf>,
-    /// Write it although signatures are missing; `trust sign` adds them
-    #[arg(long)]
-    draft: bool,
-    /// Where to write it; the signatures go beside it, into OUT.sigs
-    #[arg(long)]
-    out: PathBuf,
+    #[command(flatten)]
+    maker: MakerArgs,
 }
 
 impl RotateArgs {
@@ -76,9 +68,7 @@ impl RotateArgs {
             broken(&error).hint("a threshold needs as many holders: see --threshold and --root-threshold")
         })?;
         super::warn_of_shared_keys(&document, screen);
-        let file = SignedFile { signatures: signatures(screen, &self.sign, &bytes)?, bytes };
-        let output = Output { out: screen.env.path(&self.out), draft: self.draft, by: Some(&before) };
-        output.write(&file, &Subject::Root(Box::new(document)), screen)
+        self.maker.finish(bytes, &Subject::Root(Box::new(document)), Some(&before), screen)
     }
 
     fn document(&self, before: &TrustRoot, screen: &Screen<'_>) -> Result<RootDocument, Failure> {

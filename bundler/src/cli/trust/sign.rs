@@ -5,13 +5,12 @@ use std::path::PathBuf;
 use clap::Args;
 use edge::{Exit, Failure, Screen};
 use layout::signed_file::{self, SignedFile, SignedFileError};
+use manifests::TrustRoot;
 use manifests::revocation::REVOCATIONS_BYTES_MAX;
-use manifests::root::{FoundSignature, RootDocument, SIGNATURE_BYTES_MAX};
-use manifests::{PublicKey, TrustRoot};
+use manifests::root::{FoundSignature, RootDocument};
 
-use super::{Subject, read_root, signatures, tell};
-use crate::keys;
-use crate::sign::SignError;
+use super::{Subject, read_root, tell};
+use crate::cli::signers::SignerArgs;
 
 /// The arguments of `trust sign`.
 #[derive(Debug, Args)]
@@ -21,15 +20,8 @@ pub(in crate::cli) struct SignArgs {
     /// The root before it, or the root that judges the revocations: to say whether it is enough now
     #[arg(long, value_name = "ROOT.JSON")]
     trust: Option<PathBuf>,
-    /// A private key to sign with
-    #[arg(long, required_unless_present = "signature")]
-    key: Vec<PathBuf>,
-    /// A signature over the document's very bytes that was made elsewhere
-    #[arg(long, requires = "public_key", conflicts_with = "key")]
-    signature: Option<PathBuf>,
-    /// The public key of that signature
-    #[arg(long, requires = "signature")]
-    public_key: Option<PathBuf>,
+    #[command(flatten)]
+    signers: SignerArgs,
 }
 
 impl SignArgs {
@@ -37,10 +29,7 @@ impl SignArgs {
         let (path, mut file, subject) = open(&self.document, screen)?;
         let by = self.trust.as_ref().map(|root| read_root(&screen.env.path(root))).transpose()?;
         screen.note(&format!("signing\n{}", super::show::describe(&subject)));
-        let added = match (&self.signature, &self.public_key) {
-            (Some(signature), Some(public)) => vec![found(signature, public, &file, screen)?],
-            _ => signatures(screen, &self.key, &file.bytes)?,
-        };
+        let added = self.signers.signers(screen.env)?.found(&file.bytes, &mut *screen.env.terminal)?;
         for signature in added {
             refuse_strangers(&signature, &subject, by.as_ref())?;
             file.signatures.retain(|before| before.claimed != signature.claimed);
@@ -70,23 +59,6 @@ pub(super) fn open(
     })?;
     let subject = Subject::parse(&path, &file.bytes)?;
     Ok((path, file, subject))
-}
-
-fn found(
-    signature: &std::path::Path,
-    public: &std::path::Path,
-    file: &SignedFile,
-    screen: &Screen<'_>,
-) -> Result<FoundSignature, Failure> {
-    let path = screen.env.path(signature);
-    let raw = layout::durable::read_bounded(&path, SIGNATURE_BYTES_MAX).map_err(|error| {
-        Failure::new(Exit::Unreachable, format!("cannot read {}: {error}", path.display()))
-    })?;
-    let key: PublicKey = keys::read_public(&screen.env.path(public))?;
-    if !key.verifies(&file.bytes, &raw) {
-        return Err(SignError::Wrong(key.id()).into());
-    }
-    Ok(FoundSignature { claimed: key.id(), bytes: raw })
 }
 
 /// A signature by a key that nobody asks for helps nobody, and hides that the right one is missing.

@@ -4,7 +4,7 @@
 //! *Invariant:* a [`WheelMetadata`] agrees with the wheel's file name, and the wheel is an archive that
 //! every reader sees alike: no name twice, and none that leads out of it.
 
-use std::io::{Read, Seek};
+use std::io::{Read, Seek, SeekFrom};
 
 use manifests::text::printable;
 use zip::ZipArchive;
@@ -64,6 +64,25 @@ pub enum MetadataProblem {
     #[error("a file inside has the name `{shown}`, which leads out of the wheel")]
     EntryName {
         /// The name, made printable.
+        shown: String,
+    },
+    /// Its directory and the file itself have two names for one place: which one is meant depends on the
+    /// reader.
+    #[error("its directory calls a file `{shown}`, and the file calls itself something else")]
+    LocalName {
+        /// The name of the directory, made printable.
+        shown: String,
+    },
+    /// Bytes before the archive.
+    #[error("there are {found} bytes before the archive")]
+    Prefix {
+        /// How many there were.
+        found: u64,
+    },
+    /// A symbolic link.
+    #[error("a file inside, `{shown}`, is a link")]
+    Link {
+        /// Its name, made printable.
         shown: String,
     },
     /// No `*.dist-info`, or several.
@@ -134,6 +153,10 @@ fn read(reader: impl Read + Seek, filename: &WheelFilename) -> Result<WheelMetad
     }
     let dist_info = dist_info(&archive)?;
     agrees_with_name(&dist_info, filename)?;
+    if archive.offset() > 0 {
+        return Err(MetadataProblem::Prefix { found: archive.offset() });
+    }
+    let named = named_places(&mut archive)?;
     let entry = match archive.by_name(&format!("{dist_info}/METADATA")) {
         Ok(entry) => entry,
         Err(ZipError::FileNotFound) => return Err(MetadataProblem::NoMetadata),
@@ -153,7 +176,40 @@ fn read(reader: impl Read + Seek, filename: &WheelFilename) -> Result<WheelMetad
     if metadata.version != *filename.version() {
         return Err(contradiction("METADATA", metadata.version.as_str(), "version"));
     }
+    same_names(&mut archive.into_inner(), &named)?;
     Ok(metadata)
+}
+
+/// Where each file is, and what the directory at the end of the archive calls it. No file is a link.
+fn named_places<R: Read + Seek>(archive: &mut ZipArchive<R>) -> Result<Vec<(u64, Vec<u8>)>, MetadataProblem> {
+    let mut named = Vec::new();
+    for number in 0..archive.len() {
+        let entry = archive.by_index_raw(number).map_err(MetadataProblem::Archive)?;
+        if entry.is_symlink() {
+            return Err(MetadataProblem::Link {
+                shown: printable(&String::from_utf8_lossy(entry.name_raw())),
+            });
+        }
+        named.push((entry.header_start(), entry.name_raw().to_vec()));
+    }
+    Ok(named)
+}
+
+/// Each file calls itself as the directory does. Some readers believe the one, some the other.
+fn same_names<R: Read + Seek>(reader: &mut R, named: &[(u64, Vec<u8>)]) -> Result<(), MetadataProblem> {
+    let broken = |error| MetadataProblem::Archive(ZipError::Io(error));
+    for (start, name) in named {
+        // Signature, 22 bytes that do not matter here, the length of the name, that of what follows it.
+        let mut header = [0; 30];
+        reader.seek(SeekFrom::Start(*start)).and_then(|_| reader.read_exact(&mut header)).map_err(broken)?;
+        let [.., low, high, _, _] = header;
+        let mut own = vec![0; usize::from(u16::from_le_bytes([low, high]))];
+        reader.read_exact(&mut own).map_err(broken)?;
+        if !header.starts_with(b"PK\x03\x04") || own != *name {
+            return Err(MetadataProblem::LocalName { shown: printable(&String::from_utf8_lossy(name)) });
+        }
+    }
+    Ok(())
 }
 
 /// The one directory at the top that ends in `.dist-info`; on the way every name is checked.

@@ -30,10 +30,16 @@ pub enum Field {
     Magic,
     /// The owner's name.
     OwnerName,
+    /// The group's name.
+    GroupName,
     /// A device's major number.
     Major,
+    /// A device's minor number.
+    Minor,
     /// What goes before the name.
     Prefix,
+    /// What ustar does not use.
+    Rest,
 }
 
 impl Field {
@@ -49,8 +55,11 @@ impl Field {
             Self::LinkName => 157..257,
             Self::Magic => 257..265,
             Self::OwnerName => 265..297,
+            Self::GroupName => 297..329,
             Self::Major => 329..337,
+            Self::Minor => 337..345,
             Self::Prefix => 345..500,
+            Self::Rest => 500..512,
         }
     }
 }
