@@ -4,6 +4,7 @@
 //! It knows nothing of what is signed: a bundle's `bundle.json`, a trust root and revocations are all bytes
 //! here. It never writes.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 
@@ -70,7 +71,7 @@ impl Classified for CeremonyError {
             Self::Read { .. } => None,
             Self::Wrong { mistake: Some(mistake), .. } => Some(mistake.to_string()),
             Self::Wrong { scheme, .. } => Some(format!(
-                "it was made with another key, or over another file; with this key: {}",
+                "it was made with another key, or over another file than the very document, which --prepare writes for bundles and attestations; with this key: {}",
                 command(*scheme, "FILE")
             )),
         }
@@ -125,7 +126,8 @@ impl From<Signature> for FoundSignature {
 }
 
 impl Signers {
-    /// Their signatures over these bytes, each key once, in the order of their key ids. All of them, or none.
+    /// Their signatures over these bytes, each key once, in the order in which they were named, those of keys
+    /// that are here first. All of them, or none.
     ///
     /// # Errors
     /// See [`CeremonyError`].
@@ -134,22 +136,22 @@ impl Signers {
         document: &[u8],
         terminal: &mut dyn Terminal,
     ) -> Result<Vec<Signature>, CeremonyError> {
+        // Looked at first: nobody should type a passphrase to learn that another file is bad.
+        let elsewhere: Result<Vec<_>, _> = self.elsewhere.iter().map(|one| one.read(document)).collect();
+        let elsewhere = elsewhere?;
         let mut made = Vec::new();
-        // What was made elsewhere first: nobody should type a passphrase to learn that another file is bad.
-        for elsewhere in &self.elsewhere {
-            made.push(elsewhere.read(document)?);
-        }
         for (path, key) in self.keys.iter().zip(self.unlock(terminal)?) {
             made.push(
                 sign(&key, document).map_err(|source| CeremonyError::Key { path: path.clone(), source })?,
             );
         }
-        made.sort_by_key(|signature| signature.key.id());
-        made.dedup_by_key(|signature| signature.key.id());
+        made.extend(elsewhere);
+        let mut seen = BTreeSet::new();
+        made.retain(|signature| seen.insert(signature.key.id()));
         Ok(made)
     }
 
-    /// The same for those who put signatures into files beside a document.
+    /// The same for those who put signatures into files beside a document, in the order of the key ids.
     ///
     /// # Errors
     /// See [`CeremonyError`].
@@ -158,7 +160,10 @@ impl Signers {
         document: &[u8],
         terminal: &mut dyn Terminal,
     ) -> Result<Vec<FoundSignature>, CeremonyError> {
-        Ok(self.sign(document, terminal)?.into_iter().map(FoundSignature::from).collect())
+        let made = self.sign(document, terminal)?.into_iter();
+        let mut found: Vec<FoundSignature> = made.map(FoundSignature::from).collect();
+        found.sort_by_key(|signature| signature.claimed);
+        Ok(found)
     }
 
     /// The private keys, in the order of `keys`.
