@@ -1258,6 +1258,9 @@ fn no_parser_breaks_its_promise_on_any_part_of_the_corpus() {
         exercise::archive(&archive);
         exercise::documents(&archive);
         exercise::oci(&archive);
+        // The connected side reads other people's archives, with another reader.
+        e2e::parsers::image_archive(&archive);
+        e2e::parsers::chart(&archive);
         // What is between two headers is a document, a signature, a blob, or whatever somebody put there.
         for piece in archive.chunks(512).take(4096) {
             exercise::header(piece);

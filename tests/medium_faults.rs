@@ -58,8 +58,7 @@ fn contents(archive: &[u8]) -> Vec<(ArchivePath, usize, usize)> {
 
 /// The offset of a byte inside the last of the large files.
 fn late(archive: &[u8]) -> u64 {
-    let blobs = contents(archive).into_iter().filter(|(_, _, size)| *size == MIB);
-    let (_, start, _) = blobs.last().unwrap();
+    let (_, start, _) = contents(archive).into_iter().rfind(|(_, _, size)| *size == MIB).unwrap();
     (start + MIB - 10) as u64
 }
 
@@ -224,7 +223,8 @@ fn a_root_that_is_a_pipe_or_has_one_for_a_signature_is_not_waited_for() {
 fn what_was_read_stays_read_whatever_happens_to_the_file() {
     let archive = large();
     let other = sample_bundle(&SampleOptions { sequence: 41, ..SampleOptions::default() }).archive;
-    let acts: [(&str, &(dyn Fn(&Scene, &File) + Sync)); 6] = [
+    type Act<'a> = &'a (dyn Fn(&Scene, &File) + Sync);
+    let acts: [(&str, Act<'_>); 6] = [
         ("a byte that was read already is changed", &|_, file| file.write_all_at(b"?", 600).unwrap()),
         ("the whole head is changed", &|_, file| file.write_all_at(&other[..40_000], 0).unwrap()),
         ("a byte is changed and put back before it is read", &|_, file| {

@@ -81,8 +81,10 @@ const ORDER_EIGHT: [u8; 32] = [
     0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05,
 ];
 
+type Generator = fn() -> RootCase;
+
 /// The directories of this part.
-pub(crate) const ROOTS: &[(&str, fn() -> RootCase)] = &[
+pub(crate) const ROOTS: &[(&str, Generator)] = &[
     ("root-with-a-key-of-order-one", || with_key(&y(1, false, false))),
     ("root-with-a-key-of-order-two", || with_key(&minus_one())),
     ("root-with-a-key-of-order-four", || with_key(&y(0, false, false))),

@@ -163,7 +163,8 @@ pub(crate) fn holds_exactly(scene: &Scene, bundle: &VerifiedBundle) {
         assert_eq!(Digest::of(&std::fs::read(&path).unwrap()).hex(), name, "the store holds other bytes");
         found.push(name);
     }
-    (expected.sort(), found.sort());
+    expected.sort();
+    found.sort();
     assert_eq!(found, expected, "the store holds other blobs");
 }
 
