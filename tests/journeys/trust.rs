@@ -142,6 +142,35 @@ fn a_key_in_two_roles_is_warned_of() {
 }
 
 #[test]
+fn a_key_cannot_be_listed_for_two_schemes_or_two_people() {
+    let world = World::new();
+    keys(&world, "alice rel");
+    let rel = std::fs::read_to_string(world.path("keys/rel.pub.pem")).unwrap();
+    let rel = manifests::PublicKey::from_pem(&rel).unwrap();
+    world.write("rel.pub", format!("{} rel\n", rel.openssh().unwrap()));
+    world.write("other.pub.pem", rel.pem());
+    let new = "trust new --publisher acme --release-key keys/rel.pub.pem --root-key keys/alice.pub.pem --sign keys/alice.key.pem --out root.json";
+    for (second, words) in [("rel.pub", "two schemes"), ("other.pub.pem", "two holders")] {
+        let ran = bundler(&world, &format!("{new} --release-key {second}")).expect_exit(Exit::Usage);
+        assert!(ran.stderr.contains(words), "{}", ran.stderr);
+        assert!(!world.path("root.json").exists());
+    }
+}
+
+#[test]
+fn an_encrypted_root_key_signs_a_root_with_its_passphrase() {
+    let world = World::new();
+    keys(&world, "rel");
+    world.write("pass", "correct horse\n");
+    std::fs::set_permissions(world.path("pass"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    bundler(&world, "key new --name alice --out keys --passphrase-file pass").ok();
+    let new = "trust new --publisher acme --release-key keys/rel.pub.pem --root-key keys/alice.pub.pem --sign keys/alice.key.pem --out root.json";
+    let ran = bundler(&world, new).expect_exit(Exit::Usage);
+    assert!(ran.stderr.contains("--passphrase-file"), "{}", ran.stderr);
+    assert_eq!(json(&world, &format!("{new} --passphrase-file pass"))["complete"], true);
+}
+
+#[test]
 fn a_root_asks_for_one_signature_of_each_scheme() {
     let world = World::new();
     keys(&world, "alice ed");

@@ -68,6 +68,13 @@ impl Keyring {
                 before.holder,
                 entry.holder
             ))),
+            Some(before) if before.scheme != entry.scheme => Err(Failure::usage(format!(
+                "key {} is given for two schemes, {} and {}",
+                key.id(),
+                before.scheme,
+                entry.scheme
+            ))
+            .hint("a key has one scheme: give it as PEM or as an SSH line, not as both")),
             _ => {
                 self.keys.insert(key.id(), entry);
                 Ok(key.id())
