@@ -127,9 +127,9 @@ pub fn script(root: &TrustRoot, signed: &SignedManifest, bundle: &Path) -> Strin
     for line in needed(root.document()) {
         text.push_str(&format!("# {line}\n"));
     }
-    text.push_str("# Needs tar, openssl 3.0 or newer and sha256sum. Run it in an empty directory; it ends with\n# `all of it holds`, or stops at the first check that does not hold.\nset -eu\n");
+    text.push_str("# Needs tar, openssl 3.0 or newer and sha256sum. Run it in an empty directory; it ends with\n# `all of it holds`, or stops at the first check that does not hold and names it.\nset -eu\ntrap '[ $? = 0 ] || echo \"does not hold: $what\" >&2' EXIT\n");
     for check in checks(root, signed, bundle) {
-        text.push_str(&format!("\n# {}\n{}\n", check.shows, check.command));
+        text.push_str(&format!("\nwhat={}\n{}\n", quoted(&check.shows), check.command));
     }
     for signature in signed.signatures().iter().filter(|signature| signature.verdict != Verdict::Good) {
         text.push_str(&format!("\n# {}\n", signature.line()));

@@ -558,6 +558,7 @@ fn the_script_of_audit_explain_holds_for_the_bundle_and_for_no_changed_one() {
         world.write(&archive, &changed);
         let (holds, said) = run_script(&world, script, &format!("auditor-{number}"));
         assert!(!holds && !said.contains("all of it holds"), "change {number}: {said}");
+        assert!(said.contains("does not hold: "), "change {number}: {said}");
     }
 }
 
