@@ -18,12 +18,14 @@ proptest! {
         exercise::header(bytes.get(..512).unwrap_or(&bytes));
         exercise::documents(&bytes);
         exercise::oci(&bytes);
+        exercise::keys(&bytes);
         exercise::texts(&String::from_utf8_lossy(&bytes));
     }
 
     #[test]
     fn no_parser_breaks_its_promise_on_text(text in "\\PC{0,200}") {
         exercise::texts(&text);
+        exercise::keys(text.as_bytes());
         let _ = bundler::sources::wheels::Requirements::parse("requirements.txt", text.as_bytes());
         let _ = edge::yaml::parse::<bundler::spec::BundleSpec>("bundle.yaml", &text);
     }
@@ -42,6 +44,22 @@ fn no_parser_breaks_its_promise_on_a_real_archive_with_pieces_swapped_and_double
             exercise::archive(&bad);
             bad.splice(first * 512..first * 512, piece);
             exercise::archive(&bad);
+        }
+    }
+}
+
+#[test]
+fn no_reader_of_keys_breaks_its_promise_on_real_ones_with_bytes_changed_and_lines_doubled() {
+    for good in exercise::key_files() {
+        exercise::keys(&good);
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 1 << (at % 8);
+            exercise::keys(&bad);
+        }
+        for cut in (0..good.len()).step_by(7) {
+            exercise::keys(&good[..cut]);
+            exercise::keys(&[&good[..cut], good.as_slice()].concat());
         }
     }
 }

@@ -20,6 +20,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use edge::Exit;
+use manifests::ArchivePath;
 use support::{Picture, Scene, blames_the_bundle, message};
 use testkit::sample::{SampleOptions, sample_bundle};
 
@@ -71,18 +72,38 @@ fn on_all_processors(
     });
 }
 
-/// Where the signed document and the signatures lie. Damage there is a bad signature (exit code 3);
-/// damage anywhere else is damage (exit code 4).
-fn signed_ranges(archive: &[u8]) -> Vec<Range<usize>> {
+/// Where the content of each entry before the reserved area lies.
+fn first_ranges(archive: &[u8]) -> Vec<(ArchivePath, Range<usize>)> {
     let mut ranges = Vec::new();
     let mut offset = 0;
-    for _ in 0..3 {
+    loop {
         let header = archive[offset..offset + 512].try_into().unwrap();
-        let (_, size) = layout::header::decode(&header).unwrap();
+        let (path, size) = layout::header::decode(&header).unwrap();
+        if path == ArchivePath::Reserved {
+            return ranges;
+        }
         let start = offset + 512;
-        ranges.push(start..start + usize::try_from(size).unwrap());
+        ranges.push((path, start..start + usize::try_from(size).unwrap()));
         offset += usize::try_from(layout::header::entry_bytes(size)).unwrap();
     }
+}
+
+/// Where the signed document and the signatures lie. Damage there is a bad signature (exit code 3);
+/// damage anywhere else is damage (exit code 4), also in what is derived from them.
+fn signed_ranges(archive: &[u8]) -> Vec<Range<usize>> {
+    let is_signed = |path: &ArchivePath| matches!(path, ArchivePath::Manifest | ArchivePath::Signature(_));
+    let ranges = first_ranges(archive).into_iter().filter(|(path, _)| is_signed(path));
+    let ranges: Vec<_> = ranges.map(|(_, range)| range).collect();
+    assert_eq!(ranges.len(), 3, "the document and two signatures");
+    ranges
+}
+
+/// Where the forms that are derived from the signatures lie.
+fn derived_ranges(archive: &[u8]) -> Vec<Range<usize>> {
+    let is_derived = |path: &ArchivePath| matches!(path, ArchivePath::Sigstore(_));
+    let ranges = first_ranges(archive).into_iter().filter(|(path, _)| is_derived(path));
+    let ranges: Vec<_> = ranges.map(|(_, range)| range).collect();
+    assert_eq!(ranges.len(), 2, "one for each signature");
     ranges
 }
 
@@ -127,6 +148,24 @@ fn refuses_the_bundle_with_any_bit_of_some_bytes_changed() {
             for mask in [0x02, 0x04, 0x08, 0x10, 0x20, 0x40, 0xff] {
                 bench.archive.write_all_at(&[good ^ mask], offset as u64).unwrap();
                 bench.refuses(&format!("byte {offset} changed by {mask:#04x}"));
+            }
+            bench.archive.write_all_at(&[good], offset as u64).unwrap();
+        }
+    });
+}
+
+#[test]
+fn refuses_the_bundle_with_any_bit_of_a_derived_form_changed() {
+    let archive = sample_bundle(&options()).archive;
+    let bytes: Vec<usize> = derived_ranges(&archive).into_iter().flatten().collect();
+    assert!(bytes.len() > 600, "{} bytes", bytes.len());
+    on_all_processors(&archive, bytes.len(), |bench, places| {
+        for offset in places.map(|place| bytes[place]) {
+            let good = archive[offset];
+            for bit in 0..8 {
+                bench.archive.write_all_at(&[good ^ 1 << bit], offset as u64).unwrap();
+                let exit = bench.refuses(&format!("bit {bit} of byte {offset} changed"));
+                assert_eq!(exit, Exit::Damaged, "bit {bit} of byte {offset} changed");
             }
             bench.archive.write_all_at(&[good], offset as u64).unwrap();
         }

@@ -22,7 +22,7 @@ use std::sync::LazyLock;
 
 use layout::header::{self, BLOCK_BYTES, Block};
 use manifests::inventory::Component;
-use manifests::{ArchivePath, Digest};
+use manifests::{ArchivePath, Digest, sigstore};
 use testkit::real_part;
 use testkit::sample::{Draft, IMAGE_NAME, SampleOptions, key, keyid, sample_bundle, sample_root};
 
@@ -110,8 +110,10 @@ fn on_disk(archive: &[u8]) -> (tempfile::TempDir, PathBuf) {
 fn tar_and_python_list_a_bundle_as_we_do() {
     let (_dir, path) = on_disk(&sample_bundle(&SampleOptions::default()).archive);
     let names: Vec<String> = lists_alike(&path).into_iter().map(|(name, _)| name).collect();
-    let head = ["bundle.json", &format!("signatures/{}.sig", keyid(1)), "signatures/.reserved", "SHA256SUMS"];
-    assert_eq!(names[..4], head);
+    let (signature, form) =
+        (format!("signatures/{}.sig", keyid(1)), format!("signatures/{}.sigstore.json", keyid(1)));
+    let head = ["bundle.json", &signature, &form, "signatures/.reserved", "SHA256SUMS"];
+    assert_eq!(names[..5], head);
 }
 
 #[test]
@@ -342,13 +344,66 @@ fn the_auditor_objects_first(case: &str, archive: &[u8], expected: &'static str)
     assert_eq!(Desk::with(archive).complaints().first(), Some(&expected), "{case}");
 }
 
+/// Whether cosign takes a Sigstore bundle of the new format, with this key, over this file.
+fn cosign_takes(dir: &Path, cosign: &Path, form: &str, key: &str, file: &str) -> bool {
+    const NO_ROOT: &str = "{\"mediaType\":\"application/vnd.dev.sigstore.trustedroot+json;version=0.1\"}\n";
+    std::fs::write(dir.join("empty.json"), NO_ROOT).unwrap();
+    let root = ["--trusted-root", "empty.json", "--insecure-ignore-tlog=true"];
+    let what = ["verify-blob", "--bundle", form, "--new-bundle-format", "--key", key];
+    run(dir, cosign, &[what.as_slice(), &root, &[file]].concat()).status.success()
+}
+
+#[test]
+fn cosign_verifies_the_derived_form_of_each_signer() {
+    let (Some(cosign), Some(tar)) = (real_part("cosign"), real_part("tar")) else { return };
+    let options = SampleOptions::default().release(&[(1, "alice"), (2, "bob")], 2, &[1, 2]);
+    let (dir, path) = on_disk(&sample_bundle(&options).archive);
+    let dir = dir.path();
+    ok(dir, &tar, &["-xf", path.to_str().unwrap()]);
+    for seed in [1, 2, 3] {
+        std::fs::write(dir.join(format!("{seed}.pem")), key(seed).public().unwrap().pem()).unwrap();
+    }
+    let mut other = std::fs::read(dir.join("bundle.json")).unwrap();
+    other[20] ^= 1;
+    std::fs::write(dir.join("other.json"), other).unwrap();
+    for seed in [1, 2] {
+        let form = format!("signatures/{}.sigstore.json", keyid(seed));
+        for by in [1, 2, 3] {
+            let taken = cosign_takes(dir, &cosign, &form, &format!("{by}.pem"), "bundle.json");
+            assert_eq!(taken, by == seed, "the form of {seed} with the key of {by}");
+        }
+        let taken = cosign_takes(dir, &cosign, &form, &format!("{seed}.pem"), "other.json");
+        assert!(!taken, "another document");
+    }
+}
+
+#[test]
+fn cosign_verifies_the_form_that_is_derived_from_an_ecdsa_signature() {
+    let (Some(cosign), Some(openssl)) = (real_part("cosign"), real_part("openssl")) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    std::fs::write(dir.join("bundle.json"), "{}\n").unwrap();
+    let curve = ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"];
+    run(dir, &openssl, &[["genpkey", "-out", "key.pem"].as_slice(), &curve].concat());
+    ok(dir, &openssl, &["pkey", "-in", "key.pem", "-pubout", "-out", "pub.pem"]);
+    ok(dir, &openssl, &["pkey", "-in", "key.pem", "-pubout", "-outform", "DER", "-out", "pub.der"]);
+    ok(dir, &openssl, &["dgst", "-sha256", "-sign", "key.pem", "-out", "sig", "bundle.json"]);
+    let keyid = Digest::of(&std::fs::read(dir.join("pub.der")).unwrap()).hex().parse().unwrap();
+    let raw = std::fs::read(dir.join("sig")).unwrap();
+    std::fs::write(dir.join("form.json"), sigstore::derive(keyid, &raw, b"{}\n").unwrap()).unwrap();
+    assert!(cosign_takes(dir, &cosign, "form.json", "pub.pem", "bundle.json"));
+    std::fs::write(dir.join("form.json"), sigstore::derive(keyid, &raw, b"[]\n").unwrap()).unwrap();
+    std::fs::write(dir.join("other.json"), "[]\n").unwrap();
+    assert!(!cosign_takes(dir, &cosign, "form.json", "pub.pem", "other.json"));
+}
+
 #[test]
 fn openssl_verifies_a_trust_root_as_it_does_a_bundle() {
     let Some(openssl) = real_part("openssl") else { return };
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("root.json");
     let root = sample_root(&SampleOptions::default());
-    layout::root_file::write(&path, &root).unwrap();
+    layout::signed_file::write(&path, &root).unwrap();
     let root_key = testkit::sample::ROOT_SEED;
     std::fs::write(dir.path().join("root.pub.pem"), key(root_key).public().unwrap().pem()).unwrap();
     let signature = format!("root.json.sigs/{}.sig", keyid(root_key));

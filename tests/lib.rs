@@ -7,13 +7,14 @@
 
 pub mod parsers;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use edge::terminal::{AskError, Passphrase, Terminal};
 use edge::{Clock, Env, Exit, Stderr};
 use manifests::Timestamp;
 
@@ -27,6 +28,22 @@ pub struct World {
     pub vars: BTreeMap<OsString, OsString>,
     /// What their clocks show.
     pub now: Timestamp,
+    /// What a person types when a program asks, from the start of each run. Without it nobody is there.
+    pub typed: Vec<String>,
+}
+
+/// Somebody at the terminal who types what was agreed before.
+struct Typist {
+    answers: VecDeque<String>,
+    screen: Stderr,
+}
+
+impl Terminal for Typist {
+    fn ask(&mut self, prompt: &str) -> Result<Passphrase, AskError> {
+        let answer = self.answers.pop_front().ok_or(AskError::NoTerminal)?;
+        self.screen.say(prompt);
+        Ok(Passphrase::new(answer.into_bytes()))
+    }
 }
 
 impl Default for World {
@@ -89,7 +106,7 @@ impl World {
         vars.insert("HOME".into(), dir.path().join("home").into());
         vars.insert("USER".into(), "tester".into());
         vars.insert("AIRLOCK_CACHE".into(), dir.path().join("cache").into());
-        Self { dir, vars, now: NOW.parse().unwrap() }
+        Self { dir, vars, now: NOW.parse().unwrap(), typed: Vec::new() }
     }
 
     /// Its directory, which relative paths start from.
@@ -137,6 +154,10 @@ impl World {
             stdout: Box::new(Kept(Arc::clone(&stdout))),
             stderr: Stderr::new(Box::new(Kept(Arc::clone(&stderr)))),
             stderr_is_terminal: false,
+            terminal: Box::new(Typist {
+                answers: self.typed.clone().into(),
+                screen: Stderr::new(Box::new(Kept(Arc::clone(&stderr)))),
+            }),
             clock: Box::new(SetClock(self.now)),
             uid: 1000,
             host: "testhost".to_string(),

@@ -60,6 +60,7 @@ fn the_schema_of_site_yaml_names_the_keys_that_installer_takes() {
     assert_eq!(keys(&schema), site("zzz: 1\n"));
     let targets = &schema["properties"]["targets"];
     assert_eq!(keys(targets), site("targets: {zzz: 1}\n"));
+    assert_eq!(keys(&schema["properties"]["time"]), site("time: {zzz: 1}\n"));
     for name in ["registry", "python"] {
         assert_eq!(keys(&targets["properties"][name]), site(&format!("targets: {{{name}: {{zzz: 1}}}}\n")));
     }

@@ -23,7 +23,7 @@ use edge::{Classified, Exit};
 use layout::header::{self, BLOCK_BYTES};
 use layout::reader::{BundleReader, Head, ReadError};
 use layout::signatures::{AREA_BYTES, AttachError};
-use manifests::{ArchivePath, KeyId};
+use manifests::{ArchivePath, KeyId, sigstore};
 use support::{Scene, message};
 use testkit::sample::{Draft, Field, SampleOptions, key, keyid, sample_bundle, signature};
 
@@ -104,10 +104,19 @@ fn writes(archive: &[u8], seed: u8) -> Vec<(usize, Vec<u8>)> {
     let head = read(archive).unwrap();
     let (keyid, raw) = signature(seed, &head.manifest);
     let at = usize::try_from(head.reserved_offset).unwrap();
-    let taken = header::entry_bytes(raw.len() as u64);
-    let rest = header::encode(&ArchivePath::Reserved, head.reserved_bytes - taken);
-    let first = header::encode(&ArchivePath::Signature(keyid), raw.len() as u64);
-    vec![(at + usize::try_from(taken).unwrap(), rest.to_vec()), (at + 512, raw), (at, first.to_vec())]
+    let form = sigstore::derive(keyid, &raw, &head.manifest).unwrap();
+    let of_form = header::encode(&ArchivePath::Sigstore(keyid), form.len() as u64).to_vec();
+    let content = [block(raw), of_form, block(form)].concat();
+    let taken = 512 + content.len();
+    let rest = header::encode(&ArchivePath::Reserved, head.reserved_bytes - taken as u64);
+    let first = header::encode(&ArchivePath::Signature(keyid), 64);
+    vec![(at + taken, rest.to_vec()), (at + 512, content), (at, first.to_vec())]
+}
+
+/// One block that starts so.
+fn block(mut content: Vec<u8>) -> Vec<u8> {
+    content.resize(512, 0);
+    content
 }
 
 fn apply(archive: &[u8], writes: &[(usize, Vec<u8>)]) -> Vec<u8> {
@@ -218,11 +227,24 @@ fn writes_that_a_disk_has_reordered_are_refused_until_the_header_is_there() {
     let old = sample_bundle(&options(&[1])).archive;
     let writes = writes(&old, 2);
     survives_a_cut(&old, &apply(&old, &writes[1..2]), 2, "only the second write");
+    // Of the second write's blocks any may be there: the signature, its form's header, the form.
+    let (offset, content) = &writes[1];
+    let blocks: Vec<(usize, Vec<u8>)> =
+        content.chunks(512).enumerate().map(|(n, block)| (offset + n * 512, block.to_vec())).collect();
+    assert_eq!(blocks.len(), 3);
+    for there in 1..1 << blocks.len() {
+        let some = blocks.iter().enumerate().filter(|(n, _)| there >> n & 1 == 1).map(|(_, b)| b.clone());
+        let some: Vec<_> = some.collect();
+        for first in [&writes[..0], &writes[..1]] {
+            let cut = apply(&apply(&old, first), &some);
+            survives_a_cut(&old, &cut, 2, &format!("blocks {there:#b} after {} writes", first.len()));
+        }
+    }
 }
 
 #[test]
 fn a_full_area_says_so_and_stays_as_it_is() {
-    let room = u8::try_from(AREA_BYTES / header::entry_bytes(64)).unwrap();
+    let room = u8::try_from(AREA_BYTES / (2 * header::entry_bytes(64))).unwrap();
     let (_dir, path) = on_disk(&sample_bundle(&options(&[])).archive);
     for seed in 1..=room {
         assert_eq!(sign(&path, seed).unwrap(), Signed::Attached, "signature {seed}");
@@ -237,6 +259,55 @@ fn a_full_area_says_so_and_stays_as_it_is() {
     let scene = Scene::new(&SampleOptions::default().release(&[(room, "zoe")], 1, &[]));
     scene.carry(&full);
     scene.admit().unwrap();
+}
+
+/// Which signatures have their derived form, in the order of the archive.
+fn forms(archive: &[u8]) -> Vec<(KeyId, bool)> {
+    let mut found: Vec<(KeyId, bool)> = Vec::new();
+    let mut offset = area(archive).0;
+    loop {
+        let header = archive[offset..offset + 512].try_into().unwrap();
+        let (path, size) = header::decode(&header).unwrap();
+        match path {
+            ArchivePath::Signature(keyid) => found.push((keyid, false)),
+            ArchivePath::Sigstore(keyid) => *found.last_mut().unwrap() = (keyid, true),
+            _ => return found,
+        }
+        offset += usize::try_from(header::entry_bytes(size)).unwrap();
+    }
+}
+
+#[test]
+fn where_the_area_has_no_room_for_a_derived_form_the_signature_comes_alone() {
+    // One signature from before there were derived forms, so that an odd block pair is left at the end.
+    let mut forge = Draft::new(&options(&[1])).forge();
+    forge.entries.remove(forge.position(&ArchivePath::Sigstore(keyid(1)).to_string()));
+    forge.reserve_again();
+    let (_dir, path) = on_disk(&forge.bytes());
+    for seed in 2..=17 {
+        assert_eq!(sign(&path, seed).unwrap(), Signed::Attached, "signature {seed}");
+    }
+    let full = std::fs::read(&path).unwrap();
+    let expected: Vec<_> = (1..=17).map(|seed| (keyid(seed), (2..17).contains(&seed))).collect();
+    assert_eq!(forms(&full), expected);
+    let scene = Scene::new(&SampleOptions::default().release(&[(1, "alice"), (17, "zoe")], 2, &[]));
+    scene.carry(&full);
+    scene.admit().unwrap();
+}
+
+#[test]
+fn a_writer_gives_every_signature_its_place_before_any_derived_form() {
+    for signers in [16, 20, 32] {
+        let signers: Vec<u8> = (1..=signers).collect();
+        let archive = sample_bundle(&options(&signers)).archive;
+        let with_forms = 32 - signers.len();
+        let expected: Vec<_> =
+            signers.iter().enumerate().map(|(n, seed)| (keyid(*seed), n < with_forms)).collect();
+        assert_eq!(forms(&archive), expected);
+        let scene = Scene::new(&options(&[]));
+        scene.carry(&archive);
+        scene.admit().unwrap();
+    }
 }
 
 #[test]

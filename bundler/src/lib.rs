@@ -1,16 +1,21 @@
 //! Connected side: packs container images, Python wheels, Helm charts and files into one signed archive.
 //!
 //! In the order in which a byte travels: [`spec`] (what a person wrote) → [`sources`] → [`resolve`] (to
-//! digests) → [`lock`] → [`pack`] (inventory and manifest) → [`sign`] → [`export`] (the archive).
+//! digests) → [`lock`] → [`countersign`] (if asked for) → [`pack`] (inventory and manifest) → [`sign`] →
+//! [`export`] (the archive). [`attest`] states afterwards where it came from.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
+pub mod attest;
 pub mod cache;
+pub mod ceremony;
 pub mod cli;
+pub mod countersign;
 pub mod export;
 pub mod keys;
 pub mod lock;
 pub mod pack;
+pub mod prepare;
 pub mod resolve;
 pub mod sign;
 pub mod sources;

@@ -2,6 +2,7 @@
 //! into the archive, in place.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use edge::{Classified, Exit};
@@ -46,6 +47,17 @@ pub enum SignError {
     /// The signature is not this key's over this bundle.
     #[error("the signature is not one of key {0} over this bundle.json")]
     Wrong(KeyId),
+    /// The archive says that the key has signed already, and it is not so.
+    #[error("the archive has a signature under key {0} already, and it is not one of this key over it")]
+    Spoiled(KeyId),
+    /// What a signer needs cannot be written.
+    #[error("cannot write {}", path.display())]
+    Prepare {
+        /// The directory, or a file in it.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// The key.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -57,8 +69,12 @@ pub enum SignError {
 impl Classified for SignError {
     fn exit(&self) -> Exit {
         match self {
-            Self::Medium(_) | Self::ReadOnly { .. } | Self::Attach(_) => Exit::Unreachable,
-            Self::Read { .. } | Self::Manifest { .. } => Exit::Damaged,
+            Self::Prepare { source, .. } if source.kind() == ErrorKind::AlreadyExists => Exit::Usage,
+            Self::Medium(_) | Self::ReadOnly { .. } | Self::Attach(_) | Self::Prepare { .. } => {
+                Exit::Unreachable
+            }
+            Self::Read { .. } | Self::Manifest { .. } | Self::Spoiled(_) => Exit::Damaged,
+            Self::Key(KeyError::SelfCheck) => Exit::Unexpected,
             Self::Wrong(_) => Exit::Refused,
             Self::Key(_) => Exit::Usage,
         }
@@ -70,6 +86,13 @@ impl Classified for SignError {
                 "sign the very bytes of bundle.json: openssl pkeyutl -sign -inkey KEY -rawin -in bundle.json -out SIG"
                     .to_string(),
             ),
+            Self::Prepare { source, .. } if source.kind() == ErrorKind::AlreadyExists => {
+                Some("nothing is overwritten: name a directory that is not there yet".to_string())
+            }
+            Self::Spoiled(_) => {
+                Some("if the key is an SSH key, give it as an SSH line; else take another copy of the archive".to_string())
+            }
+            Self::Key(error) => error.hint().map(str::to_string),
             _ => None,
         }
     }
@@ -80,7 +103,8 @@ impl Classified for SignError {
 pub enum Signed {
     /// The signature is in the archive now.
     Attached,
-    /// It was there already, byte for byte.
+    /// The key has signed already: a second signature of one key is refused on site, and ECDSA makes
+    /// another one each time.
     AlreadyThere,
 }
 
@@ -124,8 +148,9 @@ impl Candidate {
         if !key.verifies(&self.head.manifest, raw) {
             return Err(SignError::Wrong(key.id()));
         }
-        if self.head.signatures.iter().any(|found| found.claimed == key.id() && found.bytes == raw) {
-            return Ok(Signed::AlreadyThere);
+        if let Some(found) = self.head.signatures.iter().find(|found| found.claimed == key.id()) {
+            let good = key.verifies(&self.head.manifest, &found.bytes);
+            return if good { Ok(Signed::AlreadyThere) } else { Err(SignError::Spoiled(key.id())) };
         }
         let archive = open_writable(&self.path)?;
         signatures::attach(&archive, &self.head, key.id(), raw)?;
@@ -138,7 +163,7 @@ impl Candidate {
     /// # Errors
     /// See [`SignError`].
     pub fn sign(&mut self, key: &SecretKey) -> Result<Signed, SignError> {
-        let raw = key.sign(&self.head.manifest);
+        let raw = key.sign(&self.head.manifest)?;
         self.attach(&key.public()?, &raw)
     }
 }

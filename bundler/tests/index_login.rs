@@ -214,6 +214,7 @@ impl Project {
             stdout: Box::new(printed.clone()),
             stderr: Stderr::new(Box::new(printed.clone())),
             stderr_is_terminal: false,
+            terminal: Box::new(edge::terminal::NoTerminal),
             clock: Box::new(SetClock),
             uid: 1000,
             host: "testhost".to_string(),

@@ -143,6 +143,12 @@ fn signal(child: &Child, signal: Signal) {
     kill_process(Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap(), signal).unwrap();
 }
 
+/// What a process has read from files and sockets, as the kernel counts it.
+fn bytes_read(child: &Child) -> String {
+    let counts = std::fs::read_to_string(format!("/proc/{}/io", child.id())).unwrap();
+    counts.lines().find(|line| line.starts_with("rchar:")).unwrap().to_string()
+}
+
 fn ended(child: &mut Child) -> (ExitStatus, String) {
     let mut status = None;
     wait_until("the program ends", || {
@@ -181,6 +187,13 @@ fn a_second_interruption_ends_a_build_whose_source_is_silent() {
     let mut build = midway(100_000, |registry| {
         registry.fault(Fault::StallBlobAfter(50_000));
         registry.host()
+    });
+    // A build that still has something to read sees the first signal by itself, and ends.
+    let mut read_so_far = bytes_read(&build.child);
+    wait_until("the build reads nothing more", || {
+        std::thread::sleep(Duration::from_millis(200));
+        let before = std::mem::replace(&mut read_so_far, bytes_read(&build.child));
+        before == read_so_far
     });
     signal(&build.child, Signal::INT);
     // Nothing is seen from outside when the first one was taken note of.

@@ -4,7 +4,7 @@
 //! read once, forward, and never written to; what was checked is what is kept.
 
 use std::collections::BTreeSet;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use edge::progress::Progress;
@@ -13,10 +13,15 @@ use layout::medium::{self, MediumError};
 use layout::reader::{BundleReader, Discard, ReadError, Sink};
 use layout::store::{BlobWriter, Quarantine, Store};
 use manifests::bundle::Content;
-use manifests::verify::{AcceptedManifest, Contents, Damage, Refusal, SignedManifest, Standing};
-use manifests::{ArchivePath, Digest, VerifiedBundle};
+use manifests::oci::MANIFEST_BYTES_MAX as MANIFEST_DOCUMENT_MAX;
+use manifests::root::NotMet;
+use manifests::verify::{
+    AcceptedManifest, CheckedContents, Contents, Damage, Refusal, SignedManifest, Standing,
+};
+use manifests::{ArchivePath, BundleManifest, Digest, Hasher, Trust, VerifiedBundle};
 
 use crate::site::config::SiteConfig;
+use crate::site::ledger::Applied;
 use crate::site::{Site, SiteError};
 
 /// Why a bundle is not admitted.
@@ -56,6 +61,9 @@ pub enum AdmitError {
         /// Bytes that are missing from the store.
         needed: u64,
     },
+    /// What the site has kept is not what was admitted.
+    #[error("the site store has rotted")]
+    Rotten(#[source] Damage),
     /// A defect of ours: contents of another bundle.
     #[error("{0}")]
     Mixed(Damage),
@@ -65,7 +73,7 @@ impl Classified for AdmitError {
     fn exit(&self) -> Exit {
         match self {
             Self::Damaged { source: ReadError::Sink { .. }, .. } | Self::Store(_) => Exit::Unreachable,
-            Self::Medium(_) | Self::Damaged { .. } | Self::Mixed(_) => Exit::Damaged,
+            Self::Medium(_) | Self::Damaged { .. } | Self::Mixed(_) | Self::Rotten(_) => Exit::Damaged,
             Self::Refused { .. } => Exit::Refused,
             Self::Site(error) => error.exit(),
             Self::Space { .. } => Exit::NotReady,
@@ -81,6 +89,10 @@ impl Classified for AdmitError {
                 "clean the medium and try again; if it stays so, ask the sender for another copy".to_string(),
             ),
             Self::Refused { source, .. } => hint_for(source),
+            Self::Rotten(_) => Some(
+                "the way back needs that bundle's medium; the disk of the site should be looked at"
+                    .to_string(),
+            ),
             Self::Space { .. } => {
                 Some("free some space, or put the site directory on a larger disk".to_string())
             }
@@ -92,19 +104,32 @@ impl Classified for AdmitError {
 
 fn hint_for(refusal: &Refusal) -> Option<String> {
     let hint = match refusal {
+        Refusal::Signatures(NotMet::Revoked { .. }) => {
+            "the publisher does not stand by that key any more; ask the sender for a bundle of other signers"
+        }
         Refusal::Signatures(_) | Refusal::Publisher { .. } => {
             "do not use this medium; ask the sender who signed it, and compare with `installer trust show`"
         }
         Refusal::Audience { .. } => "this bundle was made for another site; ask the sender for the right one",
         Refusal::Rollback { .. } => {
-            "ask the sender for a newer bundle; an older one is never applied by `apply`"
+            "ask the sender for a newer bundle; to go back to one that was here: installer rollback"
         }
         Refusal::Equivocation { .. } => {
             "somebody has signed two different bundles with one number: report it"
         }
-        Refusal::RootVersion { .. } | Refusal::Epoch { .. } => {
-            "the site's trust root is not the one this bundle was made for"
+        Refusal::RootVersion { .. } => {
+            "take the newer trust root first: installer trust update MEDIUM; it comes from the sender"
         }
+        Refusal::Epoch { found, expected } if found < expected => {
+            "the bundle was made before the publisher started anew; ask the sender for a current one"
+        }
+        Refusal::Epoch { .. } => {
+            "take the newer trust root first: installer trust update MEDIUM; it comes from the sender"
+        }
+        Refusal::Revoked(_) | Refusal::BelowMinimum { .. } => {
+            "the publisher has taken this bundle back; ask the sender for a current one"
+        }
+        Refusal::NeverHere(_) => "`installer history` lists what was applied here",
         _ => return None,
     };
     Some(hint.to_string())
@@ -119,24 +144,44 @@ struct Opened {
 /// The first five checks.
 fn open(site: &Site, config: &SiteConfig, path: &Path) -> Result<Opened, AdmitError> {
     let refused = |source| AdmitError::Refused { path: path.to_path_buf(), source };
-    let root = site.trust_root()?;
+    let trust = site.trust()?;
     let (file, _) = medium::open(path)?;
     // 1. read at most the limit of bundle.json and signatures
     let reader = BundleReader::open(io::BufReader::with_capacity(layout::writer::CHUNK_BYTES, file))
         .map_err(|source| AdmitError::Damaged { path: path.to_path_buf(), source })?;
-    // 2.–4. signatures over those very bytes; then parse them; then require canonical form
+    // 2.–4. signatures over those very bytes; then parse them; then require canonical form; then
+    // publisher, root version, epoch and revocations
     let head = reader.head();
-    let signed = SignedManifest::authenticate(&root, &head.manifest, &head.signatures).map_err(refused)?;
-    // 5. audience, order, root version
-    let manifest = signed.manifest();
-    let highest = site.ledger(&manifest.publisher, &manifest.product)?.map(|ledger| ledger.highest);
-    let standing = Standing {
-        site: config.site.clone(),
-        groups: config.groups.clone(),
-        highest: highest.map(|mark| (mark.order, mark.bundle)),
-    };
+    let signed = SignedManifest::authenticate(&trust, &head.manifest, &head.signatures).map_err(refused)?;
+    // 5. audience, order
+    let standing = standing(site, config, signed.manifest())?;
     let accepted = signed.accept(&standing).map_err(refused)?;
     Ok(Opened { reader, accepted })
+}
+
+/// What the site is, and what it knows of this product.
+fn standing(site: &Site, config: &SiteConfig, manifest: &BundleManifest) -> Result<Standing, SiteError> {
+    let ledger = site.ledger(&manifest.publisher, &manifest.product)?;
+    Ok(Standing {
+        site: config.site.clone(),
+        groups: config.groups.clone(),
+        highest: ledger.as_ref().map(|ledger| (ledger.highest.order, ledger.highest.bundle)),
+        applied: ledger.iter().flat_map(|ledger| &ledger.applied).map(|applied| applied.bundle).collect(),
+    })
+}
+
+/// Checks the signatures alone, and whether the bundle is revoked: what an auditor wants explained need
+/// not be for this site.
+///
+/// # Errors
+/// See [`AdmitError`].
+pub fn authenticate(trust: &Trust, path: &Path) -> Result<SignedManifest, AdmitError> {
+    let (file, _) = medium::open(path)?;
+    let reader = BundleReader::open(io::BufReader::new(file))
+        .map_err(|source| AdmitError::Damaged { path: path.to_path_buf(), source })?;
+    let head = reader.head();
+    SignedManifest::authenticate(trust, &head.manifest, &head.signatures)
+        .map_err(|source| AdmitError::Refused { path: path.to_path_buf(), source })
 }
 
 /// Checks a whole bundle and keeps nothing.
@@ -202,6 +247,70 @@ pub fn admit(
     sink.quarantine.release().map_err(AdmitError::Store)?;
     site.keep_evidence(&head, &documents)?;
     Ok(bundle)
+}
+
+/// Checks a bundle that was applied here before, from what the site has kept of it: its signatures by the
+/// root of that day and the revocations of today, its lists, and every blob in the store, byte by byte.
+///
+/// # Errors
+/// See [`AdmitError`].
+pub fn readmit(
+    site: &Site,
+    trust: &Trust,
+    config: &SiteConfig,
+    applied: &Applied,
+    progress: &mut dyn Progress,
+) -> Result<VerifiedBundle, AdmitError> {
+    let refused = |source| AdmitError::Refused { path: site.evidence_dir(applied.bundle), source };
+    let kept = site.originals(applied.bundle)?;
+    let signed =
+        SignedManifest::authenticate_again(trust, applied.root_version, &kept.manifest, &kept.signatures);
+    let signed = signed.map_err(refused)?;
+    let standing = standing(site, config, signed.manifest())?;
+    let accepted = signed.accept_again(&standing).map_err(refused)?;
+    let (manifest, digest) = (accepted.signed().manifest(), accepted.signed().digest());
+    let contents =
+        Contents::agree(manifest, digest, &kept.checksums, &kept.inventory).map_err(AdmitError::Rotten)?;
+    let checked = reread(&site.store(), contents, progress)?;
+    VerifiedBundle::new(accepted, checked).map_err(AdmitError::Mixed)
+}
+
+fn reread(
+    store: &Store,
+    contents: Contents,
+    progress: &mut dyn Progress,
+) -> Result<CheckedContents, AdmitError> {
+    let mut checklist = contents.checklist_of_blobs();
+    while let Some((path, content)) = checklist.next() {
+        let missing = || Damage::Unexpected { found: "nothing".to_string(), expected: path.to_string() };
+        let file = store.open(&content.digest).map_err(AdmitError::Store)?;
+        let file = file.ok_or_else(|| AdmitError::Rotten(missing()))?;
+        let size = file.metadata().map_err(AdmitError::Store)?.len();
+        checklist.begin(&path, size).map_err(AdmitError::Rotten)?;
+        let (found, document) = hashed(file, size, progress).map_err(AdmitError::Store)?;
+        checklist.settle(found).map_err(AdmitError::Rotten)?;
+        checklist.remember(found.digest, document);
+    }
+    checklist.finish().map_err(AdmitError::Rotten)
+}
+
+/// Hashes a file, and keeps the bytes of what may be a manifest.
+fn hashed(mut file: std::fs::File, size: u64, progress: &mut dyn Progress) -> io::Result<(Content, Vec<u8>)> {
+    let (mut hasher, mut document) = (Hasher::new(), Vec::new());
+    let mut buffer = vec![0_u8; layout::writer::CHUNK_BYTES];
+    loop {
+        let count = file.read(&mut buffer)?;
+        let chunk = buffer.get(..count).unwrap_or_default();
+        if chunk.is_empty() {
+            return Ok((Content { size: hasher.size(), digest: hasher.finish() }, document));
+        }
+        let starts = hasher.size() == 0 && chunk.first() == Some(&b'{');
+        hasher.update(chunk);
+        if size <= MANIFEST_DOCUMENT_MAX && (starts || !document.is_empty()) {
+            document.extend_from_slice(chunk);
+        }
+        progress.advance(count as u64);
+    }
 }
 
 /// The formula: what the store lacks, and as much again as one file system block for each file of it.

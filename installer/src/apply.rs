@@ -282,10 +282,23 @@ impl Run<'_> {
         if let Some((number, step)) = step.and_then(|number| Some((number, plan.steps.get(number)?))) {
             about.insert("step".to_string(), format!("{}/{}", number.saturating_add(1), plan.steps.len()));
             about.insert("action".to_string(), manifests::text::printable(&step.title()));
+        } else {
+            about.extend(applied_facts(plan));
         }
         self.audit.append(self.context.env, event, outcome, about)?;
         Ok(())
     }
+}
+
+/// What the log says about an apply as a whole. [`crate::witness`] reads it back.
+pub(crate) fn applied_facts(plan: &Plan) -> About {
+    audit::about([
+        ("bundle", plan.bundle.to_string()),
+        ("publisher", plan.publisher.to_string()),
+        ("product", format!("{} {}", plan.product, plan.version)),
+        ("epoch", plan.order.epoch.to_string()),
+        ("sequence", plan.order.sequence.to_string()),
+    ])
 }
 
 /// The first line that could not be written while something was being undone.

@@ -11,6 +11,7 @@ pub mod admit;
 pub mod apply;
 pub mod audit;
 pub mod cli;
+pub mod explain;
 pub mod journal;
 pub mod plan;
 pub mod preflight;
@@ -18,6 +19,7 @@ pub mod serve;
 pub mod shelf;
 pub mod site;
 pub mod targets;
+pub mod witness;
 
 /// Runs the program in a world, and tells how it ended.
 pub fn run(env: &mut edge::Env) -> edge::Exit {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use manifests::bundle::{BundleDigest, Sequence};
+use manifests::companion::{self, Companion};
 use manifests::inventory::{Chart, Component, FileMode, FileSet, Image, Wheelhouse};
 use manifests::text::{BundleVersion, FileName, Marking, Name, PackageVersion};
 use manifests::{Descriptor, Digest, VerifiedBundle};
@@ -90,6 +91,84 @@ pub struct Push {
     pub old: Option<Digest>,
     /// Whether the repository has the manifest already.
     pub was_there: bool,
+    /// What goes beside it in the repository.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub companions: Vec<PushCompanion>,
+}
+
+/// A companion of an image that is pushed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PushCompanion {
+    /// Its tag and manifest.
+    pub companion: Companion,
+    /// What the tag names now.
+    pub old: Option<Digest>,
+    /// Whether the repository has the manifest already.
+    pub was_there: bool,
+}
+
+impl PushCompanion {
+    fn new(companion: Companion) -> Self {
+        Self { companion, old: None, was_there: false }
+    }
+}
+
+/// One manifest of a push, the name that it gets, and what was found there.
+#[derive(Debug)]
+pub struct Placing<'a> {
+    /// The tag, if it gets one.
+    pub tag: Option<String>,
+    /// The manifest.
+    pub manifest: &'a Descriptor,
+    /// What the tag named.
+    pub old: Option<Digest>,
+    /// Whether the repository had the manifest.
+    pub was_there: bool,
+}
+
+impl Placing<'_> {
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub fn is_in_place(&self) -> bool {
+        if self.tag.is_some() { self.old == Some(self.manifest.digest) } else { self.was_there }
+    }
+}
+
+impl Push {
+    /// The image or chart itself.
+    #[must_use]
+    pub fn own(&self) -> Placing<'_> {
+        Placing { tag: self.tag.clone(), manifest: &self.manifest, old: self.old, was_there: self.was_there }
+    }
+
+    /// What goes beside it, in the order of its tags.
+    pub fn beside(&self) -> impl Iterator<Item = Placing<'_>> {
+        self.companions.iter().map(|beside| Placing {
+            tag: Some(beside.companion.tag()),
+            manifest: &beside.companion.manifest,
+            old: beside.old,
+            was_there: beside.was_there,
+        })
+    }
+
+    /// `, +2 signatures`, and how many of them push others away.
+    fn beside_in_words(&self) -> String {
+        let companions = self.companions.iter().map(|beside| &beside.companion);
+        let Some(count) = companion::count(companions) else { return String::new() };
+        let replaces = |placing: &Placing<'_>| placing.old.is_some_and(|old| old != placing.manifest.digest);
+        match self.beside().filter(replaces).count() {
+            0 => format!(", +{count}"),
+            others => format!(", +{count}, {others} in place of others"),
+        }
+    }
+
+    /// Everything that the repository gets a name for, in the order in which it gets them: whoever sees the
+    /// image's tag finds its signatures.
+    #[must_use]
+    pub fn placings(&self) -> Vec<Placing<'_>> {
+        self.beside().chain([self.own()]).collect()
+    }
 }
 
 /// Make a virtual environment and switch to it.
@@ -211,7 +290,7 @@ impl Step {
         match self {
             Self::Push(push) => {
                 let tag = push.tag.as_ref().map_or(String::new(), |tag| format!(":{tag}"));
-                format!("{}{tag}  ({})", push.repository, push.title)
+                format!("{}{tag}  ({}{})", push.repository, push.title, push.beside_in_words())
             }
             Self::Venv(venv) => format!("{} with {} wheels", venv.link.display(), venv.wheels.len()),
             Self::File(file) => format!("{} (mode {})", file.path.display(), file.new.mode),
@@ -234,6 +313,7 @@ impl Step {
     #[must_use]
     pub fn action(&self) -> String {
         let verb = match self {
+            Self::Push(push) if push.own().is_in_place() => "complete",
             Self::Push(Push { old: Some(_), .. }) | Self::Venv(Venv { old: Some(_), .. }) => "replace",
             Self::File(WriteFile { old: Some(_), .. }) => "replace",
             Self::Push(_) | Self::Venv(_) | Self::File(_) => "add",
@@ -327,14 +407,14 @@ impl Steps {
     fn image(&mut self, image: &Image, config: &SiteConfig, context: &Context<'_>) -> Result<(), PlanError> {
         let tag = image.name.tag().map(ToString::to_string);
         let push = (format!("image {}", image.name), image.name.site_path(), tag);
-        self.push(push, &image.manifest, image.blobs.clone(), config, context)
+        self.push(push, &image.manifest, image.blobs.clone(), &image.companions, config, context)
     }
 
     fn chart(&mut self, chart: &Chart, config: &SiteConfig, context: &Context<'_>) -> Result<(), PlanError> {
         let tag = chart.version.as_str().replace('+', "_");
         let push = (format!("chart {}", chart.name), format!("charts/{}", chart.name), Some(tag));
         let blobs = vec![chart.manifest.digest, chart.metadata.digest, chart.archive.digest];
-        self.push(push, &chart.manifest, blobs, config, context)
+        self.push(push, &chart.manifest, blobs, &[], config, context)
     }
 
     fn push(
@@ -342,6 +422,7 @@ impl Steps {
         (title, path, tag): (String, String, Option<String>),
         manifest: &Descriptor,
         blobs: Vec<Digest>,
+        companions: &[Companion],
         config: &SiteConfig,
         context: &Context<'_>,
     ) -> Result<(), PlanError> {
@@ -368,6 +449,7 @@ impl Steps {
             mount_from,
             old: None,
             was_there: false,
+            companions: companions.iter().cloned().map(PushCompanion::new).collect(),
         };
         let in_place = registry::look(&mut push, context)?;
         self.pushed.push((push.repository.clone(), push.blobs.clone()));
@@ -446,7 +528,9 @@ impl Steps {
             version: manifest.version.clone(),
             order: manifest.order,
             marking: manifest.marking.clone(),
+            created: manifest.created,
             time: context.env.clock.now(),
+            root_version: bundle.root_version(),
             signers: Signer::of(bundle.signatures()),
         };
         let new = Ledger::with(before, &manifest.publisher, &manifest.product, applied);

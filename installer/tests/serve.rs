@@ -22,7 +22,9 @@ use manifests::bundle::Content;
 use manifests::oci::{MEDIA_INDEX, MEDIA_MANIFEST};
 use manifests::{Descriptor, Digest};
 use serve_support::client::{self, head, request, send};
-use serve_support::content::{chart, file_set, image, multi_image, pinned_image, wheel, wheelhouse};
+use serve_support::content::{
+    chart, file_set, image, multi_image, pinned_image, wheel, wheelhouse, with_signature,
+};
 use serve_support::server::Server;
 use serve_support::store::TestShelf;
 use serve_support::tools;
@@ -275,6 +277,34 @@ mod registry {
                 "{bad}"
             );
         }
+    }
+
+    #[test]
+    fn a_companion_is_served_by_its_tag_in_the_repository_of_its_image_alone() {
+        let shelf = TestShelf::new();
+        let signed = image(&shelf, "r.example.com/team/app:v1", "app");
+        let (signed, companion) = with_signature(&shelf, signed);
+        let other = image(&shelf, "r.example.com/team/other:v1", "other");
+        shelf.publish("1", vec![signed, other]);
+        let server = Server::start(&shelf);
+        let (app, tag, digest) = ("/v2/r.example.com/team/app", companion.tag(), companion.manifest.digest);
+        for name in [tag.clone(), digest.to_string()] {
+            let found = server.get(&format!("{app}/manifests/{name}"));
+            assert_eq!((found.status, found.header("content-type")), (200, Some(MEDIA_MANIFEST)));
+            assert_eq!(found.header("docker-content-digest"), Some(digest.to_string().as_str()));
+            assert_eq!(Digest::of(&found.body), digest);
+            let asked = request(server.address, "HEAD", &format!("{app}/manifests/{name}"), &[]);
+            assert_eq!(
+                (asked.status, asked.header("docker-content-digest")),
+                (200, Some(digest.to_string().as_str()))
+            );
+            let elsewhere = server.get(&format!("/v2/r.example.com/team/other/manifests/{name}"));
+            assert_eq!((elsewhere.status, elsewhere.code().as_str()), (404, "MANIFEST_UNKNOWN"));
+        }
+        let tags = server.get(&format!("{app}/tags/list")).json()["tags"].clone();
+        assert_eq!(tags, serde_json::json!([tag, "v1"]));
+        let layer = Digest::of(b"r.example.com/team/app:v1");
+        assert_eq!(server.get(&format!("{app}/blobs/{layer}")).status, 200);
     }
 
     #[test]

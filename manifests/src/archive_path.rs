@@ -16,6 +16,8 @@ pub enum ArchivePath {
     Manifest,
     /// `signatures/<keyid>.sig`: one raw signature.
     Signature(KeyId),
+    /// `signatures/<keyid>.sigstore.json`: what follows from that signature, for Sigstore's tools.
+    Sigstore(KeyId),
     /// `signatures/.reserved`: zeros that later signatures take the place of.
     Reserved,
     /// `SHA256SUMS`
@@ -45,6 +47,7 @@ impl fmt::Display for ArchivePath {
         match self {
             Self::Manifest => f.write_str("bundle.json"),
             Self::Signature(keyid) => write!(f, "signatures/{keyid}.sig"),
+            Self::Sigstore(keyid) => write!(f, "signatures/{keyid}.sigstore.json"),
             Self::Reserved => f.write_str("signatures/.reserved"),
             Self::Checksums => f.write_str("SHA256SUMS"),
             Self::Inventory => f.write_str("inventory.json"),
@@ -70,8 +73,13 @@ impl FromStr for ArchivePath {
             "manifest.json" => Self::DockerManifest,
             _ => match (text.strip_prefix("signatures/"), text.strip_prefix("blobs/sha256/")) {
                 (Some(name), _) => {
-                    let hex = name.strip_suffix(".sig").ok_or_else(unknown)?;
-                    Self::Signature(hex.parse().map_err(|_| unknown())?)
+                    let (hex, kind) = name.split_once('.').ok_or_else(unknown)?;
+                    let keyid = hex.parse().map_err(|_| unknown())?;
+                    match kind {
+                        "sig" => Self::Signature(keyid),
+                        "sigstore.json" => Self::Sigstore(keyid),
+                        _ => return Err(unknown()),
+                    }
                 }
                 (_, Some(hex)) => Self::Blob(Digest::from_hex(hex).map_err(|_| unknown())?),
                 _ => return Err(unknown()),
@@ -94,6 +102,7 @@ mod tests {
             "SHA256SUMS",
             "signatures/.reserved",
             &format!("signatures/{hex}.sig"),
+            &format!("signatures/{hex}.sigstore.json"),
             &format!("blobs/sha256/{hex}"),
         ] {
             assert_eq!(format!("{}", good.parse::<ArchivePath>().unwrap()), good);
@@ -106,6 +115,11 @@ mod tests {
             "../evil",
             "signatures/../bundle.json",
             "signatures/alice.sig",
+            "signatures/alice.sigstore.json",
+            &format!("signatures/{hex}"),
+            &format!("signatures/{hex}.json"),
+            &format!("signatures/{hex}.sig.sigstore.json"),
+            &format!("signatures/{hex}.sigstore.json.sig"),
             "blobs/sha256/",
             "blobs/sha256/../../x",
             "blobs/sha512/aa",

@@ -35,11 +35,12 @@ impl Manifests {
         for component in &inventory.components {
             let listed: BTreeSet<Digest> = component.blobs().into_iter().map(|(digest, _)| digest).collect();
             let walk = Walk { manifests: self, inventory, component, listed };
-            let mut reached = BTreeSet::new();
-            for manifest in component.manifests() {
-                walk.follow(manifest, NESTING_MAX, &mut reached)?;
-            }
-            if let Some(idle) = walk.listed.iter().find(|digest| !reached.contains(*digest)) {
+            let mut reached = Reached::default();
+            let mut manifests = component.manifests().into_iter();
+            manifests.by_ref().take(1).try_for_each(|own| walk.follow(own, NESTING_MAX, &mut reached))?;
+            walk.check_companions(&reached)?;
+            manifests.try_for_each(|other| walk.follow(other, NESTING_MAX, &mut reached))?;
+            if let Some(idle) = walk.listed.iter().find(|digest| !reached.blobs.contains(*digest)) {
                 return Err(
                     walk.broken(format!("no manifest of it names {idle}, which the inventory lists for it"))
                 );
@@ -47,6 +48,15 @@ impl Manifests {
         }
         Ok(())
     }
+}
+
+/// Where a walk has been.
+#[derive(Debug, Default)]
+struct Reached {
+    /// Everything that a manifest names, and the manifests.
+    blobs: BTreeSet<Digest>,
+    /// What was followed.
+    manifests: BTreeSet<Digest>,
 }
 
 /// One component being followed.
@@ -62,15 +72,20 @@ impl Walk<'_> {
         Damage::Incomplete { component: self.component.title(), reason }
     }
 
-    fn follow(
-        &self,
-        descriptor: &Descriptor,
-        nesting: usize,
-        reached: &mut BTreeSet<Digest>,
-    ) -> Result<(), Damage> {
-        let is_again = reached.contains(&descriptor.digest);
+    /// Each companion speaks about a manifest of the image itself, not about a layer, another companion or
+    /// something that is not here. Called when only the image itself was followed.
+    fn check_companions(&self, reached: &Reached) -> Result<(), Damage> {
+        let Component::Image(image) = self.component else { return Ok(()) };
+        let stranger = image.companions.iter().find(|c| !reached.manifests.contains(&c.of));
+        stranger.map_or(Ok(()), |companion| {
+            let (tag, of) = (companion.tag(), companion.of);
+            Err(self.broken(format!("its companion {tag} speaks about {of}, which is no manifest of it")))
+        })
+    }
+
+    fn follow(&self, descriptor: &Descriptor, nesting: usize, reached: &mut Reached) -> Result<(), Damage> {
         self.take(descriptor, reached)?;
-        if is_again {
+        if !reached.manifests.insert(descriptor.digest) {
             // One index may name one child ten thousand times; it is followed once.
             return Ok(());
         }
@@ -93,7 +108,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn take(&self, descriptor: &Descriptor, reached: &mut BTreeSet<Digest>) -> Result<(), Damage> {
+    fn take(&self, descriptor: &Descriptor, reached: &mut Reached) -> Result<(), Damage> {
         let digest = descriptor.digest;
         if !self.listed.contains(&digest) {
             return Err(self.broken(format!("it needs {digest}, which the inventory does not list for it")));
@@ -104,7 +119,7 @@ impl Walk<'_> {
                 descriptor.size
             )));
         }
-        reached.insert(digest);
+        reached.blobs.insert(digest);
         Ok(())
     }
 }

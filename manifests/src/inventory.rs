@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::archive_path::ArchivePath;
 use crate::bundle::{Content, Counts};
 use crate::canonical::{self, CanonicalError};
+use crate::companion::Companion;
 use crate::digest::Digest;
 use crate::oci::{
     ANNOTATION_CONTAINERD_NAME, ANNOTATION_REF_NAME, Descriptor, ImageIndex, MEDIA_INDEX, Platform,
@@ -90,8 +91,19 @@ pub struct Image {
     /// The image's software bill of materials, if one travels along.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sbom: Option<Digest>,
-    /// Every blob that belongs to it, the manifest first.
+    /// Every blob that belongs to it or to its companions, the manifest first.
     pub blobs: Vec<Digest>,
+    /// Manifests that go beside it in its repository, sorted by tag.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub companions: Vec<Companion>,
+}
+
+impl Image {
+    /// The name of one of its companions inside the layout: `HOST/PATH:sha256-<hex>.sig`.
+    #[must_use]
+    pub fn companion_name(&self, companion: &Companion) -> String {
+        format!("{}:{}", self.name.repository(), companion.tag())
+    }
 }
 
 /// What is known of the signature that came with an upstream artifact.
@@ -259,10 +271,10 @@ pub enum InventoryError {
     /// Not a canonical document of this kind.
     #[error(transparent)]
     Document(#[from] CanonicalError),
-    /// Components or blobs out of order or twice.
+    /// Components, blobs or companions out of order or twice.
     #[error("{what} `{name}` is out of order or there twice")]
     Order {
-        /// `component` or `blob`.
+        /// `component`, `blob` or `companion`.
         what: &'static str,
         /// Which.
         name: String,
@@ -280,6 +292,9 @@ pub enum InventoryError {
     /// Two files for one place, or a file where another needs a directory.
     #[error("two files of the bundle are for the same place: {0}")]
     SamePlace(String),
+    /// A companion whose name is that of an image, or of another companion with another manifest.
+    #[error("two manifests of the bundle are for the same tag: {0}")]
+    SameTag(String),
     /// A blob that no component needs.
     #[error("blob {0} belongs to no component")]
     ExtraBlob(Digest),
@@ -310,15 +325,27 @@ impl Component {
         }
     }
 
-    /// The descriptors of its manifests, with no annotations.
+    /// The descriptors of its manifests, with no annotations: its own, then what goes with it.
     #[must_use]
     pub fn manifests(&self) -> Vec<&Descriptor> {
+        self.named_manifests().into_iter().map(|(_, manifest)| manifest).collect()
+    }
+
+    /// The same, each with its name inside the layout.
+    #[must_use]
+    pub fn named_manifests(&self) -> Vec<(String, &Descriptor)> {
+        let name = self.ref_name();
         match self {
-            Self::Image(image) => vec![&image.manifest],
-            Self::Wheelhouse(wheelhouse) => vec![&wheelhouse.manifest],
-            Self::FileSet(set) => vec![&set.manifest],
+            Self::Image(image) => {
+                let companions = image.companions.iter();
+                let companions = companions.map(|c| (image.companion_name(c), &c.manifest));
+                core::iter::once((name, &image.manifest)).chain(companions).collect()
+            }
+            Self::Wheelhouse(wheelhouse) => vec![(name, &wheelhouse.manifest)],
+            Self::FileSet(set) => vec![(name, &set.manifest)],
             Self::Chart(chart) => {
-                core::iter::once(&chart.manifest).chain(chart.values.as_ref().map(|v| &v.manifest)).collect()
+                let values = chart.values.as_ref().map(|v| (format!("{name}.values"), &v.manifest));
+                core::iter::once((name, &chart.manifest)).chain(values).collect()
             }
         }
     }
@@ -410,6 +437,7 @@ impl Inventory {
             }
         }
         self.check_places()?;
+        self.check_companions()?;
         let sizes: BTreeMap<Digest, u64> = self.blobs.iter().map(|blob| (blob.digest, blob.size)).collect();
         let mut used = BTreeSet::new();
         for component in &self.components {
@@ -449,6 +477,36 @@ impl Inventory {
         Ok(())
     }
 
+    fn images(&self) -> impl Iterator<Item = &Image> {
+        self.components.iter().filter_map(|component| match component {
+            Component::Image(image) => Some(image),
+            _ => None,
+        })
+    }
+
+    /// In a repository a tag names one manifest. Two images of one repository may share a companion, as
+    /// they may share what it speaks about.
+    fn check_companions(&self) -> Result<(), InventoryError> {
+        let tagged = |image: &Image| Some(format!("{}:{}", image.name.repository(), image.name.tag()?));
+        let images: BTreeSet<String> = self.images().filter_map(tagged).collect();
+        let mut companions = BTreeMap::new();
+        for image in self.images() {
+            let mut before = None;
+            for companion in &image.companions {
+                let name = image.companion_name(companion);
+                if before.as_ref() >= Some(&name) {
+                    return Err(InventoryError::Order { what: "companion", name });
+                }
+                let known = companions.insert(name.clone(), &companion.manifest);
+                if images.contains(&name) || known.is_some_and(|known| *known != companion.manifest) {
+                    return Err(InventoryError::SameTag(name));
+                }
+                before = Some(name);
+            }
+        }
+        Ok(())
+    }
+
     /// The size of a blob.
     #[must_use]
     pub fn blob_size(&self, digest: &Digest) -> Option<u64> {
@@ -478,15 +536,17 @@ impl Inventory {
     /// None for a document of this type.
     pub fn oci_index(&self) -> Result<Vec<u8>, CanonicalError> {
         let mut manifests = Vec::new();
+        let mut listed = BTreeSet::new();
         for component in &self.components {
-            let name = component.ref_name();
-            for (position, descriptor) in component.manifests().into_iter().enumerate() {
-                let name = if position == 0 { name.clone() } else { format!("{name}.values") };
+            for (position, (name, descriptor)) in component.named_manifests().into_iter().enumerate() {
                 let mut entry = descriptor.clone().annotated(ANNOTATION_REF_NAME, &name);
-                if let Component::Image(_) = component {
+                // What runs nowhere has no name for containerd, which would unpack it.
+                if let (Component::Image(_), 0) = (component, position) {
                     entry = entry.annotated(ANNOTATION_CONTAINERD_NAME, &name);
                 }
-                manifests.push(entry);
+                if listed.insert(name) {
+                    manifests.push(entry);
+                }
             }
         }
         let media_type = Some(MEDIA_INDEX.to_string());

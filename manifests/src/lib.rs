@@ -4,7 +4,8 @@
 //! **What this crate may never do:** open a file, reach a network, read a clock, start a process.
 //! Bytes and facts go in, a verdict comes out. `no_std` makes the compiler hold us to that.
 //!
-//! Read in this order: [`digest`], [`key`], [`root`] (whom the site trusts), [`bundle`] (the signed
+//! Read in this order: [`digest`], [`key`], [`root`], [`revocation`] and
+//! [`trust`] (whom the site trusts), [`bundle`] (the signed
 //! bytes), [`inventory`] (what is inside), [`verify`] (the order of checks, as types).
 //!
 //! *Invariant:* a [`verify::VerifiedBundle`] exists only if every check of `docs/format.md` was made,
@@ -23,15 +24,20 @@ pub mod archive_path;
 pub mod audit;
 pub mod bundle;
 pub mod canonical;
+pub mod clock;
 mod closure;
+pub mod companion;
 pub mod digest;
 pub mod inventory;
 pub mod key;
 pub mod oci;
 pub mod reference;
+pub mod revocation;
 pub mod root;
+pub mod sigstore;
 pub mod text;
 pub mod timestamp;
+pub mod trust;
 pub mod verify;
 
 pub use archive_path::ArchivePath;
@@ -44,4 +50,5 @@ pub use reference::Reference;
 pub use root::TrustRoot;
 pub use text::{BundleVersion, Name};
 pub use timestamp::Timestamp;
+pub use trust::Trust;
 pub use verify::VerifiedBundle;

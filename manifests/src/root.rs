@@ -1,7 +1,8 @@
 //! The trust root: whom a site trusts, for what, and how many of them it takes.
 //!
-//! `root.json` is signed as bundles are: raw signatures over its exact bytes, in files of their own. It
-//! reaches a site with a fingerprint that came on another channel. Nothing on the media can change it.
+//! `root.json` is signed as bundles are: raw signatures over its exact bytes, in files of their own. The
+//! first one reaches a site with a fingerprint that came on another channel; each later one is signed by
+//! the one before it and by itself ([`TrustRoot::succeed`], as TUF does it, specification §5.3).
 //!
 //! *Invariants:* a [`TrustRoot`] is signed by its own root role; every role can be met with the keys it
 //! lists; every key is listed under its own digest; an unknown role, field or scheme is refused, because
@@ -74,7 +75,7 @@ pub struct RootKey {
     pub holder: Name,
 }
 
-/// The roles. All are required.
+/// The roles.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Roles {
@@ -82,6 +83,9 @@ pub struct Roles {
     pub root: Role,
     /// Signs bundles.
     pub release: Role,
+    /// Signs revocations. Without it the root role does, which is the stricter one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revocation: Option<Role>,
 }
 
 /// What it takes to act in a role: every clause must be met.
@@ -131,7 +135,7 @@ pub enum RootError {
     /// A rule of the roles is broken.
     #[error("the trust root's {role} role {rule}")]
     Role {
-        /// `root` or `release`.
+        /// `root`, `release` or `revocation`.
         role: &'static str,
         /// What is wrong.
         rule: &'static str,
@@ -142,6 +146,26 @@ pub enum RootError {
     /// Not signed by its own root role.
     #[error("the trust root is not signed by its own root role: {0}")]
     SelfSignature(NotMet),
+    /// Not signed by the root role of the root before it.
+    #[error(
+        "the new trust root is not signed by the root role of version {version}, which it is to follow: {reason}"
+    )]
+    Predecessor {
+        /// The version of the root before.
+        version: u64,
+        /// What is missing.
+        reason: NotMet,
+    },
+    /// It does not follow from the root before it.
+    #[error("trust root version {found} cannot follow version {before}: {rule}")]
+    Succession {
+        /// The new root's version.
+        found: u64,
+        /// The version of the root before.
+        before: u64,
+        /// What is wrong.
+        rule: &'static str,
+    },
 }
 
 /// A signature as it was found: a file name that is only a hint, and bytes.
@@ -174,6 +198,8 @@ pub enum Verdict {
     Good,
     /// The root does not list the key for this role; looked at no further.
     NotInRole,
+    /// The key was revoked: what it signs does not count any more.
+    Revoked,
 }
 
 impl core::fmt::Display for Verdict {
@@ -181,6 +207,7 @@ impl core::fmt::Display for Verdict {
         f.pad(match self {
             Self::Good => "good",
             Self::NotInRole => "not counted: the key is not in the role",
+            Self::Revoked => "not counted: the key is revoked",
         })
     }
 }
@@ -207,6 +234,16 @@ pub enum NotMet {
     /// The same key twice.
     #[error("key {0} has signed twice")]
     Twice(KeyId),
+    /// Enough holders, if a revoked key still counted.
+    #[error("key {keyid} is revoked, and without it {found} of {threshold} needed holders have signed")]
+    Revoked {
+        /// Which key.
+        keyid: KeyId,
+        /// Distinct holders of the clause with a good signature by another key.
+        found: usize,
+        /// How many it takes.
+        threshold: u32,
+    },
     /// Not enough holders.
     #[error("{found} of {threshold} needed holders have signed ({keyids} keys may)")]
     Threshold {
@@ -226,6 +263,8 @@ pub enum RoleName {
     Root,
     /// Signs bundles.
     Release,
+    /// Signs revocations.
+    Revocation,
 }
 
 /// A root whose rules hold and whose own root role has signed it.
@@ -256,18 +295,18 @@ impl RootDocument {
         let keys = self.public_keys()?;
         check_role("root", &self.roles.root, &self.keys)?;
         check_role("release", &self.roles.release, &self.keys)?;
+        if let Some(role) = &self.roles.revocation {
+            check_role("revocation", role, &self.keys)?;
+        }
         Ok(keys)
     }
 
     fn public_keys(&self) -> Result<BTreeMap<KeyId, PublicKey>, RootError> {
         let mut keys = BTreeMap::new();
         for (keyid, listed) in &self.keys {
-            if listed.scheme != Scheme::Ed25519 {
-                return Err(RootError::Key { keyid: *keyid, source: KeyError::NotYet(listed.scheme) });
-            }
-            let key = PublicKey::from_pem(&listed.pem)
+            let key = PublicKey::listed(listed.scheme, &listed.pem)
                 .map_err(|source| RootError::Key { keyid: *keyid, source })?;
-            if key.id() != *keyid || key.scheme() != listed.scheme || key.pem() != listed.pem {
+            if key.id() != *keyid || key.pem() != listed.pem {
                 return Err(RootError::KeyIdentity(*keyid));
             }
             keys.insert(*keyid, key);
@@ -340,6 +379,40 @@ impl TrustRoot {
         match name {
             RoleName::Root => &self.document.roles.root,
             RoleName::Release => &self.document.roles.release,
+            RoleName::Revocation => {
+                self.document.roles.revocation.as_ref().unwrap_or(&self.document.roles.root)
+            }
+        }
+    }
+
+    /// The root that follows this one. The signatures of *this* root's root role are checked over the raw
+    /// bytes before anything in them is parsed.
+    ///
+    /// A root that has expired may still be followed: a site that was left alone for years must be able
+    /// to catch up, one version after the other.
+    ///
+    /// # Errors
+    /// This root's or the new one's own root role is not met, a rule is broken, or the new root is not the
+    /// next one.
+    pub fn succeed(&self, bytes: &[u8], signatures: &[FoundSignature]) -> Result<Self, RootError> {
+        let (before, version) = (&self.document, self.document.version);
+        self.authorise(RoleName::Root, bytes, signatures)
+            .map_err(|reason| RootError::Predecessor { version, reason })?;
+        let next = Self::from_trusted_place(bytes, signatures)?;
+        let after = &next.document;
+        let rules = [
+            (after.publisher == before.publisher, "it is another publisher's"),
+            (Some(after.version) == version.checked_add(1), "versions go up by exactly one"),
+            (after.previous == Some(self.fingerprint), "it names another root as the one before it"),
+            (
+                after.epoch == before.epoch || Some(after.epoch) == before.epoch.checked_add(1),
+                "the epoch stays, or goes up by one",
+            ),
+            (after.created >= before.created, "it is older than the one before it"),
+        ];
+        match rules.into_iter().find(|(holds, _)| !holds) {
+            Some((_, rule)) => Err(RootError::Succession { found: after.version, before: version, rule }),
+            None => Ok(next),
         }
     }
 
@@ -353,6 +426,21 @@ impl TrustRoot {
     /// See [`NotMet`].
     pub fn authorise(
         &self,
+        name: RoleName,
+        bytes: &[u8],
+        signatures: &[FoundSignature],
+    ) -> Result<Vec<SignatureVerdict>, NotMet> {
+        self.authorise_without(&BTreeSet::new(), name, bytes, signatures)
+    }
+
+    /// As [`TrustRoot::authorise`], and signatures of revoked keys do not count. They must fit the bytes
+    /// all the same.
+    ///
+    /// # Errors
+    /// See [`NotMet`].
+    pub(crate) fn authorise_without(
+        &self,
+        revoked: &BTreeSet<KeyId>,
         name: RoleName,
         bytes: &[u8],
         signatures: &[FoundSignature],
@@ -379,10 +467,14 @@ impl TrustRoot {
             if !key.verifies(bytes, &signature.bytes) {
                 return Err(NotMet::Bad(keyid));
             }
-            if listed {
+            let verdict = match listed {
+                true if revoked.contains(&keyid) => Verdict::Revoked,
+                true => Verdict::Good,
+                false => Verdict::NotInRole,
+            };
+            if verdict == Verdict::Good {
                 good.insert(keyid);
             }
-            let verdict = if listed { Verdict::Good } else { Verdict::NotInRole };
             verdicts.push(SignatureVerdict {
                 keyid,
                 holder: Some(entry.holder.clone()),
@@ -390,23 +482,31 @@ impl TrustRoot {
                 verdict,
             });
         }
-        self.meets(role, &good, signatures.is_empty())?;
+        if signatures.is_empty() {
+            return Err(NotMet::Unsigned);
+        }
+        self.meets(role, &good, &verdicts)?;
         Ok(verdicts)
     }
 
-    fn meets(&self, role: &Role, good: &BTreeSet<KeyId>, unsigned: bool) -> Result<(), NotMet> {
-        if unsigned {
-            return Err(NotMet::Unsigned);
-        }
+    fn meets(
+        &self,
+        role: &Role,
+        good: &BTreeSet<KeyId>,
+        verdicts: &[SignatureVerdict],
+    ) -> Result<(), NotMet> {
         for clause in &role.clauses {
             let signed = clause.keyids.iter().filter(|keyid| good.contains(keyid));
             let holders: BTreeSet<&Name> =
                 signed.filter_map(|keyid| self.document.keys.get(keyid)).map(|key| &key.holder).collect();
-            if holders.len() < clause.threshold.get() as usize {
-                return Err(NotMet::Threshold {
-                    found: holders.len(),
-                    threshold: clause.threshold.get(),
-                    keyids: clause.keyids.len(),
+            let (found, threshold) = (holders.len(), clause.threshold.get());
+            if found < threshold as usize {
+                let revoked = verdicts.iter().find(|signature| {
+                    signature.verdict == Verdict::Revoked && clause.keyids.contains(&signature.keyid)
+                });
+                return Err(match revoked {
+                    Some(signature) => NotMet::Revoked { keyid: signature.keyid, found, threshold },
+                    None => NotMet::Threshold { found, threshold, keyids: clause.keyids.len() },
                 });
             }
         }

@@ -1,8 +1,10 @@
 //! The order of checks, as types. Each type can only be made from the one before it:
 //!
-//! 1. [`TrustRoot::authorise`] over the raw bytes of `bundle.json`, before anything parses them;
-//! 2. [`SignedManifest`]: those bytes parsed, and canonical;
-//! 3. [`AcceptedManifest`]: audience, order, root version, features fit this site;
+//! 1. [`Trust`] judges the raw bytes of `bundle.json`, before anything parses them: role, thresholds,
+//!    distinct holders, revoked keys;
+//! 2. [`SignedManifest`]: those bytes parsed, and canonical; publisher, root version, epoch and
+//!    revocations fit the trust;
+//! 3. [`AcceptedManifest`]: audience and order fit this site;
 //! 4. [`Contents`]: `inventory.json` and `SHA256SUMS` by digest, and each agrees with the other;
 //! 5. [`Checklist`] and [`CheckedContents`]: every later byte seen, once, in order, with its digest;
 //! 6. [`VerifiedBundle`]: 3 and 5 of the same manifest.
@@ -22,7 +24,8 @@ use crate::closure::Manifests;
 use crate::digest::Digest;
 use crate::inventory::{Inventory, InventoryError};
 use crate::root::{FoundSignature, NotMet, RoleName, SignatureVerdict, TrustRoot};
-use crate::text::{Audience, Name};
+use crate::text::{Audience, Marking, Name};
+use crate::trust::Trust;
 
 /// The bundle must not be used here, whatever state its bytes are in. Exit code 3.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +87,22 @@ pub enum Refusal {
         /// The root's.
         expected: u64,
     },
+    /// Signed with good keys, and taken back by name.
+    #[error("the bundle is revoked: {0}")]
+    Revoked(Marking),
+    /// Older than what the publisher still stands for.
+    #[error("the bundle's order {found} is below {lowest}, the lowest that is not revoked: {reason}")]
+    BelowMinimum {
+        /// The bundle's.
+        found: Sequence,
+        /// The lowest that may be used.
+        lowest: Sequence,
+        /// The publisher's words.
+        reason: Marking,
+    },
+    /// Going back is only possible to what was here.
+    #[error("bundle {0} was never applied here, so there is no going back to it")]
+    NeverHere(BundleDigest),
     /// A delta, which this reader cannot complete.
     #[error("the bundle is a delta on {0} other bundle(s), which is not supported yet")]
     Delta(usize),
@@ -139,39 +158,88 @@ pub enum Damage {
     Disagreement(ArchivePath),
 }
 
-/// `bundle.json` whose signatures meet the root's release role.
+/// `bundle.json` whose signatures meet the root's release role, and that nobody has revoked.
 #[derive(Debug, Clone)]
 pub struct SignedManifest {
     manifest: BundleManifest,
     digest: BundleDigest,
     signatures: Vec<SignatureVerdict>,
     root_version: u64,
-    root_epoch: u64,
 }
 
 impl SignedManifest {
     /// Checks the signatures over the bytes as they were read, and only then parses them.
     ///
     /// # Errors
-    /// [`Refusal::Signatures`], [`Refusal::Document`] or [`Refusal::Publisher`].
-    pub fn authenticate(
-        root: &TrustRoot,
+    /// See [`Refusal`]; everything but audience and order.
+    pub fn authenticate(trust: &Trust, bytes: &[u8], signatures: &[FoundSignature]) -> Result<Self, Refusal> {
+        Self::judged_by(trust.root(), trust, bytes, signatures)
+    }
+
+    /// Checks a bundle that was accepted earlier: by the root of that day, which may have been followed by
+    /// another one since, and by the revocations of today.
+    ///
+    /// # Errors
+    /// See [`Refusal`]; everything but audience and order.
+    pub fn authenticate_again(
+        trust: &Trust,
+        root_version: u64,
         bytes: &[u8],
         signatures: &[FoundSignature],
     ) -> Result<Self, Refusal> {
-        let verdicts = root.authorise(RoleName::Release, bytes, signatures).map_err(Refusal::Signatures)?;
+        let have = trust.root().document().version;
+        let root =
+            trust.root_of_version(root_version).ok_or(Refusal::RootVersion { needed: root_version, have })?;
+        Self::judged_by(root, trust, bytes, signatures)
+    }
+
+    fn judged_by(
+        root: &TrustRoot,
+        trust: &Trust,
+        bytes: &[u8],
+        signatures: &[FoundSignature],
+    ) -> Result<Self, Refusal> {
+        let digest = BundleDigest(Digest::of(bytes));
+        let revocations = trust.revocations();
+        let revoked = revocations.map(|list| list.keys_without(digest)).unwrap_or_default();
+        let signatures = root
+            .authorise_without(&revoked, RoleName::Release, bytes, signatures)
+            .map_err(Refusal::Signatures)?;
         let manifest = BundleManifest::from_bytes(bytes).map_err(Refusal::Document)?;
-        let expected = &root.document().publisher;
-        if manifest.publisher != *expected {
-            return Err(Refusal::Publisher { found: manifest.publisher, expected: expected.clone() });
+        let signed = Self { manifest, digest, signatures, root_version: root.document().version };
+        signed.check_root(root)?;
+        signed.check_revocations(trust)?;
+        Ok(signed)
+    }
+
+    fn check_root(&self, root: &TrustRoot) -> Result<(), Refusal> {
+        let (manifest, root) = (&self.manifest, root.document());
+        if manifest.publisher != root.publisher {
+            let (found, expected) = (manifest.publisher.clone(), root.publisher.clone());
+            return Err(Refusal::Publisher { found, expected });
         }
-        Ok(Self {
-            manifest,
-            digest: BundleDigest(Digest::of(bytes)),
-            signatures: verdicts,
-            root_version: root.document().version,
-            root_epoch: root.document().epoch,
-        })
+        if manifest.root_version > root.version {
+            return Err(Refusal::RootVersion { needed: manifest.root_version, have: root.version });
+        }
+        if manifest.order.epoch != root.epoch {
+            return Err(Refusal::Epoch { found: manifest.order.epoch, expected: root.epoch });
+        }
+        Ok(())
+    }
+
+    fn check_revocations(&self, trust: &Trust) -> Result<(), Refusal> {
+        let Some(list) = trust.revocations().map(|list| list.document()) else { return Ok(()) };
+        if let Some(revoked) = list.bundles.get(&self.digest) {
+            return Err(Refusal::Revoked(revoked.reason.clone()));
+        }
+        match list.minimums.get(&self.manifest.product) {
+            Some(minimum) if self.manifest.order < minimum.order => Err(Refusal::BelowMinimum {
+                found: self.manifest.order,
+                lowest: minimum.order,
+                reason: minimum.reason.clone(),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// The signed document.
@@ -192,23 +260,36 @@ impl SignedManifest {
         &self.signatures
     }
 
+    /// The version of the root that judged it.
+    #[must_use]
+    pub fn root_version(&self) -> u64 {
+        self.root_version
+    }
+
     /// Checks what depends on the site.
     ///
     /// # Errors
-    /// See [`Refusal`].
+    /// [`Refusal::Delta`], [`Refusal::Audience`], [`Refusal::Rollback`] or [`Refusal::Equivocation`].
     pub fn accept(self, standing: &Standing) -> Result<AcceptedManifest, Refusal> {
         let manifest = &self.manifest;
         if !manifest.bases.is_empty() {
             return Err(Refusal::Delta(manifest.bases.len()));
         }
-        if manifest.root_version > self.root_version {
-            return Err(Refusal::RootVersion { needed: manifest.root_version, have: self.root_version });
-        }
-        if manifest.order.epoch != self.root_epoch {
-            return Err(Refusal::Epoch { found: manifest.order.epoch, expected: self.root_epoch });
-        }
         standing.check_audience(&manifest.audience)?;
         standing.check_order(manifest.order, self.digest)?;
+        Ok(AcceptedManifest { signed: self })
+    }
+
+    /// Checks what depends on the site for going back on purpose: to a bundle that was applied here, and to
+    /// no other. The highest order stays what it is.
+    ///
+    /// # Errors
+    /// [`Refusal::NeverHere`] or [`Refusal::Audience`].
+    pub fn accept_again(self, standing: &Standing) -> Result<AcceptedManifest, Refusal> {
+        if !standing.applied.contains(&self.digest) {
+            return Err(Refusal::NeverHere(self.digest));
+        }
+        standing.check_audience(&self.manifest.audience)?;
         Ok(AcceptedManifest { signed: self })
     }
 }
@@ -223,6 +304,8 @@ pub struct Standing {
     pub groups: BTreeSet<Name>,
     /// The highest order of this product that was applied here, and the bundle that had it.
     pub highest: Option<(Sequence, BundleDigest)>,
+    /// Every bundle of this product that was applied here.
+    pub applied: BTreeSet<BundleDigest>,
 }
 
 impl Standing {
@@ -321,6 +404,19 @@ impl Contents {
     #[must_use]
     pub fn checklist(self) -> Checklist {
         let expected: Vec<(ArchivePath, Content)> = self.inventory.contents().collect();
+        self.ticking_off(expected)
+    }
+
+    /// Starts ticking off what a site's store keeps of the archive: every blob. The lists for other
+    /// programs (`index.json` and its kin) are not kept, and nothing on site is made from them.
+    #[must_use]
+    pub fn checklist_of_blobs(self) -> Checklist {
+        let blobs = self.inventory.contents().filter(|(path, _)| matches!(path, ArchivePath::Blob(_)));
+        let expected: Vec<(ArchivePath, Content)> = blobs.collect();
+        self.ticking_off(expected)
+    }
+
+    fn ticking_off(self, expected: Vec<(ArchivePath, Content)>) -> Checklist {
         Checklist {
             contents: self,
             expected: expected.into_iter(),
@@ -357,6 +453,12 @@ impl Checklist {
     #[must_use]
     pub fn inventory(&self) -> &Inventory {
         self.contents.inventory()
+    }
+
+    /// What comes next: a path and what was signed for it.
+    #[must_use]
+    pub fn next(&self) -> Option<(ArchivePath, Content)> {
+        self.expected.as_slice().first().cloned()
     }
 
     /// An entry header was read: is it the one that comes next, with the signed size?
@@ -478,6 +580,12 @@ impl VerifiedBundle {
     #[must_use]
     pub fn signatures(&self) -> &[SignatureVerdict] {
         self.accepted.signed.signatures()
+    }
+
+    /// The version of the root that judged it.
+    #[must_use]
+    pub fn root_version(&self) -> u64 {
+        self.accepted.signed.root_version
     }
 
     /// What is inside.

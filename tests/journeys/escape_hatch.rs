@@ -56,7 +56,8 @@ fn carried() -> Carried {
     };
     world.spec("1.0.0", 1, &format!("images:\n  - {{source: \"oci:images:app\", name: \"{APP}\"}}\n  - {{source: \"oci:images:multi\", name: \"{MULTI}\"}}\n{greeter}charts: [{{source: fraud.tgz}}]\nfiles: [{{source: config, dest: /etc/demo}}]\n"));
     world.trust();
-    world.bundler(&["build", "--out", "b.tar", "--key", "keys/rel.key.pem"]).ok();
+    let keys = ["--key", "keys/rel.key.pem", "--countersign", "keys/rel.key.pem"];
+    world.bundler(&[&["build", "--out", "b.tar"], &keys[..]].concat()).ok();
     Carried { world, app, amd64, multi, has_greeter }
 }
 

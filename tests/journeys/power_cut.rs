@@ -26,6 +26,7 @@ use installer::journal;
 use installer::plan::{self, Plan};
 use installer::site::Site;
 use manifests::Digest;
+use manifests::companion::CompanionKind;
 use onsite::{
     Python, another_site, audit_holds, build, greeting, python_says, site_yaml, tree, with_run, write_wheels,
 };
@@ -47,7 +48,7 @@ fn small(seed: u64) -> Image {
 }
 
 /// Version 0 is what the site runs; version 1 is cut off; version 2 comes next. Version 1 replaces an
-/// image and a file and adds an image and, in a new directory, a file.
+/// image and a file and adds an image and, in a new directory, a file. Every image is counter-signed.
 fn sender() -> &'static Sender {
     static SENDER: OnceLock<Sender> = OnceLock::new();
     SENDER.get_or_init(|| {
@@ -74,7 +75,11 @@ fn sender() -> &'static Sender {
         let v1 = format!("images:\n{}{}{}", image("base", "v1"), image("extra", "v1"), files("v1", "0640"));
         let v2 = format!("images:\n{}{}", image("base", "v2"), files("v2", "0600"));
         for (number, rest) in [v0, v1, v2].iter().enumerate() {
-            build(&world, &format!("{number}.0"), number as u64 + 1, rest, &format!("{number}.tar"));
+            let out = format!("{number}.tar");
+            build(&world, &format!("{number}.0"), number as u64 + 1, rest, &out);
+            std::fs::remove_file(world.path(&out)).unwrap();
+            let keys = ["--key", "keys/rel.key.pem", "--countersign", "keys/rel.key.pem"];
+            world.bundler(&[&["build", "--out", &out], &keys[..]].concat()).ok();
         }
         let plan = Receiver::at(&world).plan("1.tar");
         Sender { world, plan }
@@ -144,14 +149,18 @@ impl<'a> Receiver<'a> {
     }
 
     fn state(&self) -> State {
-        let tag = |repository| self.registry.manifest(repository, "stable");
-        let tags = [BASE, EXTRA].map(|repository| tag(repository).map(|(_, bytes)| Digest::of(&bytes)));
+        let signature = |seed| CompanionKind::CosignSignature.tag(&small(seed).root.digest);
+        let base = ["stable".to_string(), signature(10), signature(11), signature(12)];
+        let extra = ["stable".to_string(), signature(20)];
+        let names = base.map(|tag| (BASE, tag)).into_iter().chain(extra.map(|tag| (EXTRA, tag)));
+        let tags = names.map(|(repository, tag)| self.registry.manifest(repository, &tag));
+        let tags: Vec<_> = tags.map(|found| found.map(|(_, bytes)| Digest::of(&bytes))).collect();
         let own = tree(
             &self.world,
             "site",
             &["audit", "journal", "lock", "site.yaml", "store/blobs", "store/bundles"],
         );
-        (tree(&self.world, "root", &[]), tags.to_vec(), own)
+        (tree(&self.world, "root", &[]), tags, own)
     }
 
     fn store(&self) -> BTreeMap<PathBuf, String> {

@@ -159,7 +159,7 @@ fn commands(help: &str) -> Vec<String> {
 fn every_command_has_a_help_that_fits_a_screen() {
     let world = World::new();
     for (program, names) in [
-        ("installer", "trust verify inspect plan apply status history serve audit"),
+        ("installer", "trust verify inspect plan apply rollback status history serve audit"),
         ("bundler", "key trust lock build sign inspect verify"),
     ] {
         let run = |args: &[&str]| {
@@ -216,7 +216,8 @@ fn exit_codes_are_those_of_the_contract() {
     world.write("damaged.tar", damaged);
     ends_with(&world, &["verify", "b.tar"], 0);
     ends_with(&world, &["apply", "b.tar"], 2);
-    ends_with(&world, &["rollback"], 2);
+    ends_with(&world, &["report"], 2);
+    ends_with(&world, &["rollback"], 3);
     ends_with(&world, &["--site", "elsewhere", "verify", "b.tar"], 2);
     ends_with(&World::new(), &["status"], 3);
     ends_with(&world, &["verify", "damaged.tar"], 4);

@@ -1,19 +1,24 @@
 //! `bundler build`
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
 use edge::show::bytes;
-use edge::{Exit, Failure, Screen, progress};
+use edge::{Failure, Screen, progress};
 use manifests::bundle::{BundleDigest, Counts, Sequence};
 use manifests::{Digest, KeyId, SecretKey};
 use serde::Serialize;
 
+use super::signers::PassphraseArgs;
 use crate::cache::Cache;
+use crate::ceremony;
+use crate::countersign::{self, CountersignError, Countersigned, Signers};
 use crate::export::{self, ExportError};
-use crate::keys;
+use crate::keys::{KeyFileError, Passphrases};
 use crate::lock::{self, BundleLock, LockError};
 use crate::pack::{self, Packed};
+use crate::sign::SignError;
 use crate::sources::World;
 use crate::spec::{self, LoadedSpec};
 
@@ -29,6 +34,11 @@ pub(super) struct BuildArgs {
     /// A private key to sign with
     #[arg(long)]
     key: Vec<PathBuf>,
+    #[command(flatten)]
+    passphrase: PassphraseArgs,
+    /// A private key to counter-sign each image with, as cosign does
+    #[arg(long, value_name = "KEY")]
+    countersign: Vec<PathBuf>,
     /// Split for media (not there yet)
     #[arg(long, hide = true)]
     media: Option<String>,
@@ -52,16 +62,20 @@ struct Document {
     counts: Counts,
     inventory: Digest,
     signed_by: Vec<KeyId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    countersigned: Option<Countersigned>,
 }
 
 impl BuildArgs {
     pub(super) fn run(self, screen: &mut Screen<'_>) -> Result<(), Failure> {
         self.refuse_what_is_not_there_yet()?;
         // Keys first: nobody should wait for gigabytes to learn that a key is not readable.
-        let mut secrets = Vec::new();
-        for path in &self.key {
-            secrets.push(keys::read_secret(&screen.env.path(path))?);
-        }
+        let mut passphrases =
+            Passphrases { file: self.passphrase.file(screen.env), terminal: &mut *screen.env.terminal };
+        let mut unlock = |paths: &[PathBuf]| -> Result<Vec<SecretKey>, KeyFileError> {
+            paths.iter().map(|path| passphrases.unlock(&screen.env.cwd.join(path))).collect()
+        };
+        let (secrets, countersigners) = (unlock(&self.key)?, unlock(&self.countersign)?);
         let loaded = spec::load(&screen.env.path(&self.spec))?;
         let lock = current_lock(screen, &loaded)?;
         let destination = self.destination(screen, &loaded);
@@ -72,13 +86,14 @@ impl BuildArgs {
         let interrupted = super::interruption()?;
         let unwritten = |source| ExportError::Write { path: destination.clone(), source };
         let documents = export::documents(&lock, &world).map_err(unwritten)?;
+        let (lock, countersigned) = countersign(lock, &documents, &countersigners)?;
         let mut packed = pack::pack(&loaded.spec, &lock, &documents)?;
         let signed_by = sign(&mut packed, &secrets)?;
         let total = packed.manifest.counts.blob_bytes;
         let mut bar = progress::new(bars, "building", total);
         let size = export::export(&destination, &packed, &lock, &world, &mut *bar, &interrupted)?;
         drop(bar);
-        report(screen, destination, size, &packed, signed_by)
+        report(screen, destination, size, &packed, signed_by, countersigned)
     }
 
     fn refuse_what_is_not_there_yet(&self) -> Result<(), Failure> {
@@ -119,15 +134,23 @@ fn current_lock(screen: &mut Screen<'_>, loaded: &LoadedSpec) -> Result<BundleLo
     Ok(found)
 }
 
+fn countersign(
+    lock: BundleLock,
+    documents: &BTreeMap<Digest, Vec<u8>>,
+    secrets: &[SecretKey],
+) -> Result<(BundleLock, Option<Countersigned>), CountersignError> {
+    if secrets.is_empty() {
+        return Ok((lock, None));
+    }
+    let (lock, done) = countersign::countersign(lock, documents, &Signers::of(secrets)?)?;
+    Ok((lock, Some(done)))
+}
+
 /// Signs, and checks each signature before it goes anywhere.
 fn sign(packed: &mut Packed, secrets: &[SecretKey]) -> Result<Vec<KeyId>, Failure> {
     for secret in secrets {
-        let public = secret.public().map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
-        let raw = secret.sign(&packed.head.manifest);
-        if !public.verifies(&packed.head.manifest, &raw) {
-            return Err(crate::sign::SignError::Wrong(public.id()).into());
-        }
-        packed.head.signatures.push((public.id(), raw.to_vec()));
+        let made = ceremony::sign(secret, &packed.head.manifest).map_err(SignError::Key)?;
+        packed.head.signatures.push((made.key.id(), made.bytes));
     }
     packed.head.signatures.sort();
     packed.head.signatures.dedup();
@@ -140,6 +163,7 @@ fn report(
     size: u64,
     packed: &Packed,
     signed_by: Vec<KeyId>,
+    countersigned: Option<Countersigned>,
 ) -> Result<(), Failure> {
     let manifest = &packed.manifest;
     let document = Document {
@@ -153,14 +177,22 @@ fn report(
         counts: manifest.counts,
         inventory: manifest.inventory.digest,
         signed_by,
+        countersigned,
     };
+    let lines =
+        |keyids: &[KeyId]| keyids.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n         ");
     let signed = if document.signed_by.is_empty() {
         "by nobody yet: no site will take it before `bundler sign`".to_string()
     } else {
-        document.signed_by.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n         ")
+        lines(&document.signed_by)
     };
+    let countersigned = document.countersigned.as_ref().map_or(String::new(), |done| {
+        let Countersigned { images, companions, by } = done;
+        let (images, signatures) = (count(*images, "image"), count(*companions, "signature"));
+        format!("images   {images} counter-signed ({signatures}) by\n         {}\n", lines(by))
+    });
     let human = format!(
-        "{}\n{} {} (order {})\nbundle   {}\narchive  {} ({})\nholds    {}\nsigned   {}\n",
+        "{}\n{} {} (order {})\nbundle   {}\narchive  {} ({})\nholds    {}\n{countersigned}signed   {}\n",
         document.marking,
         document.product,
         document.version,
@@ -172,4 +204,8 @@ fn report(
         signed,
     );
     screen.result(&human, &document)
+}
+
+fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }

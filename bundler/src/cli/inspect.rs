@@ -7,12 +7,14 @@ use edge::show::bytes;
 use edge::{Failure, Screen};
 use layout::medium;
 use layout::reader::BundleReader;
-use manifests::bundle::{BundleDigest, Counts};
-use manifests::{BundleManifest, Inventory, KeyId};
+use manifests::bundle::BundleDigest;
+use manifests::{BundleManifest, Digest, Inventory, KeyId};
 use serde::Serialize;
 
-use super::lock::{row, rows};
+use super::lock::{companion_rows, row, rows};
 use super::verify::BundleError;
+
+pub(super) use crate::prepare::counts;
 
 /// The arguments of `inspect`.
 #[derive(Debug, Args)]
@@ -31,21 +33,6 @@ struct Document<'a> {
     manifest: &'a BundleManifest,
     signatures: Vec<KeyId>,
     inventory: &'a Inventory,
-}
-
-/// `2 images, 1 chart, 14 blobs (35.1 MiB)`
-pub(super) fn counts(counts: &Counts) -> String {
-    let kinds = [
-        (counts.images, "image", "images"),
-        (counts.wheelhouses, "wheelhouse", "wheelhouses"),
-        (counts.charts, "chart", "charts"),
-        (counts.file_sets, "file set", "file sets"),
-    ];
-    let some = kinds.iter().filter(|(count, _, _)| *count > 0);
-    let mut text: String =
-        some.map(|(n, one, many)| format!("{n} {}, ", if *n == 1 { one } else { many })).collect();
-    text.push_str(&format!("{} blobs ({})", counts.blobs, bytes(counts.blob_bytes)));
-    text
 }
 
 impl InspectArgs {
@@ -86,7 +73,10 @@ fn human(
     let components: Vec<_> = inventory
         .components
         .iter()
-        .map(|component| row(component, &|digest| inventory.blob_size(digest).unwrap_or(0)))
+        .flat_map(|component| {
+            let size = |digest: &Digest| inventory.blob_size(digest).unwrap_or(0);
+            std::iter::once(row(component, &size)).chain(companion_rows(component))
+        })
         .collect();
     let signed: String =
         signatures.iter().map(|keyid| format!("signature  {keyid} (not checked)\n")).collect();

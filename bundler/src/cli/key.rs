@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
 use edge::{Failure, Screen};
 use manifests::text::Name;
 use manifests::{KeyId, Scheme};
 use serde::Serialize;
 
-use crate::keys;
+use crate::keys::{NewKey, Passphrases};
 
 /// What can be done with keys.
 #[derive(Debug, Subcommand)]
@@ -21,33 +21,75 @@ pub(super) enum KeyCommand {
         /// The directory
         #[arg(long)]
         out: PathBuf,
+        /// How the key signs
+        #[arg(long, value_enum, default_value = "ed25519")]
+        scheme: Made,
+        /// Encrypt the private key with a passphrase, which is asked for twice
+        #[arg(long, conflicts_with = "passphrase_file")]
+        encrypt: bool,
+        /// Encrypt the private key with the passphrase in this file
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
     },
+}
+
+/// The schemes whose keys are made here. SSH keys are made by `ssh-keygen -t ed25519`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Made {
+    /// Ed25519
+    Ed25519,
+    /// ECDSA on P-384 with SHA-384
+    #[value(name = "ecdsa-p384-sha384")]
+    P384,
+    /// ECDSA on P-256 with SHA-256
+    #[value(name = "ecdsa-p256-sha256")]
+    P256,
+}
+
+impl From<Made> for Scheme {
+    fn from(made: Made) -> Self {
+        match made {
+            Made::Ed25519 => Self::Ed25519,
+            Made::P384 => Self::EcdsaP384Sha384,
+            Made::P256 => Self::EcdsaP256Sha256,
+        }
+    }
 }
 
 #[derive(Serialize)]
 struct Document {
     keyid: KeyId,
     scheme: Scheme,
+    encrypted: bool,
     private_key: PathBuf,
     public_key: PathBuf,
 }
 
 impl KeyCommand {
     pub(super) fn run(self, screen: &mut Screen<'_>) -> Result<(), Failure> {
-        let Self::New { name, out } = self;
-        let dir = screen.env.path(&out);
-        let (private, public, key) = keys::create(&dir, name.as_str())?;
+        let Self::New { name, out, scheme, encrypt, passphrase_file } = self;
+        let files = NewKey::at(&screen.env.path(&out), name.as_str())?;
+        let encrypted = encrypt || passphrase_file.is_some();
+        let passphrase = if encrypted {
+            let file = passphrase_file.map(|file| screen.env.path(&file));
+            Some(Passphrases { file, terminal: &mut *screen.env.terminal }.choose(&files.private)?)
+        } else {
+            None
+        };
+        let key = files.create(scheme.into(), passphrase.as_ref())?;
         let document = Document {
             keyid: key.id(),
             scheme: key.scheme(),
-            private_key: private.clone(),
-            public_key: public.clone(),
+            encrypted,
+            private_key: files.private,
+            public_key: files.public,
         };
         let human = format!(
-            "key id      {}\nprivate key {}\npublic key  {}\n",
-            key.id(),
-            private.display(),
-            public.display()
+            "key id      {}\nprivate key {}{}\npublic key  {}\n",
+            document.keyid,
+            document.private_key.display(),
+            if encrypted { " (encrypted)" } else { "" },
+            document.public_key.display()
         );
         screen.result(&human, &document)
     }

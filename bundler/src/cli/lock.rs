@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use edge::show::{bytes, table};
 use edge::{Exit, Failure, Screen};
+use manifests::companion::{Companion, CompanionKind};
 use manifests::inventory::Component;
 use manifests::{Digest, Timestamp};
 use registry::{Http, HttpSettings};
@@ -117,6 +118,21 @@ pub(super) fn row(component: &Component, size: &dyn Fn(&Digest) -> u64) -> Row {
     let bytes = blobs.iter().map(|(digest, _)| size(digest)).fold(0_u64, u64::saturating_add);
     let digest = component.manifests().first().map_or_else(|| Digest::of(b""), |manifest| manifest.digest);
     Row { kind, name: manifests::text::printable(&name), detail: detail.trim().to_string(), digest, bytes }
+}
+
+/// What goes beside an image, each in a row of its own, with the name that `skopeo copy` takes.
+pub(super) fn companion_rows(component: &Component) -> Vec<Row> {
+    let Component::Image(image) = component else { return Vec::new() };
+    let row = |companion: &Companion| Row {
+        kind: match companion.kind {
+            CompanionKind::CosignSignature => "signature",
+        },
+        name: image.companion_name(companion),
+        detail: format!("of {}", companion.of.short()),
+        digest: companion.manifest.digest,
+        bytes: companion.manifest.size,
+    };
+    image.companions.iter().map(row).collect()
 }
 
 /// Components in columns.

@@ -1,10 +1,12 @@
 //! The command line of `bundler`: what can be typed. One file for each subcommand.
 
+mod attest;
 mod build;
 mod inspect;
 mod key;
 mod lock;
 mod sign;
+mod signers;
 mod trust;
 mod verify;
 
@@ -40,6 +42,8 @@ enum Command {
     Build(build::BuildArgs),
     /// Add a signature to an archive, in place
     Sign(sign::SignArgs),
+    /// State what went into an archive, signed, for tools that read SLSA provenance
+    Attest(attest::AttestArgs),
     /// Show what an archive says of itself; checks no signature
     Inspect(inspect::InspectArgs),
     /// Check an archive as a site would, apart from what only the site knows
@@ -65,6 +69,7 @@ fn dispatch(arguments: Arguments, env: &mut Env) -> Result<(), Failure> {
         Command::Lock(args) => args.run(&mut screen),
         Command::Build(args) => args.run(&mut screen),
         Command::Sign(args) => args.run(&mut screen),
+        Command::Attest(args) => args.run(&mut screen),
         Command::Inspect(args) => args.run(&mut screen),
         Command::Verify(args) => args.run(&mut screen),
         Command::Diff(_) => Err(Failure::not_yet("`bundler diff`")),

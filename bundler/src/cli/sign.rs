@@ -1,15 +1,15 @@
 //! `bundler sign`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use edge::{Exit, Failure, Screen};
-use manifests::bundle::BundleDigest;
-use manifests::root::SIGNATURE_BYTES_MAX;
-use manifests::{Digest, KeyId};
+use edge::{Failure, Screen};
+use manifests::bundle::{BundleDigest, Counts, Sequence};
+use manifests::{BundleManifest, Digest, KeyId, Scheme};
 use serde::Serialize;
 
-use crate::keys;
+use super::signers::SignerArgs;
+use crate::prepare;
 use crate::sign::{Candidate, Signed};
 
 /// The arguments of `sign`.
@@ -17,15 +17,11 @@ use crate::sign::{Candidate, Signed};
 pub(super) struct SignArgs {
     /// The archive
     bundle: PathBuf,
-    /// A private key to sign with
-    #[arg(long, required_unless_present = "signature")]
-    key: Vec<PathBuf>,
-    /// A raw signature that was made elsewhere
-    #[arg(long, requires = "public_key", conflicts_with = "key")]
-    signature: Option<PathBuf>,
-    /// The public key of that signature
-    #[arg(long, requires = "signature")]
-    public_key: Option<PathBuf>,
+    #[command(flatten)]
+    signers: SignerArgs,
+    /// Sign nothing: write what a signer elsewhere needs into this new directory
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["key", "signature"])]
+    prepare: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -38,36 +34,40 @@ struct Document {
 #[derive(Serialize)]
 struct Row {
     keyid: KeyId,
+    scheme: Scheme,
     attached: bool,
+}
+
+#[derive(Serialize)]
+struct PreparedDocument {
+    archive: PathBuf,
+    archive_bytes: u64,
+    bundle: BundleDigest,
+    product: String,
+    version: String,
+    order: Sequence,
+    audience: Vec<String>,
+    marking: String,
+    counts: Counts,
+    directory: PathBuf,
+    files: Vec<PathBuf>,
 }
 
 impl SignArgs {
     pub(super) fn run(self, screen: &mut Screen<'_>) -> Result<(), Failure> {
         let archive = screen.env.path(&self.bundle);
-        let mut candidate = Candidate::open(&archive)?;
-        let manifest = &candidate.manifest;
-        screen.note(&format!(
-            "signing {} {} (order {}), {}: {}",
-            manifest.product,
-            manifest.version,
-            manifest.order,
-            manifest.marking,
-            super::inspect::counts(&manifest.counts)
-        ));
-        let mut signatures = Vec::new();
-        for path in &self.key {
-            let secret = keys::read_secret(&screen.env.path(path))?;
-            let keyid = secret.public().map_err(|error| Failure::usage(error.to_string()))?.id();
-            signatures.push(Row { keyid, attached: candidate.sign(&secret)? == Signed::Attached });
+        if let Some(directory) = &self.prepare {
+            return prepared(archive, &screen.env.path(directory), screen);
         }
-        if let (Some(signature), Some(public)) = (&self.signature, &self.public_key) {
-            let path = screen.env.path(signature);
-            let raw = layout::durable::read_bounded(&path, SIGNATURE_BYTES_MAX).map_err(|error| {
-                Failure::new(Exit::Unreachable, format!("cannot read {}: {error}", path.display()))
-            })?;
-            let key = keys::read_public(&screen.env.path(public))?;
-            signatures
-                .push(Row { keyid: key.id(), attached: candidate.attach(&key, &raw)? == Signed::Attached });
+        let signers = self.signers.signers(screen.env)?;
+        let mut candidate = Candidate::open(&archive)?;
+        screen.note(&format!("signing {}", title(&candidate.manifest)));
+        let made = signers.sign(candidate.bytes(), &mut *screen.env.terminal)?;
+        let mut signatures = Vec::new();
+        for signature in &made {
+            let attached = candidate.attach(&signature.key, &signature.bytes)? == Signed::Attached;
+            let (keyid, scheme) = (signature.key.id(), signature.key.scheme());
+            signatures.push(Row { keyid, scheme, attached });
         }
         let bundle = BundleDigest(Digest::of(candidate.bytes()));
         let line = |row: &Row| {
@@ -76,4 +76,43 @@ impl SignArgs {
         let human = format!("bundle {bundle}\n{}", signatures.iter().map(line).collect::<String>());
         screen.result(&human, &Document { archive, bundle, signatures })
     }
+}
+
+/// One line on what is signed.
+fn title(manifest: &BundleManifest) -> String {
+    format!(
+        "{} {} (order {}), {}: {}",
+        manifest.product,
+        manifest.version,
+        manifest.order,
+        manifest.marking,
+        super::inspect::counts(&manifest.counts)
+    )
+}
+
+fn prepared(archive: PathBuf, directory: &Path, screen: &mut Screen<'_>) -> Result<(), Failure> {
+    let done = prepare::prepare(&archive, directory)?;
+    let manifest = &done.manifest;
+    let document = PreparedDocument {
+        archive,
+        archive_bytes: done.archive_bytes,
+        bundle: done.bundle,
+        product: manifest.product.to_string(),
+        version: manifest.version.to_string(),
+        order: manifest.order,
+        audience: manifest.audience.iter().map(ToString::to_string).collect(),
+        marking: manifest.marking.to_string(),
+        counts: manifest.counts,
+        directory: directory.to_path_buf(),
+        files: done.files,
+    };
+    let human = format!(
+        "{}\n{}\nbundle     {}\ndirectory  {}\n\nTake the directory to the signer; {} in it says how to sign. Nothing was signed.\n",
+        manifest.marking,
+        title(manifest),
+        document.bundle,
+        directory.display(),
+        prepare::NOTE,
+    );
+    screen.result(&human, &document)
 }

@@ -1,198 +1,279 @@
-//! `bundler trust new`; `rotate` and `revoke` are not there yet.
+//! `bundler trust`: makes trust roots, the roots that follow them, and revocations. One file for each
+//! subcommand.
+//!
+//! Every document is written with the signatures that there are, each in a file of its own beside it. A
+//! document that lacks signatures is a draft: it is only written if `--draft` says so, and `trust sign`
+//! adds to it, on another machine if need be.
 
-use std::collections::BTreeMap;
-use std::num::NonZeroU32;
+mod keyring;
+mod new;
+mod revoke;
+mod rotate;
+mod show;
+mod sign;
+
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Subcommand};
-use edge::show::NotYetArgs;
+use clap::Subcommand;
 use edge::{Exit, Failure, Screen};
-use layout::root_file::{self, RootFile};
-use manifests::root::{Clause, FoundSignature, Role, Roles, RootDocument, RootError, RootKey, RootSchema};
-use manifests::text::{Name, printable};
-use manifests::{Digest, KeyId, PublicKey, TrustRoot};
+use layout::signed_file::{self, SignedFile, SignedFileError};
+use manifests::revocation::{RevocationDocument, RevocationError};
+use manifests::root::{ROOT_BYTES_MAX, RootDocument, RootError};
+use manifests::{Digest, KeyId, Trust, TrustRoot, canonical};
 use serde::Serialize;
 
-use crate::keys;
+use super::signers::PassphraseArgs;
+use crate::ceremony::Signers;
 
 /// What can be done with trust roots.
 #[derive(Debug, Subcommand)]
 pub(super) enum TrustCommand {
     /// Make the first trust root of a publisher
-    New(NewArgs),
-    /// Replace keys of a trust root (not there yet)
-    #[command(hide = true)]
-    Rotate(NotYetArgs),
-    /// Revoke keys or bundles (not there yet)
-    #[command(hide = true)]
-    Revoke(NotYetArgs),
-}
-
-/// The arguments of `trust new`.
-#[derive(Debug, Args)]
-pub(super) struct NewArgs {
-    /// Whose bundles the root judges
-    #[arg(long)]
-    publisher: Name,
-    /// A public key that may sign bundles
-    #[arg(long, required = true, value_name = "PUB")]
-    release_key: Vec<PathBuf>,
-    /// How many different holders must sign a bundle
-    #[arg(long, default_value = "1", value_name = "N")]
-    threshold: NonZeroU32,
-    /// A public key that may sign trust roots
-    #[arg(long, required = true, value_name = "PUB")]
-    root_key: Vec<PathBuf>,
-    /// How many different holders must sign a root; by default all but one, and at least one
-    #[arg(long, value_name = "N")]
-    root_threshold: Option<NonZeroU32>,
-    /// The person who holds a key, by the name of its file: two keys of one holder count once
-    #[arg(long, value_name = "KEYNAME=HOLDER")]
-    holder: Vec<String>,
-    /// A private key to sign the root with
-    #[arg(long, required = true, value_name = "KEY")]
-    sign: Vec<PathBuf>,
-    /// Where to write it; the signatures go beside it, into OUT.sigs
-    #[arg(long)]
-    out: PathBuf,
-}
-
-#[derive(Serialize)]
-struct Document {
-    root: PathBuf,
-    signatures: PathBuf,
-    publisher: Name,
-    version: u64,
-    fingerprint: Digest,
-    signed_by: Vec<KeyId>,
+    New(new::NewArgs),
+    /// Make the root that follows another one: keys in, keys out, other thresholds, a new epoch
+    Rotate(rotate::RotateArgs),
+    /// Make a list of revoked keys, bundles and orders, or the list that follows another one
+    Revoke(revoke::RevokeArgs),
+    /// Add a signature to a trust root or to revocations
+    Sign(sign::SignArgs),
+    /// Show a trust root or revocations, and whether they are signed well enough
+    Show(show::ShowArgs),
 }
 
 impl TrustCommand {
     pub(super) fn run(self, screen: &mut Screen<'_>) -> Result<(), Failure> {
         match self {
             Self::New(args) => args.run(screen),
-            Self::Rotate(_) => Err(Failure::not_yet("`bundler trust rotate`")),
-            Self::Revoke(_) => Err(Failure::not_yet("`bundler trust revoke`")),
+            Self::Rotate(args) => args.run(screen),
+            Self::Revoke(args) => args.run(screen),
+            Self::Sign(args) => args.run(screen),
+            Self::Show(args) => args.run(screen),
         }
     }
 }
 
 /// A rule that the keys given break is the caller's to mend.
-fn broken(error: RootError) -> Failure {
-    Failure::new(Exit::Usage, error.to_string())
+fn broken(error: &dyn std::error::Error) -> Failure {
+    let mut text = error.to_string();
+    if let Some(cause) = error.source() {
+        text.push_str(&format!(": {cause}"));
+    }
+    Failure::new(Exit::Usage, text)
 }
 
-impl NewArgs {
-    fn run(self, screen: &mut Screen<'_>) -> Result<(), Failure> {
+/// Reads a root that lies where only its owner can write.
+fn read_root(path: &Path) -> Result<TrustRoot, Failure> {
+    let root = signed_file::read(path, ROOT_BYTES_MAX).and_then(|file| file.trusted_root(path));
+    root.map_err(|error| {
+        let exit = match error {
+            SignedFileError::Read { .. } => Exit::Unreachable,
+            _ => Exit::Refused,
+        };
+        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+        Failure::new(exit, format!("{error}{cause}"))
+    })
+}
+
+/// Who signs what is being made.
+#[derive(Debug, clap::Args)]
+struct MakerArgs {
+    /// A private key to sign with
+    #[arg(long, value_name = "KEY")]
+    sign: Vec<PathBuf>,
+    #[command(flatten)]
+    passphrase: PassphraseArgs,
+    /// Write it although signatures are missing; `trust sign` adds them
+    #[arg(long)]
+    draft: bool,
+    /// Where to write it; the signatures go beside it, into OUT.sigs
+    #[arg(long)]
+    out: PathBuf,
+}
+
+impl MakerArgs {
+    /// Signs a new document, judges it as a site will, and writes it.
+    fn finish(
+        &self,
+        bytes: Vec<u8>,
+        subject: &Subject,
+        by: Option<&TrustRoot>,
+        screen: &mut Screen<'_>,
+    ) -> Result<(), Failure> {
+        let signers = Signers {
+            keys: self.sign.iter().map(|path| screen.env.path(path)).collect(),
+            elsewhere: Vec::new(),
+            passphrase_file: self.passphrase.file(screen.env),
+        };
         let out = screen.env.path(&self.out);
         if out.exists() {
             return Err(Failure::usage(format!("{} is there already", out.display()))
-                .hint("a trust root is never overwritten: choose another --out"));
+                .hint("a signed document is never overwritten: choose another --out"));
         }
-        let bytes = self.document(screen)?.to_bytes().map_err(broken)?;
-        let mut signatures = Vec::new();
-        for path in &self.sign {
-            let key = keys::read_secret(&screen.env.path(path))?;
-            let public = key.public().map_err(|error| Failure::usage(error.to_string()))?;
-            signatures.push(FoundSignature { claimed: public.id(), bytes: key.sign(&bytes).to_vec() });
+        let signatures = signers.found(&bytes, &mut *screen.env.terminal)?;
+        let file = SignedFile { bytes, signatures };
+        let standing = subject.standing(&file, by)?;
+        if let (Some(missing), false) = (&standing.missing, self.draft) {
+            return Err(Failure::usage(missing.clone()).hint(
+                "sign with --sign KEY for enough holders, or write it with --draft and add the others with `bundler trust sign`",
+            ));
         }
-        signatures.sort_by_key(|signature| signature.claimed);
-        signatures.dedup();
-        let root = TrustRoot::from_trusted_place(&bytes, &signatures).map_err(|error| {
-            broken(error)
-                .hint("sign with --sign KEY for enough of the --root-key holders (see --root-threshold)")
-        })?;
-        root_file::write(&out, &RootFile { bytes, signatures: signatures.clone() }).map_err(|error| {
+        signed_file::write(&out, &file).map_err(|error| {
             Failure::new(Exit::Unreachable, format!("cannot write {}: {error}", out.display()))
         })?;
-        let signed_by = signatures.iter().map(|signature| signature.claimed).collect();
-        let document = Document {
-            signatures: root_file::signature_dir(&out),
-            root: out,
-            publisher: self.publisher,
-            version: root.document().version,
-            fingerprint: root.fingerprint(),
-            signed_by,
-        };
-        let human = format!(
-            "trust root  {}\nsignatures  {}\nfor         {}\nfingerprint {}\n\nThe fingerprint goes to the site on paper or by telephone, never on the same medium:\n  installer trust init root.json --expect-sha256 {}\n",
-            document.root.display(),
-            document.signatures.display(),
-            root.title(),
-            root.fingerprint(),
-            root.fingerprint().hex(),
-        );
-        screen.result(&human, &document)
-    }
-
-    fn document(&self, screen: &Screen<'_>) -> Result<RootDocument, Failure> {
-        let holders = self.holders()?;
-        let mut keys = BTreeMap::new();
-        let mut role = |paths: &[PathBuf], threshold: Option<NonZeroU32>| -> Result<Role, Failure> {
-            let mut keyids = Vec::new();
-            for path in paths {
-                let key = keys::read_public(&screen.env.path(path))?;
-                let holder = holder_of(path, &holders)?;
-                keyids.push(add(&mut keys, &key, holder)?);
-            }
-            keyids.sort();
-            keyids.dedup();
-            let all_but_one = u32::try_from(keyids.len()).unwrap_or(u32::MAX).saturating_sub(1);
-            let threshold = threshold.or(NonZeroU32::new(all_but_one)).unwrap_or(NonZeroU32::MIN);
-            Ok(Role { clauses: vec![Clause { keyids, threshold }] })
-        };
-        let roles = Roles {
-            root: role(&self.root_key, self.root_threshold)?,
-            release: role(&self.release_key, Some(self.threshold))?,
-        };
-        Ok(RootDocument {
-            schema: RootSchema::V1,
-            version: 1,
-            epoch: 1,
-            publisher: self.publisher.clone(),
-            created: crate::cli::created(screen.env)?,
-            expires: None,
-            keys,
-            roles,
-            previous: None,
-        })
-    }
-
-    fn holders(&self) -> Result<BTreeMap<String, Name>, Failure> {
-        let pair = |text: &String| {
-            let (key, holder) = text.split_once('=')?;
-            Some((key.to_string(), holder.parse().ok()?))
-        };
-        let wrong =
-            |text: &String| Failure::usage(format!("--holder `{}` is not KEYNAME=HOLDER", printable(text)));
-        self.holder.iter().map(|text| pair(text).ok_or_else(|| wrong(text))).collect()
+        tell(out, &file, subject, standing, screen)
     }
 }
 
-/// The holder that was named for a key's file, or else the file's own name.
-fn holder_of(path: &Path, holders: &BTreeMap<String, Name>) -> Result<Name, Failure> {
-    let file = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let stem =
-        file.strip_suffix(".pub.pem").or_else(|| file.strip_suffix(".pem")).unwrap_or(&file).to_string();
-    if let Some(holder) = holders.get(&stem) {
-        return Ok(holder.clone());
-    }
-    let wrong = |error: manifests::text::TextError| {
-        Failure::usage(error.to_string())
-            .hint(format!("name the person who holds the key: --holder {stem}=NAME"))
+/// A key in two roles is allowed, and seldom meant: whoever steals it has both.
+fn warn_of_shared_keys(root: &RootDocument, screen: &mut Screen<'_>) {
+    let of = |role: &manifests::root::Role| -> std::collections::BTreeSet<KeyId> {
+        role.clauses.iter().flat_map(|clause| clause.keyids.iter().copied()).collect()
     };
-    stem.parse().map_err(wrong)
+    for keyid in of(&root.roles.root).intersection(&of(&root.roles.release)) {
+        screen.note(&format!(
+            "warning: key {keyid} may sign bundles and roots: whoever steals it can replace the trust itself"
+        ));
+    }
 }
 
-fn add(keys: &mut BTreeMap<KeyId, RootKey>, key: &PublicKey, holder: Name) -> Result<KeyId, Failure> {
-    let entry = RootKey { scheme: key.scheme(), pem: key.pem().to_string(), holder };
-    match keys.insert(key.id(), entry.clone()) {
-        Some(before) if before.holder != entry.holder => Err(Failure::usage(format!(
-            "key {} is given for two holders, {} and {}",
-            key.id(),
-            before.holder,
-            entry.holder
-        ))),
-        _ => Ok(key.id()),
+/// One of the two documents, parsed but not judged.
+enum Subject {
+    Root(Box<RootDocument>),
+    Revocations(Box<RevocationDocument>),
+}
+
+/// Whether a document's signatures are enough, and in words what is missing.
+struct Standing {
+    missing: Option<String>,
+}
+
+impl Subject {
+    fn parse(path: &Path, bytes: &[u8]) -> Result<Self, Failure> {
+        let root = match canonical::from_canonical::<RootDocument>(bytes) {
+            Ok(root) => return Ok(Self::Root(Box::new(root))),
+            Err(error) => error,
+        };
+        match RevocationDocument::from_bytes(bytes) {
+            Ok(list) => Ok(Self::Revocations(Box::new(list))),
+            Err(list) => Err(Failure::usage(format!(
+                "{} is neither a trust root ({root}) nor revocations ({list})",
+                path.display()
+            ))),
+        }
+    }
+
+    fn what(&self) -> &'static str {
+        match self {
+            Self::Root(_) => "trust root",
+            Self::Revocations(_) => "revocations",
+        }
+    }
+
+    /// Judges as a site will. `by` is the root before a root, or the root that judges revocations.
+    fn standing(&self, file: &SignedFile, by: Option<&TrustRoot>) -> Result<Standing, Failure> {
+        match (self, by) {
+            (Self::Root(root), Some(by)) if root.version > 1 => {
+                let judged = by.succeed(&file.bytes, &file.signatures);
+                missing_of_root(judged.map(drop))
+            }
+            (Self::Root(_), _) => {
+                let judged = TrustRoot::from_trusted_place(&file.bytes, &file.signatures);
+                missing_of_root(judged.map(drop))
+            }
+            (Self::Revocations(_), Some(by)) => {
+                match Trust::starting_with(by.clone()).revoke(&file.bytes, &file.signatures) {
+                    Ok(_) => Ok(Standing { missing: None }),
+                    Err(RevocationError::Signatures(reason)) => {
+                        Ok(Standing { missing: Some(reason.to_string()) })
+                    }
+                    Err(error) => Err(broken(&error)),
+                }
+            }
+            (Self::Revocations(_), None) => {
+                Ok(Standing { missing: Some("not judged: --trust ROOT says who may revoke".to_string()) })
+            }
+        }
+    }
+}
+
+fn missing_of_root(judged: Result<(), RootError>) -> Result<Standing, Failure> {
+    match judged {
+        Ok(()) => Ok(Standing { missing: None }),
+        Err(error @ (RootError::SelfSignature(_) | RootError::Predecessor { .. })) => {
+            Ok(Standing { missing: Some(error.to_string()) })
+        }
+        Err(error) => Err(broken(&error)),
+    }
+}
+
+/// What every subcommand that writes a document says.
+#[derive(Serialize)]
+struct Written {
+    document: PathBuf,
+    signatures: PathBuf,
+    what: &'static str,
+    publisher: String,
+    version: u64,
+    fingerprint: Digest,
+    signed_by: Vec<KeyId>,
+    /// Whether a site will take it.
+    complete: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    missing: Option<String>,
+}
+
+/// Says what is on the disk now.
+fn tell(
+    path: PathBuf,
+    file: &SignedFile,
+    subject: &Subject,
+    standing: Standing,
+    screen: &mut Screen<'_>,
+) -> Result<(), Failure> {
+    let (publisher, version) = match subject {
+        Subject::Root(root) => (root.publisher.to_string(), root.version),
+        Subject::Revocations(list) => (list.publisher.to_string(), list.version),
+    };
+    let written = Written {
+        signatures: signed_file::signature_dir(&path),
+        document: path,
+        what: subject.what(),
+        publisher,
+        version,
+        fingerprint: Digest::of(&file.bytes),
+        signed_by: file.signatures.iter().map(|signature| signature.claimed).collect(),
+        complete: standing.missing.is_none(),
+        missing: standing.missing,
+    };
+    let human = written.for_people(subject);
+    screen.result(&human, &written)
+}
+
+impl Written {
+    fn for_people(&self, subject: &Subject) -> String {
+        let signers: Vec<String> = self.signed_by.iter().map(ToString::to_string).collect();
+        let mut text = format!(
+            "{:<11} {}\nsignatures  {}\n{}fingerprint {}\nsigned by   {}\n",
+            self.what,
+            self.document.display(),
+            self.signatures.display(),
+            show::describe(subject),
+            self.fingerprint,
+            if signers.is_empty() { "nobody yet".to_string() } else { signers.join("\n            ") },
+        );
+        match (&self.missing, subject) {
+            (Some(missing), _) => text.push_str(&format!(
+                "\nDRAFT: no site takes this yet: {missing}\nadd a signature with `bundler trust sign {} --key KEY`\n",
+                self.document.display()
+            )),
+            (None, Subject::Root(root)) if root.version == 1 => text.push_str(&format!(
+                "\nThe fingerprint goes to the site on paper or by telephone, never on the same medium:\n  installer trust init root.json --expect-sha256 {}\n",
+                self.fingerprint.hex()
+            )),
+            (None, _) => text.push_str(
+                "\nIt goes to the sites with its .sigs directory, on any medium:\n  installer trust update MEDIUM\n",
+            ),
+        }
+        text
     }
 }

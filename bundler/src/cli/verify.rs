@@ -7,12 +7,13 @@ use clap::Args;
 use edge::{Classified, Exit, Failure, Screen, progress};
 use layout::medium::{self, MediumError};
 use layout::reader::{BundleReader, Discard, ReadError};
-use layout::root_file::{self, RootFileError};
+use layout::signed_file::{self, SignedFileError};
 use manifests::bundle::{BundleDigest, Counts};
 use manifests::canonical::CanonicalError;
-use manifests::root::SignatureVerdict;
+use manifests::revocation::REVOCATIONS_BYTES_MAX;
+use manifests::root::{ROOT_BYTES_MAX, SignatureVerdict};
 use manifests::verify::{Refusal, SignedManifest};
-use manifests::{BundleManifest, Digest};
+use manifests::{BundleManifest, Digest, Trust};
 use serde::Serialize;
 
 /// The arguments of `verify`.
@@ -23,6 +24,9 @@ pub(super) struct VerifyArgs {
     /// The trust root
     #[arg(long, value_name = "ROOT.JSON")]
     trust: PathBuf,
+    /// What the publisher has revoked
+    #[arg(long, value_name = "REVOCATIONS.JSON")]
+    revocations: Option<PathBuf>,
 }
 
 /// Why a bundle does not verify.
@@ -48,9 +52,9 @@ pub(super) enum BundleError {
         /// What is wrong.
         source: CanonicalError,
     },
-    /// The trust root.
+    /// The trust root or the revocations.
     #[error(transparent)]
-    Root(RootFileError),
+    Trust(SignedFileError),
     /// It must not be used.
     #[error("{} is refused", path.display())]
     Refused {
@@ -65,8 +69,8 @@ impl Classified for BundleError {
     fn exit(&self) -> Exit {
         match self {
             Self::Medium(_) | Self::Read { .. } | Self::Manifest { .. } => Exit::Damaged,
-            Self::Root(RootFileError::Read { .. }) => Exit::Unreachable,
-            Self::Root(_) | Self::Refused { .. } => Exit::Refused,
+            Self::Trust(SignedFileError::Read { .. }) => Exit::Unreachable,
+            Self::Trust(_) | Self::Refused { .. } => Exit::Refused,
         }
     }
 
@@ -99,17 +103,28 @@ struct Document<'a> {
 }
 
 impl VerifyArgs {
+    fn read_trust(&self, screen: &Screen<'_>) -> Result<Trust, SignedFileError> {
+        let path = screen.env.path(&self.trust);
+        let root = signed_file::read(&path, ROOT_BYTES_MAX)?.trusted_root(&path)?;
+        let mut trust = Trust::starting_with(root);
+        if let Some(path) = self.revocations.as_ref().map(|path| screen.env.path(path)) {
+            let file = signed_file::read(&path, REVOCATIONS_BYTES_MAX)?;
+            trust
+                .revoke(&file.bytes, &file.signatures)
+                .map_err(|source| SignedFileError::Revocations { path, source })?;
+        }
+        Ok(trust)
+    }
+
     pub(super) fn run(self, screen: &mut Screen<'_>) -> Result<(), Failure> {
-        let root_path = screen.env.path(&self.trust);
-        let root = root_file::read(&root_path)
-            .and_then(|file| file.trusted(&root_path))
-            .map_err(BundleError::Root)?;
+        let trust = self.read_trust(screen).map_err(BundleError::Trust)?;
+        let root = trust.root();
         let archive = screen.env.path(&self.bundle);
         let (file, size) = medium::open(&archive).map_err(BundleError::Medium)?;
         let damaged = |source| BundleError::Read { path: archive.clone(), source };
         let mut reader = BundleReader::open(std::io::BufReader::new(file)).map_err(damaged)?;
         let head = reader.head().clone();
-        let signed = SignedManifest::authenticate(&root, &head.manifest, &head.signatures);
+        let signed = SignedManifest::authenticate(&trust, &head.manifest, &head.signatures);
         let signed = signed.map_err(|source| BundleError::Refused { path: archive.clone(), source })?;
         let (contents, _) = reader.contents(signed.manifest()).map_err(damaged)?;
         let mut bar = progress::new(screen.wants_bars(), "verifying", size);

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use manifests::Timestamp;
 
+use crate::terminal::{ControllingTerminal, Terminal};
+
 /// Tells the time.
 pub trait Clock: Send + Sync {
     /// The wall clock, UTC.
@@ -51,6 +53,8 @@ pub struct Env {
     pub stderr: Stderr,
     /// Whether a person looks at stderr, so that progress bars make sense.
     pub stderr_is_terminal: bool,
+    /// Where a person can be asked for a passphrase.
+    pub terminal: Box<dyn Terminal>,
     /// The clock.
     pub clock: Box<dyn Clock>,
     /// The numeric user id.
@@ -71,6 +75,7 @@ impl Env {
             stdout: Box::new(std::io::stdout()),
             stderr: Stderr::new(Box::new(std::io::stderr())),
             stderr_is_terminal: std::io::stderr().is_terminal(),
+            terminal: Box::new(ControllingTerminal),
             clock: Box::new(SystemClock { started: std::time::Instant::now() }),
             uid: rustix::process::getuid().as_raw(),
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),

@@ -11,6 +11,7 @@ pub mod exit;
 pub mod process;
 pub mod progress;
 pub mod show;
+pub mod terminal;
 pub mod yaml;
 
 pub use env::{Clock, Env, Stderr};

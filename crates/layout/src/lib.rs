@@ -18,7 +18,7 @@ pub mod hashing;
 pub mod header;
 pub mod medium;
 pub mod reader;
-pub mod root_file;
 pub mod signatures;
+pub mod signed_file;
 pub mod store;
 pub mod writer;

@@ -11,7 +11,7 @@ use manifests::inventory::INVENTORY_BYTES_MAX;
 use manifests::oci::MANIFEST_BYTES_MAX as MANIFEST_DOCUMENT_MAX;
 use manifests::root::{FoundSignature, SIGNATURE_BYTES_MAX};
 use manifests::verify::{CheckedContents, Contents, Damage};
-use manifests::{ArchivePath, BundleManifest, Digest, Hasher};
+use manifests::{ArchivePath, BundleManifest, Digest, Hasher, KeyId, sigstore};
 
 use crate::header::{self, BLOCK_BYTES, Block};
 use crate::signatures::AREA_BYTES;
@@ -78,6 +78,14 @@ pub enum ReadError {
         offset: u64,
         /// Between entries, in the reserved area, at the end.
         place: &'static str,
+    },
+    /// A derived form that is not what follows from its signature.
+    #[error("the entry at byte {offset}, {path}, is not what follows from the signature before it")]
+    Derived {
+        /// Where.
+        offset: u64,
+        /// Which.
+        path: ArchivePath,
     },
     /// The signature area does not add up.
     #[error("the signature area is {found} bytes long, expected {AREA_BYTES}")]
@@ -179,6 +187,8 @@ pub struct BundleReader<R> {
     input: R,
     offset: u64,
     head: Head,
+    /// The first derived form that is not one, until somebody goes on reading.
+    odd_form: Option<ReadError>,
 }
 
 impl<R: Read> BundleReader<R> {
@@ -189,7 +199,7 @@ impl<R: Read> BundleReader<R> {
     pub fn open(input: R) -> Result<Self, ReadError> {
         let head =
             Head { manifest: Vec::new(), signatures: Vec::new(), reserved_offset: 0, reserved_bytes: 0 };
-        let mut reader = Self { input, offset: 0, head };
+        let mut reader = Self { input, offset: 0, head, odd_form: None };
         let size = match reader.header("the first header") {
             Ok((ArchivePath::Manifest, size)) => size,
             Err(error @ (ReadError::Medium { .. } | ReadError::Truncated { .. })) => return Err(error),
@@ -206,11 +216,16 @@ impl<R: Read> BundleReader<R> {
         &self.head
     }
 
-    /// Reads `SHA256SUMS` and `inventory.json`, whose sizes the manifest states, and checks them.
+    /// Reads `SHA256SUMS` and `inventory.json`, whose sizes the manifest states, and checks them. A derived
+    /// form that does not follow from its signature is refused here and not in `open`: by now the caller has
+    /// judged the signatures, and a manifest that somebody has changed was refused for that.
     ///
     /// # Errors
     /// They are damaged or do not agree, or the medium fails.
     pub fn contents(&mut self, manifest: &BundleManifest) -> Result<(Contents, Documents), ReadError> {
+        if let Some(error) = self.odd_form.take() {
+            return Err(error);
+        }
         let checksums = self.signed_document(ArchivePath::Checksums, "SHA256SUMS", manifest.checksums)?;
         let inventory = self.signed_document(ArchivePath::Inventory, "inventory.json", manifest.inventory)?;
         let contents = Contents::agree(manifest, self.head.bundle_digest(), &checksums, &inventory);
@@ -281,7 +296,7 @@ impl<R: Read> BundleReader<R> {
     }
 
     fn signature_area(&mut self) -> Result<(), ReadError> {
-        let mut used = 0_u64;
+        let (mut used, mut before) = (0_u64, None);
         loop {
             let offset = self.offset;
             match self.header("the signature area")? {
@@ -289,6 +304,12 @@ impl<R: Read> BundleReader<R> {
                     let bytes = self.document(ArchivePath::Signature(claimed), size, SIGNATURE_BYTES_MAX)?;
                     self.head.signatures.push(FoundSignature { claimed, bytes });
                     used = used.saturating_add(header::entry_bytes(size));
+                    before = Some(claimed);
+                }
+                (ArchivePath::Sigstore(keyid), size) if before == Some(keyid) => {
+                    self.sigstore_form(offset, keyid, size)?;
+                    used = used.saturating_add(header::entry_bytes(size));
+                    before = None;
                 }
                 (ArchivePath::Reserved, size) => {
                     if used.saturating_add(size) != AREA_BYTES {
@@ -307,6 +328,18 @@ impl<R: Read> BundleReader<R> {
                 return Err(ReadError::Area { found: used });
             }
         }
+    }
+
+    /// Reads the form that is derived from the last signature. It is never parsed: it is derived again.
+    fn sigstore_form(&mut self, offset: u64, keyid: KeyId, size: u64) -> Result<(), ReadError> {
+        let path = ArchivePath::Sigstore(keyid);
+        let found = self.document(path.clone(), size, sigstore::FORM_BYTES_MAX)?;
+        let signature = self.head.signatures.last();
+        let derived = signature.and_then(|s| sigstore::derive(keyid, &s.bytes, &self.head.manifest));
+        if derived.is_none_or(|derived| derived != found) {
+            self.odd_form.get_or_insert(ReadError::Derived { offset, path });
+        }
+        Ok(())
     }
 
     fn signed_document(
@@ -407,7 +440,9 @@ pub fn find_reserved(archive: &std::fs::File) -> Result<(u64, u64), ReadError> {
         let (path, size) = header::decode(&block).map_err(|source| ReadError::Header { offset, source })?;
         match path {
             ArchivePath::Manifest if offset == 0 => {}
-            ArchivePath::Signature(_) if offset > 0 => used = used.saturating_add(header::entry_bytes(size)),
+            ArchivePath::Signature(_) | ArchivePath::Sigstore(_) if offset > 0 => {
+                used = used.saturating_add(header::entry_bytes(size));
+            }
             // Whoever zeros the area believes this size: it must be the one that is left.
             ArchivePath::Reserved if used.saturating_add(size) == AREA_BYTES => return Ok((offset, size)),
             ArchivePath::Reserved => return Err(ReadError::Area { found: used.saturating_add(size) }),

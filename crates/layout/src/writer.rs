@@ -6,7 +6,7 @@
 use std::io::{self, Read, Write};
 
 use manifests::bundle::Content;
-use manifests::{ArchivePath, Digest, Hasher, Inventory, KeyId};
+use manifests::{ArchivePath, Digest, Hasher, Inventory, KeyId, sigstore};
 
 use crate::header::{self, BLOCK_BYTES};
 use crate::signatures::AREA_BYTES;
@@ -88,7 +88,7 @@ impl<W: Write> ArchiveWriter<W> {
     pub fn begin(out: W, head: &Head) -> Result<Self, WriteError> {
         let mut writer = Self { out, buffer: vec![0; CHUNK_BYTES] };
         writer.document(&ArchivePath::Manifest, &head.manifest)?;
-        writer.signature_area(&head.signatures)?;
+        writer.signature_area(head)?;
         writer.document(&ArchivePath::Checksums, &head.checksums)?;
         writer.document(&ArchivePath::Inventory, &head.inventory)?;
         writer.document(&ArchivePath::OciLayout, manifests::oci::OCI_LAYOUT)?;
@@ -113,11 +113,18 @@ impl<W: Write> ArchiveWriter<W> {
         self.zeros(header::padding(size))
     }
 
-    fn signature_area(&mut self, signatures: &[(KeyId, Vec<u8>)]) -> Result<(), WriteError> {
+    /// Every signature has its place before any derived form has: a form can be made again.
+    fn signature_area(&mut self, head: &Head) -> Result<(), WriteError> {
+        let signatures = &head.signatures;
         let used: u64 = signatures.iter().map(|(_, raw)| header::entry_bytes(raw.len() as u64)).sum();
-        let rest = AREA_BYTES.checked_sub(used).ok_or(WriteError::Signatures(signatures.len()))?;
+        let mut rest = AREA_BYTES.checked_sub(used).ok_or(WriteError::Signatures(signatures.len()))?;
         for (keyid, raw) in signatures {
             self.document(&ArchivePath::Signature(*keyid), raw)?;
+            let Some(form) = sigstore::derive(*keyid, raw, &head.manifest) else { continue };
+            if let Some(left) = rest.checked_sub(header::entry_bytes(form.len() as u64)) {
+                self.document(&ArchivePath::Sigstore(*keyid), &form)?;
+                rest = left;
+            }
         }
         self.write(&header::encode(&ArchivePath::Reserved, rest))?;
         self.zeros(rest)

@@ -1,12 +1,17 @@
 //! What every parser promises about any input at all: the bodies of the fuzz targets, as plain functions,
 //! so that ordinary tests run them too. Each panics if a promise is broken and is silent otherwise.
 
+use base64::Engine as _;
 use manifests::inventory::Inventory;
+use manifests::key::{KeyError, Scheme};
 use manifests::oci::{
     MEDIA_DOCKER_LIST, MEDIA_DOCKER_MANIFEST, MEDIA_INDEX, MEDIA_MANIFEST, ManifestDocument,
 };
-use manifests::root::RootDocument;
-use manifests::{ArchivePath, BundleManifest, Digest, PublicKey, Reference, Timestamp, audit, canonical};
+use manifests::revocation::RevocationDocument;
+use manifests::root::{RootDocument, SIGNATURE_BYTES_MAX};
+use manifests::{
+    ArchivePath, BundleManifest, Digest, PublicKey, Reference, SecretKey, Timestamp, audit, canonical,
+};
 
 /// Reading an archive never panics and never asks for more memory than its limits allow.
 pub fn archive(bytes: &[u8]) {
@@ -44,6 +49,9 @@ pub fn documents(bytes: &[u8]) {
         && let Ok(written) = root.to_bytes()
     {
         assert_eq!(written, bytes);
+    }
+    if let Ok(list) = RevocationDocument::from_bytes(bytes) {
+        assert_eq!(list.to_bytes().unwrap(), bytes);
     }
     if let Ok((entry, next)) = audit::Head::default().follow(bytes) {
         assert_eq!((entry.seq, next.entries), (0, 1));
@@ -86,7 +94,85 @@ pub fn texts(text: &str) {
     round::<manifests::text::Audience>(text);
     let shown = manifests::text::printable(text);
     assert!(shown.chars().all(|c| matches!(c, ' '..='~' | '…')));
-    if let Ok(key) = PublicKey::from_pem(text) {
-        assert_eq!(PublicKey::from_pem(key.pem()).map(|again| again.id()), Ok(key.id()));
+}
+
+/// Keys and signatures: what is taken has one spelling, and a file cannot ask for endless work.
+pub fn keys(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    if let Ok(key) = PublicKey::read(&text) {
+        assert_eq!(PublicKey::listed(key.scheme(), key.pem()), Ok(key.clone()));
+        if let Some(line) = key.openssh() {
+            assert_eq!(PublicKey::read(&line).map(|again| again.id()), Ok(key.id()));
+        }
+        assert!(!key.verifies(b"x", bytes), "a key is its own signature");
+    }
+    if let Ok(key) = SecretKey::from_encrypted_pem(&text, b"correct") {
+        let again = SecretKey::from_pem(&key.to_pem().unwrap()).unwrap();
+        assert_eq!(key.public(), again.public());
+    }
+    for key in signature_keys() {
+        if let Some(stored) = key.stored_form(SIGNED, bytes) {
+            assert!(stored.len() as u64 <= SIGNATURE_BYTES_MAX && key.verifies(SIGNED, &stored));
+            assert_eq!(key.stored_form(SIGNED, &stored), Some(stored));
+        }
+        if key.verifies(SIGNED, bytes) {
+            assert_eq!(key.stored_form(SIGNED, bytes).as_deref(), Some(bytes));
+        }
     }
 }
+
+/// What the signatures for [`keys`] are over.
+pub const SIGNED: &[u8] = b"hi\n";
+
+/// The key with the signature that [`sshsig`] gives.
+const SSH_KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAII/v2CRGAo4ChmMn9io4uHUdpSHu0BbwIxd1rufkKLvA";
+
+/// One key of each scheme.
+fn signature_keys() -> Vec<PublicKey> {
+    let mut keys: Vec<PublicKey> = secret_keys().iter().map(|key| key.public().unwrap()).collect();
+    keys.push(PublicKey::from_openssh(SSH_KEY).unwrap());
+    keys
+}
+
+fn secret_keys() -> Vec<SecretKey> {
+    let schemes = [Scheme::Ed25519, Scheme::EcdsaP256Sha256, Scheme::EcdsaP384Sha384];
+    let fill = |buffer: &mut [u8]| -> Result<(), KeyError> {
+        buffer.fill(7);
+        Ok(())
+    };
+    schemes.into_iter().map(|scheme| SecretKey::generate(scheme, fill).unwrap()).collect()
+}
+
+/// Good inputs for [`keys`], to start mutations from: each kind of key file and of signature.
+#[must_use]
+pub fn key_files() -> Vec<Vec<u8>> {
+    let mut files = vec![SSH_KEY.into(), sshsig().into(), ENCRYPTED.into()];
+    for key in secret_keys() {
+        let signature = key.sign(SIGNED).unwrap();
+        files.push(base64::engine::general_purpose::STANDARD.encode(&signature).into_bytes());
+        files.push(signature);
+        files.push(key.public().unwrap().pem().into());
+        files.push(key.to_pem().unwrap().as_bytes().to_vec());
+    }
+    files
+}
+
+/// What `ssh-keygen -Y sign -n airlock` has made of [`SIGNED`].
+fn sshsig() -> &'static str {
+    "-----BEGIN SSH SIGNATURE-----
+U1NIU0lHAAAAAQAAADMAAAALc3NoLWVkMjU1MTkAAAAgj+/YJEYCjgKGYyf2Kji4dR2lIe
+7QFvAjF3Wu5+Qou8AAAAAHYWlybG9jawAAAAAAAAAGc2hhNTEyAAAAUwAAAAtzc2gtZWQy
+NTUxOQAAAEB5+MA+BSymErTBz63HjBxcOPUucQjMGwJUcg/aEy95L5qeqJtPCOMy8FvQtu
+Pn27347FK+dVPZiXF9lDsZgswB
+-----END SSH SIGNATURE-----
+"
+}
+
+/// An Ed25519 key that openssl has encrypted with the passphrase `correct`.
+const ENCRYPTED: &str = "-----BEGIN ENCRYPTED PRIVATE KEY-----
+MIGbMFcGCSqGSIb3DQEFDTBKMCkGCSqGSIb3DQEFDDAcBAircxnUDwlRGQICEAAw
+DAYIKoZIhvcNAgsFADAdBglghkgBZQMEAQIEEKSZcaVEA/v4IjW8qEA2mWkEQOgr
+a9uITZBLGcfU9psr02yVA23hH73BBdFyxUUMZt20c3jbgVfM5iUhMXUO45hj2tl+
+ELUaQYjcfqywjby+2B8=
+-----END ENCRYPTED PRIVATE KEY-----
+";

@@ -7,12 +7,13 @@
 
 mod content;
 mod forge;
+pub mod roots;
 mod shapes;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
-use layout::root_file::RootFile;
+use layout::signed_file::SignedFile;
 use layout::writer::{ArchiveWriter, Head};
 use manifests::bundle::{BundleSchema, Content, Sequence};
 use manifests::root::{Clause, FoundSignature, Role, Roles, RootDocument, RootKey, RootSchema};
@@ -42,7 +43,7 @@ pub fn keyid(seed: u8) -> KeyId {
 /// The raw signature of a seed's key over these bytes, with the key's identity.
 #[must_use]
 pub fn signature(seed: u8, bytes: &[u8]) -> (KeyId, Vec<u8>) {
-    (keyid(seed), key(seed).sign(bytes).to_vec())
+    (keyid(seed), key(seed).sign(bytes).unwrap())
 }
 
 /// What varies between samples.
@@ -66,6 +67,8 @@ pub struct SampleOptions {
     pub bases: Vec<Digest>,
     /// Who signs, by seed, in this order; empty for an unsigned bundle, twice the same for two entries.
     pub signers: Vec<u8>,
+    /// Who counter-signs the image, by seed; its signatures are a companion then.
+    pub countersigners: Vec<u8>,
     /// The root's publisher.
     pub root_publisher: String,
     /// The root's epoch.
@@ -89,6 +92,7 @@ impl Default for SampleOptions {
             root_version: 1,
             bases: Vec::new(),
             signers: vec![1],
+            countersigners: Vec::new(),
             root_publisher: "acme".to_string(),
             root_epoch: 1,
             release: vec![(1, "alice".to_string())],
@@ -114,7 +118,7 @@ pub struct SampleBundle {
     /// The archive.
     pub archive: Vec<u8>,
     /// The trust root and its signatures.
-    pub root: RootFile,
+    pub root: SignedFile,
     /// The parsed `bundle.json`.
     pub manifest: BundleManifest,
     /// The parsed `inventory.json`.
@@ -146,7 +150,7 @@ pub fn sample_bundle(options: &SampleOptions) -> SampleBundle {
 
 /// The trust root of these options, signed by its root role.
 #[must_use]
-pub fn sample_root(options: &SampleOptions) -> RootFile {
+pub fn sample_root(options: &SampleOptions) -> SignedFile {
     let mut keys = BTreeMap::new();
     let root_key = [(ROOT_SEED, "root-holder".to_string())];
     for (seed, holder) in options.release.iter().chain(&root_key) {
@@ -170,12 +174,13 @@ pub fn sample_root(options: &SampleOptions) -> RootFile {
         roles: Roles {
             root: role(vec![ROOT_SEED], 1),
             release: role(options.release.iter().map(|(seed, _)| *seed).collect(), options.threshold),
+            revocation: None,
         },
         previous: None,
     };
     let bytes = document.to_bytes().unwrap();
     let (claimed, raw) = signature(ROOT_SEED, &bytes);
-    RootFile { bytes, signatures: vec![FoundSignature { claimed, bytes: raw }] }
+    SignedFile { bytes, signatures: vec![FoundSignature { claimed, bytes: raw }] }
 }
 
 fn created() -> Timestamp {
@@ -214,7 +219,7 @@ impl Draft {
     /// The draft of an honest bundle.
     #[must_use]
     pub fn new(options: &SampleOptions) -> Self {
-        let Parts { components, blobs, docker_manifest } = content::parts();
+        let Parts { components, blobs, docker_manifest } = content::parts(&options.countersigners);
         let sizes = blobs.iter().map(|(digest, bytes)| (*digest, bytes.len() as u64)).collect();
         let inventory = Inventory::assemble(components, sizes, &docker_manifest).unwrap();
         let manifest = BundleManifest {
@@ -305,6 +310,9 @@ impl Draft {
         forge.push("bundle.json", &self.manifest_bytes);
         for (keyid, raw) in &self.signatures {
             forge.push(&format!("signatures/{keyid}.sig"), raw);
+            if let Some(form) = manifests::sigstore::derive(*keyid, raw, &self.manifest_bytes) {
+                forge.push(&format!("signatures/{keyid}.sigstore.json"), &form);
+            }
         }
         forge.reserve();
         forge.push("SHA256SUMS", &self.checksums);

@@ -10,14 +10,15 @@ use manifests::bundle::BundleDigest;
 
 use super::plan::{Document, show, show_findings};
 use crate::admit;
-use crate::apply::{Run, Unwatched};
-use crate::audit::{AuditLog, about};
+use crate::apply::{Run, Unwatched, applied_facts};
+use crate::audit::{About, AuditLog, about};
 use crate::journal;
 use crate::plan;
 use crate::preflight;
 use crate::site::Site;
 use crate::site::lock::SiteLock;
 use crate::targets::Context;
+use crate::witness::Judged;
 
 /// The arguments of `apply`.
 #[derive(Debug, Args)]
@@ -33,52 +34,88 @@ pub(super) struct ApplyArgs {
 impl ApplyArgs {
     pub(super) fn run(self, site: &Site, screen: &mut Screen<'_>) -> Result<(), Failure> {
         let path = super::verify::only_one(&self.bundle, screen)?;
-        site.trust_root()?;
+        // A site without trust has no log either: nothing is written then.
+        let judged = super::judged(site, screen.env)?;
         if !self.yes {
-            return self.show_only(site, screen, &path);
+            return self.show_only(site, &judged, screen, &path);
         }
         let _lock = SiteLock::take(site, screen.env)?;
+        let judged = super::judged(site, screen.env)?;
         let log = AuditLog::of(site, screen.env);
         let medium = path.display().to_string();
         log.append(screen.env, "apply", Outcome::Intent, about([("medium", medium.clone())]))?;
-        apply(site, screen, &path, &log).map_err(|failure| close(failure, &log, screen, medium))
+        let bars = screen.wants_bars();
+        let load = |context: &Context<'_>| admitted(context, bars, &path, &log);
+        carry_out(site, &judged, screen, &log, &load)
+            .map_err(|failure| close(failure, "apply", &log, screen, about([("medium", medium)])))
     }
 
-    fn show_only(&self, site: &Site, screen: &mut Screen<'_>, path: &Path) -> Result<(), Failure> {
+    fn show_only(
+        &self,
+        site: &Site,
+        judged: &Judged,
+        screen: &mut Screen<'_>,
+        path: &Path,
+    ) -> Result<(), Failure> {
         let bundle = super::verify::verified(site, screen, path, "plan")?;
-        let (config, http) = (site.config()?, super::client()?);
-        let context = Context { site, config: &config, env: screen.env, http: &http };
-        let findings = preflight::check(&bundle, &config, &context);
-        let blocked = preflight::require(&findings);
-        if blocked.is_ok() {
-            let plan = plan::plan(&bundle, &config, &context)?;
-            screen.note(&format!("{}{}", show_findings(&findings), show(&plan)));
-        } else {
-            screen.note(&show_findings(&findings));
-        }
-        blocked?;
-        Err(Failure::new(Exit::Usage, "nothing was changed").hint("add --yes to apply this plan"))
+        show_plan(site, judged, screen, &bundle)
     }
+}
+
+/// What would be done, for somebody who has not said `--yes`.
+pub(super) fn show_plan(
+    site: &Site,
+    judged: &Judged,
+    screen: &mut Screen<'_>,
+    bundle: &VerifiedBundle,
+) -> Result<(), Failure> {
+    let (config, http) = (site.config()?, super::client()?);
+    let context = Context { site, config: &config, env: screen.env, http: &http };
+    let findings = preflight::check(bundle, judged, &config, &context);
+    let blocked = preflight::require(&findings);
+    if blocked.is_ok() {
+        let plan = plan::plan(bundle, &config, &context)?;
+        screen.note(&format!("{}{}", show_findings(&findings), show(&plan)));
+    } else {
+        screen.note(&show_findings(&findings));
+    }
+    blocked?;
+    Err(Failure::new(Exit::Usage, "nothing was changed").hint("add --yes to apply this plan"))
 }
 
 /// An intent in the log has an outcome, whatever became of it; only a power cut leaves it without. A run
 /// that undid something has written its own.
-fn close(failure: Failure, log: &AuditLog, screen: &Screen<'_>, medium: String) -> Failure {
+pub(super) fn close(
+    failure: Failure,
+    event: &str,
+    log: &AuditLog,
+    screen: &Screen<'_>,
+    mut facts: About,
+) -> Failure {
     let outcome = match failure.exit() {
         Exit::Undone | Exit::NotUndone => return failure,
         Exit::Refused | Exit::NotReady => Outcome::Refused,
         _ => Outcome::Failed,
     };
-    let facts = about([("medium", medium), ("error", failure.messages().join(": "))]);
-    match log.append(screen.env, "apply", outcome, facts) {
+    facts.extend(about([("error", failure.messages().join(": "))]));
+    match log.append(screen.env, event, outcome, facts) {
         Ok(()) => failure,
         Err(error) => failure.and(&error.to_string()),
     }
 }
 
+/// Where a bundle comes from: a medium, or what the site has kept.
+pub(super) type Load<'a> = dyn Fn(&Context<'_>) -> Result<VerifiedBundle, Failure> + 'a;
+
 /// Loads the bundle, and applies it.
-fn apply(site: &Site, screen: &mut Screen<'_>, path: &Path, log: &AuditLog) -> Result<(), Failure> {
-    let (config, http, bars) = (site.config()?, super::client()?, screen.wants_bars());
+pub(super) fn carry_out(
+    site: &Site,
+    judged: &Judged,
+    screen: &mut Screen<'_>,
+    log: &AuditLog,
+    load: &Load<'_>,
+) -> Result<(), Failure> {
+    let (config, http) = (site.config()?, super::client()?);
     let (stderr, live) =
         (screen.env.stderr.clone(), screen.env.stderr_is_terminal || screen.common.verbose > 0);
     let say = |text: &str| {
@@ -93,8 +130,8 @@ fn apply(site: &Site, screen: &mut Screen<'_>, path: &Path, log: &AuditLog) -> R
         Some(found) => run.take_back(&found).map(|()| true)?,
         None => false,
     };
-    let bundle = admitted(&context, bars, path, log)?;
-    let findings = preflight::check(&bundle, &config, &context);
+    let bundle = load(&context)?;
+    let findings = preflight::check(&bundle, judged, &config, &context);
     if let Err(not_ready) = preflight::require(&findings) {
         stderr.say(&show_findings(&findings));
         return Err(not_ready.into());
@@ -104,7 +141,8 @@ fn apply(site: &Site, screen: &mut Screen<'_>, path: &Path, log: &AuditLog) -> R
     let plan = plan::plan(&bundle, &config, &context)?;
     let shown = format!("{}{}", show_findings(&findings), show(&plan));
     let outcome = if plan.steps.is_empty() {
-        let facts = about([("bundle", plan.bundle.to_string()), ("steps", "0".to_string())]);
+        let mut facts = applied_facts(&plan);
+        facts.insert("steps".to_string(), "0".to_string());
         log.append(context.env, "apply", Outcome::Done, facts).map_err(Failure::from)
     } else {
         run.start(&plan).map_err(Failure::from)

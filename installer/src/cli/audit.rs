@@ -1,4 +1,6 @@
-//! `installer audit show` and `verify`; `export` and `explain` are not there yet.
+//! `installer audit`: `show`, `verify` and `explain`; `export` is not there yet.
+
+mod explain;
 
 use clap::Subcommand;
 use edge::show::NotYetArgs;
@@ -24,9 +26,8 @@ pub(super) enum AuditCommand {
     /// Write the log in another form (not there yet)
     #[command(hide = true)]
     Export(NotYetArgs),
-    /// Print the commands to recheck a bundle by hand (not there yet)
-    #[command(hide = true)]
-    Explain(NotYetArgs),
+    /// Print the exact commands that recheck a bundle with public tools: a script for an auditor
+    Explain(explain::ExplainArgs),
 }
 
 #[derive(Serialize)]
@@ -47,15 +48,13 @@ impl AuditCommand {
             Self::Show { last } => show(site, screen, last),
             Self::Verify => verify(site, screen),
             Self::Export(_) => Err(Failure::not_yet("`installer audit export`")),
-            Self::Explain(_) => {
-                Err(Failure::not_yet("`installer audit explain`").hint("docs/auditor.md has the commands"))
-            }
+            Self::Explain(args) => args.run(site, screen),
         }
     }
 }
 
 fn show(site: &Site, screen: &mut Screen<'_>, last: Option<usize>) -> Result<(), Failure> {
-    site.trust_root()?;
+    site.trust()?;
     let mut entries = Vec::new();
     let head = audit::read(&site.audit_path(), &mut |entry| entries.push(entry))?;
     let skipped = last.map_or(0, |last| entries.len().saturating_sub(last));
@@ -77,7 +76,7 @@ fn show(site: &Site, screen: &mut Screen<'_>, last: Option<usize>) -> Result<(),
 }
 
 fn verify(site: &Site, screen: &mut Screen<'_>) -> Result<(), Failure> {
-    site.trust_root()?;
+    site.trust()?;
     let head = audit::read(&site.audit_path(), &mut |_| {})?;
     let human = format!(
         "the chain holds: {} entries, the last one is {}\nlines missing at the end show only against a head that was noted elsewhere\n",

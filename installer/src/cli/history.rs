@@ -19,7 +19,7 @@ struct Document<'a> {
 
 impl HistoryArgs {
     pub(super) fn run(self, site: &Site, screen: &mut Screen<'_>) -> Result<(), Failure> {
-        site.trust_root()?;
+        site.trust()?;
         let ledgers = site.ledgers()?;
         let row = |ledger: &Ledger, applied: &Applied| {
             let signers: Vec<String> =

@@ -6,6 +6,7 @@ use clap::Args;
 use edge::show::{bytes, table};
 use edge::{Failure, Screen};
 use manifests::bundle::BundleDigest;
+use manifests::companion;
 use manifests::inventory::Component;
 use manifests::root::SignatureVerdict;
 use manifests::{BundleManifest, Inventory};
@@ -36,7 +37,7 @@ struct Document<'a> {
 impl InspectArgs {
     pub(super) fn run(self, site: &Site, screen: &mut Screen<'_>) -> Result<(), Failure> {
         let path = super::verify::only_one(&self.bundle, screen)?;
-        site.trust_root()?;
+        super::judged(site, screen.env)?;
         let config = site.config()?;
         let log = AuditLog::of(site, screen.env);
         let verdict = admit::inspect(site, &config, &path).map_err(Failure::from);
@@ -74,5 +75,10 @@ fn row(component: &Component, inventory: &Inventory) -> Vec<String> {
     let size =
         blobs.iter().filter_map(|(digest, _)| inventory.blob_size(digest)).fold(0_u64, u64::saturating_add);
     let digest = component.manifests().first().map_or(String::new(), |manifest| manifest.digest.short());
-    vec![manifests::text::printable(&component.title()), bytes(size), digest]
+    let beside = match component {
+        Component::Image(image) => companion::count(&image.companions),
+        _ => None,
+    };
+    let beside = beside.map_or(String::new(), |count| format!("+{count}"));
+    vec![manifests::text::printable(&component.title()), bytes(size), digest, beside]
 }

@@ -5,6 +5,7 @@ mod audit;
 mod history;
 mod inspect;
 mod plan;
+mod rollback;
 mod serve;
 mod status;
 mod trust;
@@ -20,6 +21,7 @@ use registry::{Http, HttpSettings};
 
 use crate::audit::{AuditLog, about};
 use crate::site::{DEFAULT_DIR, Site};
+use crate::witness::{self, Judged, WitnessError};
 
 /// Verifies a bundle that crossed an air gap, loads it, and applies it.
 #[derive(Debug, Parser)]
@@ -47,6 +49,8 @@ enum Command {
     Plan(plan::PlanArgs),
     /// Check a bundle, load it and apply it
     Apply(apply::ApplyArgs),
+    /// Go back to a version that was applied here before; needs no medium
+    Rollback(rollback::RollbackArgs),
     /// What this site runs
     Status(status::StatusArgs),
     /// What was applied here, and when
@@ -59,9 +63,6 @@ enum Command {
     /// Look at everything before a change (not there yet; `plan` shows the checks there are)
     #[command(hide = true)]
     Preflight(NotYetArgs),
-    /// Go back to a version that was installed here (not there yet)
-    #[command(hide = true)]
-    Rollback(NotYetArgs),
     /// Write a report (not there yet)
     #[command(hide = true)]
     Report(NotYetArgs),
@@ -87,13 +88,13 @@ fn dispatch(arguments: Arguments, env: &mut Env) -> Result<(), Failure> {
         Command::Inspect(args) => args.run(&site, &mut screen),
         Command::Plan(args) => args.run(&site, &mut screen),
         Command::Apply(args) => args.run(&site, &mut screen),
+        Command::Rollback(args) => args.run(&site, &mut screen),
         Command::Status(args) => args.run(&site, &mut screen),
         Command::History(args) => args.run(&site, &mut screen),
         Command::Serve(args) => args.run(&site, &mut screen),
         Command::Audit(command) => command.run(&site, &mut screen),
         Command::Preflight(_) => Err(Failure::not_yet("`installer preflight`")
             .hint("`installer plan BUNDLE` shows the checks that there are")),
-        Command::Rollback(_) => Err(Failure::not_yet("`installer rollback`")),
         Command::Report(_) => Err(Failure::not_yet("`installer report`")),
         Command::Receipt(_) => Err(Failure::not_yet("`installer receipt`")),
         Command::Diagnose(_) => Err(Failure::not_yet("`installer diagnose`")),
@@ -104,6 +105,22 @@ fn dispatch(arguments: Arguments, env: &mut Env) -> Result<(), Failure> {
 fn client() -> Result<Http, Failure> {
     let settings = HttpSettings { environment_proxy: false, ..HttpSettings::default() };
     Http::new(&settings).map_err(|error| Failure::new(Exit::Unexpected, error.to_string()))
+}
+
+/// The site's trust, once state and log agree; that they do not is written down as well.
+fn judged(site: &Site, env: &Env) -> Result<Judged, Failure> {
+    witness::judge(site).map_err(|error| {
+        let disagree = matches!(error, WitnessError::SetBack { .. } | WitnessError::Forgotten { .. });
+        let failure = Failure::from(error);
+        if !disagree {
+            return failure;
+        }
+        let facts = about([("error", failure.messages().join(": "))]);
+        match AuditLog::of(site, env).append(env, "site.check", Outcome::Refused, facts) {
+            Ok(()) => failure,
+            Err(error) => failure.and(&error.to_string()),
+        }
+    })
 }
 
 /// Writes into the log how a look at a bundle ended. A refusal is an event of its own.

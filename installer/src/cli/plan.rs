@@ -30,11 +30,12 @@ pub(super) struct Document<'a> {
 impl PlanArgs {
     pub(super) fn run(self, site: &Site, screen: &mut Screen<'_>) -> Result<(), Failure> {
         let path = super::verify::only_one(&self.bundle, screen)?;
+        let judged = super::judged(site, screen.env)?;
         let bundle = super::verify::verified(site, screen, &path, "plan")?;
         let config = site.config()?;
         let http = super::client()?;
         let context = Context { site, config: &config, env: screen.env, http: &http };
-        let findings = preflight::check(&bundle, &config, &context);
+        let findings = preflight::check(&bundle, &judged, &config, &context);
         let blocked = preflight::require(&findings);
         if let Err(not_ready) = blocked {
             screen.note(&show_findings(&findings));

@@ -37,7 +37,7 @@ impl Classified for ServeError {
 
 impl ServeArgs {
     pub(super) fn run(self, site: &Site, screen: &mut Screen<'_>) -> Result<(), Failure> {
-        site.trust_root()?;
+        site.trust()?;
         let shelf = Arc::new(SiteShelf::of(site.clone()));
         let stderr = screen.env.stderr.clone();
         let out = &mut screen.env.stdout;

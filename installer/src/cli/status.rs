@@ -36,7 +36,8 @@ struct Product {
 
 impl StatusArgs {
     pub(super) fn run(self, site: &Site, screen: &mut Screen<'_>) -> Result<(), Failure> {
-        let root = site.trust_root()?;
+        let trust = site.trust()?;
+        let root = trust.root();
         let config = site.config()?;
         let published = site.published()?;
         let products: Vec<Product> = site

@@ -1,18 +1,20 @@
-//! `installer trust init` and `show`; `update` is not there yet.
+//! `installer trust`: `init`, `show` and `update`.
+
+mod update;
 
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use edge::show::NotYetArgs;
 use edge::{Exit, Failure, Screen};
-use layout::root_file;
+use layout::signed_file;
 use manifests::audit::Outcome;
-use manifests::root::{Role, RootDocument};
+use manifests::revocation::RevocationDocument;
+use manifests::root::{ROOT_BYTES_MAX, Role, RootDocument};
 use manifests::text::printable;
-use manifests::{Digest, TrustRoot};
+use manifests::{Digest, Timestamp, Trust, TrustRoot};
 use serde::Serialize;
 
-use crate::audit::{AuditLog, about};
+use crate::audit::{About, AuditLog, about};
 use crate::site::lock::SiteLock;
 use crate::site::{Site, SiteError};
 
@@ -27,25 +29,37 @@ pub(super) enum TrustCommand {
         #[arg(long, value_name = "HEX")]
         expect_sha256: String,
     },
-    /// Show whom the site trusts
+    /// Show whom the site trusts, since when, and what is revoked
     Show,
-    /// Take a new root (not there yet)
-    #[command(hide = true)]
-    Update(NotYetArgs),
+    /// Take the roots that follow and newer revocations, from files or from a medium
+    Update(update::UpdateArgs),
 }
 
+/// What the site trusts.
 #[derive(Serialize)]
 struct Document<'a> {
     fingerprint: Digest,
     root: &'a RootDocument,
+    chain: Vec<Link>,
+    revocations: Option<&'a RevocationDocument>,
+    not_before: Timestamp,
+}
+
+/// One root of the chain.
+#[derive(Serialize)]
+struct Link {
+    version: u64,
+    epoch: u64,
+    created: Timestamp,
+    fingerprint: Digest,
 }
 
 impl TrustCommand {
     pub(super) fn run(self, site: &Site, screen: &mut Screen<'_>) -> Result<(), Failure> {
         match self {
             Self::Init { root, expect_sha256 } => init(site, screen, &root, &expect_sha256),
-            Self::Show => show(&site.trust_root()?, screen),
-            Self::Update(_) => Err(Failure::not_yet("`installer trust update`")),
+            Self::Show => show(&super::judged(site, screen.env)?.trust, screen),
+            Self::Update(args) => args.run(site, screen),
         }
     }
 }
@@ -62,32 +76,104 @@ fn typed_fingerprint(text: &str) -> Result<Digest, Failure> {
 fn init(site: &Site, screen: &mut Screen<'_>, root: &std::path::Path, typed: &str) -> Result<(), Failure> {
     let expected = typed_fingerprint(typed)?;
     let path = screen.env.path(root);
-    let file = root_file::read(&path).map_err(SiteError::Root)?;
+    let file = signed_file::read(&path, ROOT_BYTES_MAX).map_err(SiteError::Trust)?;
     let root = site.prepare(&path, &file, expected)?;
     let _lock = SiteLock::take(site, screen.env)?;
     let log = AuditLog::of(site, screen.env);
-    let facts = || about([("root", root.fingerprint().to_string()), ("title", root.title())]);
-    log.append(screen.env, "trust.init", Outcome::Intent, facts())?;
-    site.trust(&file)?;
-    log.append(screen.env, "trust.init", Outcome::Done, facts())?;
-    show(&root, screen)
+    log.append(screen.env, "trust.init", Outcome::Intent, root_facts(&root))?;
+    site.keep_root(root.document().version, &file)?;
+    log.append(screen.env, "trust.init", Outcome::Done, root_facts(&root))?;
+    show(&Trust::starting_with(root), screen)
 }
 
-fn show(root: &TrustRoot, screen: &mut Screen<'_>) -> Result<(), Failure> {
-    let document = root.document();
+/// What the log says about a root. [`crate::witness`] reads `version` and `root` back.
+fn root_facts(root: &TrustRoot) -> About {
+    about([
+        ("root", root.fingerprint().to_string()),
+        ("version", root.document().version.to_string()),
+        ("title", root.title()),
+    ])
+}
+
+fn show(trust: &Trust, screen: &mut Screen<'_>) -> Result<(), Failure> {
+    let human =
+        format!("{}{}", roots_for_people(trust), revocations_for_people(trust, screen.env.clock.now()));
+    let link = |root: &TrustRoot| Link {
+        version: root.document().version,
+        epoch: root.document().epoch,
+        created: root.document().created,
+        fingerprint: root.fingerprint(),
+    };
+    let document = Document {
+        fingerprint: trust.root().fingerprint(),
+        root: trust.root().document(),
+        chain: trust.roots().map(link).collect(),
+        revocations: trust.revocations().map(manifests::revocation::Revocations::document),
+        not_before: trust.not_before(),
+    };
+    screen.result(&human, &document)
+}
+
+fn roots_for_people(trust: &Trust) -> String {
+    let (root, document) = (trust.root(), trust.root().document());
     let keys: String = document
         .keys
         .iter()
         .map(|(keyid, key)| format!("  {keyid}  {}  {}\n", key.scheme, key.holder))
         .collect();
-    let human = format!(
-        "trust root  {}\nfingerprint {}\nkeys\n{keys}{}{}",
+    let roles = &document.roles;
+    let mut text = format!(
+        "trust root  {}\nfingerprint {}\nmade        {}\nkeys\n{keys}{}{}{}",
         root.title(),
         root.fingerprint(),
-        role("sign bundles", &document.roles.release, document),
-        role("sign roots", &document.roles.root, document),
+        document.created,
+        role("sign bundles", &roles.release, document),
+        role("sign roots", &roles.root, document),
+        role("revoke", roles.revocation.as_ref().unwrap_or(&roles.root), document),
     );
-    screen.result(&human, &Document { fingerprint: root.fingerprint(), root: document })
+    if let Some(expires) = document.expires {
+        text.push_str(&format!("expires     {expires}\n"));
+    }
+    for earlier in trust.roots().rev().skip(1) {
+        let (version, made) = (earlier.document().version, earlier.document().created);
+        text.push_str(&format!("before it   version {version}, made {made}, {}\n", earlier.fingerprint()));
+    }
+    text
+}
+
+/// A site that gets no media cannot learn of a revocation: so the age of what it knows is shown.
+fn revocations_for_people(trust: &Trust, now: Timestamp) -> String {
+    let Some(list) = trust.revocations().map(manifests::revocation::Revocations::document) else {
+        return "revoked     nothing that this site was told of\n".to_string();
+    };
+    let mut text = format!(
+        "revocations version {} of epoch {}, made {} ({})\n",
+        list.version,
+        list.epoch,
+        list.created,
+        age(list.created, now)
+    );
+    for (keyid, key) in &list.keys {
+        text.push_str(&format!("  key    {keyid}  {}\n", key.reason));
+    }
+    for (bundle, revoked) in &list.bundles {
+        text.push_str(&format!("  bundle {bundle}  {}\n", revoked.reason));
+    }
+    for (product, minimum) in &list.minimums {
+        text.push_str(&format!("  {product} below order {}  {}\n", minimum.order, minimum.reason));
+    }
+    text
+}
+
+fn age(made: Timestamp, now: Timestamp) -> String {
+    match now.unix_seconds().saturating_sub(made.unix_seconds()) {
+        behind if behind < 0 => "after what the clock says".to_string(),
+        seconds => match seconds / 86_400 {
+            0 => "today".to_string(),
+            1 => "1 day ago".to_string(),
+            days => format!("{days} days ago"),
+        },
+    }
 }
 
 fn role(what: &str, role: &Role, document: &RootDocument) -> String {

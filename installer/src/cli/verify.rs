@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::admit;
 use crate::audit::AuditLog;
+use crate::preflight::{self, Finding};
 use crate::site::Site;
 
 /// The arguments of `verify`.
@@ -25,8 +26,11 @@ pub(super) struct VerifyArgs {
 struct Document<'a> {
     bundle: BundleDigest,
     verified: bool,
+    root_version: u64,
     signatures: &'a [SignatureVerdict],
     manifest: &'a BundleManifest,
+    /// About time: the bundle is what it is, whatever they say.
+    findings: &'a [Finding],
 }
 
 /// One bundle is one file; several parts are not read yet.
@@ -46,13 +50,23 @@ pub(super) fn only_one(bundles: &[PathBuf], screen: &Screen<'_>) -> Result<PathB
 impl VerifyArgs {
     pub(super) fn run(self, site: &Site, screen: &mut Screen<'_>) -> Result<(), Failure> {
         let path = only_one(&self.bundle, screen)?;
+        // A site without trust has no log either: nothing is written then.
+        let judged = super::judged(site, screen.env)?;
         let bundle = verified(site, screen, &path, "verify")?;
-        let human = format!("verified: every signature, every digest, every byte\n{}", summary(&bundle));
+        let config = site.config()?;
+        let findings = preflight::clock::check(&preflight::times(&bundle, &judged, screen.env), &config.time);
+        let human = format!(
+            "verified: every signature, every digest, every byte\n{}{}",
+            summary(&bundle),
+            super::plan::show_findings(&findings)
+        );
         let document = Document {
             bundle: bundle.digest(),
             verified: true,
+            root_version: bundle.root_version(),
             signatures: bundle.signatures(),
             manifest: bundle.manifest(),
+            findings: &findings,
         };
         screen.result(&human, &document)
     }
@@ -65,8 +79,6 @@ pub(super) fn verified(
     path: &std::path::Path,
     event: &str,
 ) -> Result<VerifiedBundle, Failure> {
-    // A site without trust has no log either: nothing is written then.
-    site.trust_root()?;
     let config = site.config()?;
     let log = AuditLog::of(site, screen.env);
     let size = std::fs::metadata(path).map_or(0, |metadata| metadata.len());

@@ -1,15 +1,19 @@
 //! What is looked at before anything changes. All findings come at once; one that fails blocks.
 
+pub mod clock;
 pub mod python;
 pub mod registry;
 
-use edge::{Classified, Exit};
-use manifests::VerifiedBundle;
+use edge::{Classified, Env, Exit};
+use manifests::clock::ClockStatement;
 use manifests::inventory::Component;
+use manifests::{Timestamp, VerifiedBundle};
 use serde::Serialize;
 
 use crate::site::config::SiteConfig;
 use crate::targets::Context;
+use crate::witness::Judged;
+use clock::Times;
 
 /// What a check reports. Not an error: an error means that the check could not look.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -60,11 +64,13 @@ impl Classified for NotReady {
 
 /// Looks at everything that this bundle needs of this site.
 #[must_use]
-pub fn check(bundle: &VerifiedBundle, config: &SiteConfig, context: &Context<'_>) -> Vec<Finding> {
-    let mut findings = vec![clock(bundle, context)];
-    if let Some(expiry) = expiry(bundle, context) {
-        findings.push(expiry);
-    }
+pub fn check(
+    bundle: &VerifiedBundle,
+    judged: &Judged,
+    config: &SiteConfig,
+    context: &Context<'_>,
+) -> Vec<Finding> {
+    let mut findings = clock::check(&times(bundle, judged, context.env), &config.time);
     let components = &bundle.inventory().components;
     if let Some(target) = &config.targets.registry {
         findings.push(registry::reachable(target, context));
@@ -92,28 +98,17 @@ pub fn require(findings: &[Finding]) -> Result<(), NotReady> {
     if failed.is_empty() { Ok(()) } else { Err(NotReady { failed }) }
 }
 
-/// A bundle from the future means that the clock is wrong, not the bundle.
-fn clock(bundle: &VerifiedBundle, context: &Context<'_>) -> Finding {
-    let (now, created) = (context.env.clock.now(), bundle.manifest().created);
-    let wrong = now < created;
-    Finding {
-        id: "clock/plausible",
-        verdict: if wrong { Verdict::Warn } else { Verdict::Pass },
-        fact: format!("the clock says {now}, the bundle was made at {created}"),
-        requirement: "a clock that is not before the bundle was made".to_string(),
-        remedy: wrong.then(|| "set the clock: the audit log records its time".to_string()),
+/// The floor is the latest of what was signed for this site and accepted: roots, revocations, every bundle
+/// that was applied, and this one.
+#[must_use]
+pub fn times(bundle: &VerifiedBundle, judged: &Judged, env: &Env) -> Times {
+    let floor = judged.applied.iter().copied().fold(judged.trust.not_before(), Timestamp::max);
+    let floor = floor.max(bundle.manifest().created);
+    Times {
+        statement: ClockStatement { clock: env.clock.now(), floor },
+        last_entry: judged.remembered.last,
+        bundle: bundle.manifest().expires,
+        root: judged.trust.root().document().expires,
+        trust: judged.trust.not_before(),
     }
-}
-
-/// Advisory: a site that is late is not a site that must stop.
-fn expiry(bundle: &VerifiedBundle, context: &Context<'_>) -> Option<Finding> {
-    let (now, expires) = (context.env.clock.now(), bundle.manifest().expires?);
-    let late = now > expires;
-    Some(Finding {
-        id: "bundle/expiry",
-        verdict: if late { Verdict::Warn } else { Verdict::Pass },
-        fact: format!("the bundle expires at {expires}, the clock says {now}"),
-        requirement: "a bundle that has not expired".to_string(),
-        remedy: late.then(|| "ask the sender whether a newer bundle exists".to_string()),
-    })
 }

@@ -97,6 +97,9 @@ impl Repositories {
             }
             if let Component::Image(image) = component {
                 repository.add_image(shelf, image, troubles);
+                for companion in &image.companions {
+                    repository.tags.entry(companion.tag()).or_insert(companion.manifest.digest);
+                }
                 self.by_path.entry(image.name.path().to_string()).or_default().insert(name.clone());
                 self.by_origin.entry(image.name.repository()).or_insert(name);
             } else {
@@ -140,12 +143,13 @@ impl Repository {
         }
     }
 
-    /// Holds an image's manifest and, if that is an index, those below it. The blob list bounds the
-    /// walk: what an index names but the image does not hold is not served.
+    /// Holds an image's manifest and, if that is an index, those below it; and its companions'. The blob
+    /// list bounds the walk: what an index names but the image does not hold is not served.
     fn add_image(&mut self, shelf: &dyn Shelf, image: &Image, troubles: &mut Vec<Trouble>) {
         let own: BTreeSet<&Digest> = image.blobs.iter().collect();
         let mut seen = BTreeSet::new();
-        let mut waiting = vec![image.manifest.clone()];
+        let mut waiting: Vec<Descriptor> = image.companions.iter().map(|c| c.manifest.clone()).collect();
+        waiting.push(image.manifest.clone());
         while let Some(descriptor) = waiting.pop() {
             let content = Content { digest: descriptor.digest, size: descriptor.size };
             if !seen.insert(content.digest) || self.blob(&content.digest) != Some(content) {

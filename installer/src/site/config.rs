@@ -19,8 +19,54 @@ pub struct SiteConfig {
     pub groups: BTreeSet<Name>,
     /// Where content goes beside the site's own store.
     pub targets: Targets,
+    /// What a wrong clock and an expiry mean here.
+    pub time: TimePolicy,
     /// How many versions are kept for a rollback. Nothing is ever removed in this version.
     pub keep: Option<u32>,
+}
+
+/// What a wrong clock and an expiry mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TimePolicy {
+    /// A clock more than a day before something that was signed for this site.
+    #[serde(default = "enforce")]
+    pub clock: Force,
+    /// A bundle or a trust root that has expired.
+    #[serde(default = "warn")]
+    pub expiry: Force,
+}
+
+/// Whether a finding stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Force {
+    /// It does.
+    Enforce,
+    /// It is shown and written down.
+    Warn,
+}
+
+impl Force {
+    /// Whether it stops.
+    #[must_use]
+    pub fn is_enforced(self) -> bool {
+        self == Self::Enforce
+    }
+}
+
+fn enforce() -> Force {
+    Force::Enforce
+}
+
+fn warn() -> Force {
+    Force::Warn
+}
+
+impl Default for TimePolicy {
+    fn default() -> Self {
+        Self { clock: enforce(), expiry: warn() }
+    }
 }
 
 /// Where content goes.
@@ -93,6 +139,8 @@ struct Document {
     values: Option<IgnoredAny>,
     #[serde(default)]
     windows: Option<IgnoredAny>,
+    #[serde(default)]
+    time: TimePolicy,
     #[serde(default)]
     keep: Option<u32>,
 }
@@ -171,8 +219,8 @@ impl SiteConfig {
         let document: Document = yaml::parse(&path.display().to_string(), &String::from_utf8_lossy(&bytes))?;
         document.refuse_what_is_not_there_yet(path)?;
         document.check_paths(path)?;
-        let Document { site, groups, targets, keep, .. } = document;
-        Ok(Self { site: Some(site), groups, targets, keep })
+        let Document { site, groups, targets, time, keep, .. } = document;
+        Ok(Self { site: Some(site), groups, targets, time, keep })
     }
 }
 

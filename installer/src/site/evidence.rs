@@ -6,11 +6,26 @@ use std::path::PathBuf;
 
 use layout::durable;
 use layout::reader::{Documents, Head};
+use layout::signed_file;
 use manifests::bundle::{BundleDigest, MANIFEST_BYTES_MAX};
 use manifests::inventory::INVENTORY_BYTES_MAX;
+use manifests::root::FoundSignature;
 use manifests::{BundleManifest, Digest, Inventory};
 
 use super::{Site, SiteError};
+
+/// The originals as they lie there; nothing is checked but their sizes.
+#[derive(Debug)]
+pub struct Originals {
+    /// `bundle.json`
+    pub manifest: Vec<u8>,
+    /// Its signatures.
+    pub signatures: Vec<FoundSignature>,
+    /// `SHA256SUMS`
+    pub checksums: Vec<u8>,
+    /// `inventory.json`
+    pub inventory: Vec<u8>,
+}
 
 impl Site {
     /// Where a bundle's originals are.
@@ -41,6 +56,28 @@ impl Site {
             durable::replace(&place.join("bundle.json"), &head.manifest, 0o644)
         };
         write().map_err(failed)
+    }
+
+    /// Reads a bundle's originals, for judging them once more.
+    ///
+    /// # Errors
+    /// They are not there, or over their limits.
+    pub fn originals(&self, bundle: BundleDigest) -> Result<Originals, SiteError> {
+        let place = self.evidence_dir(bundle);
+        let read = |name: &str, limit: u64| {
+            let path = place.join(name);
+            durable::read_bounded(&path, limit).map_err(|source| SiteError::Io {
+                doing: "cannot read",
+                path,
+                source,
+            })
+        };
+        Ok(Originals {
+            manifest: read("bundle.json", MANIFEST_BYTES_MAX)?,
+            signatures: signed_file::read_signatures(&place.join("signatures"))?,
+            checksums: read("SHA256SUMS", INVENTORY_BYTES_MAX)?,
+            inventory: read("inventory.json", INVENTORY_BYTES_MAX)?,
+        })
     }
 
     /// Reads a bundle's originals, and checks them against its digest again.

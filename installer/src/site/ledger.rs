@@ -62,8 +62,12 @@ pub struct Applied {
     pub order: Sequence,
     /// Its marking.
     pub marking: Marking,
-    /// When.
+    /// When its publisher made it: the site cannot be earlier than that.
+    pub created: Timestamp,
+    /// When it was applied, by the site's clock.
     pub time: Timestamp,
+    /// The version of the trust root that judged it.
+    pub root_version: u64,
     /// Whose signatures counted.
     pub signers: Vec<Signer>,
 }

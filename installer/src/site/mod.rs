@@ -1,7 +1,7 @@
 //! The site: everything that this program keeps, below one directory.
 //!
 //! ```text
-//! SITE/trust/1.root.json, 1.root.json.sigs/     whom we trust
+//! SITE/trust/                                   whom we trust: every root, every list of revocations
 //! SITE/site.yaml                                what a person wrote about the site
 //! SITE/store/                                   an OCI layout: every blob that was verified
 //! SITE/store/bundles/<hex>/                     the signed originals of each admitted bundle
@@ -18,15 +18,16 @@ pub mod evidence;
 pub mod ledger;
 pub mod lock;
 pub mod publication;
+pub mod trust;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use edge::{Classified, Exit};
 use layout::durable;
-use layout::root_file::{self, RootFile, RootFileError};
+use layout::signed_file::SignedFileError;
 use layout::store::Store;
-use manifests::{Digest, TrustRoot};
+use manifests::root::RootError;
 
 use config::{ConfigError, SiteConfig};
 
@@ -57,9 +58,9 @@ pub enum SiteError {
         /// The root it has.
         title: String,
     },
-    /// The root cannot be used.
+    /// A root or a list of revocations cannot be used.
     #[error(transparent)]
-    Root(#[from] RootFileError),
+    Trust(#[from] SignedFileError),
     /// `site.yaml` cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -87,8 +88,8 @@ impl Classified for SiteError {
     fn exit(&self) -> Exit {
         match self {
             Self::Untrusting { .. } | Self::TrustedAlready { .. } | Self::Tampered { .. } => Exit::Refused,
-            Self::Root(RootFileError::Read { .. }) | Self::Io { .. } => Exit::Unreachable,
-            Self::Root(_) => Exit::Refused,
+            Self::Trust(SignedFileError::Read { .. }) | Self::Io { .. } => Exit::Unreachable,
+            Self::Trust(_) => Exit::Refused,
             Self::Config(error) => error.exit(),
         }
     }
@@ -100,10 +101,18 @@ impl Classified for SiteError {
                     .to_string(),
             ),
             Self::TrustedAlready { .. } => {
-                Some("another root comes only through rotation, which is not there yet".to_string())
+                Some("a later root of the same publisher is taken with `installer trust update`".to_string())
             }
-            Self::Root(RootFileError::Root { .. }) => Some(
+            Self::Trust(SignedFileError::Root { source: RootError::Fingerprint { .. }, .. }) => Some(
                 "compare the fingerprint with the one that came on paper; do not go on if it differs"
+                    .to_string(),
+            ),
+            Self::Trust(SignedFileError::Root { source: RootError::Succession { .. }, .. }) => Some(
+                "every root between is needed, in its order: ask the sender for those that are missing"
+                    .to_string(),
+            ),
+            Self::Trust(SignedFileError::Root { .. } | SignedFileError::Revocations { .. }) => Some(
+                "nothing was taken; compare with `installer trust show`, and ask the sender who signed it"
                     .to_string(),
             ),
             Self::Config(error) => error.hint(),
@@ -143,58 +152,6 @@ impl Site {
     #[must_use]
     pub fn audit_path(&self) -> PathBuf {
         self.dir.join("audit/audit.jsonl")
-    }
-
-    fn root_path(&self) -> PathBuf {
-        self.dir.join("trust/1.root.json")
-    }
-
-    /// Whether there is a trust root.
-    #[must_use]
-    pub fn is_initialised(&self) -> bool {
-        self.root_path().exists()
-    }
-
-    /// The root that bundles are judged by.
-    ///
-    /// # Errors
-    /// There is none, or it is not a valid one any more.
-    pub fn trust_root(&self) -> Result<TrustRoot, SiteError> {
-        if !self.is_initialised() {
-            return Err(SiteError::Untrusting { dir: self.dir.clone() });
-        }
-        let path = self.root_path();
-        Ok(root_file::read(&path)?.trusted(&path)?)
-    }
-
-    /// Checks a root that is to start the site's trust, and makes the site's directories. The root itself
-    /// is written by [`Site::trust`], once that intent is in the log.
-    ///
-    /// # Errors
-    /// Another fingerprint, no valid first root, or a root is there already. Nothing is written then.
-    pub fn prepare(&self, path: &Path, file: &RootFile, expected: Digest) -> Result<TrustRoot, SiteError> {
-        let root = file.pinned(path, expected)?;
-        if self.is_initialised() {
-            let title = self.trust_root()?.title();
-            return Err(SiteError::TrustedAlready { dir: self.dir.clone(), title });
-        }
-        let failed =
-            |source| SiteError::Io { doing: "cannot write to the site", path: self.dir.clone(), source };
-        for part in ["trust", "ledger", "journal", "audit"] {
-            durable::make_directory(&self.dir.join(part)).map_err(failed)?;
-        }
-        self.store().create().map_err(failed)?;
-        Ok(root)
-    }
-
-    /// Writes the root: from now on the site trusts it.
-    ///
-    /// # Errors
-    /// It cannot be written.
-    pub fn trust(&self, file: &RootFile) -> Result<(), SiteError> {
-        let failed =
-            |source| SiteError::Io { doing: "cannot write to the site", path: self.dir.clone(), source };
-        root_file::write(&self.root_path(), file).map_err(failed)
     }
 
     /// `site.yaml`, or what holds without one.

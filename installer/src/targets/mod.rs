@@ -41,13 +41,13 @@ pub enum TargetError {
         /// What happened.
         source: ::registry::RegistryError,
     },
-    /// A tag that was not there before and cannot be taken away.
-    #[error("registry {url} does not delete: {what} stays")]
+    /// Tags that were not there before and cannot be taken away.
+    #[error("registry {url} does not delete: {} {}", staying.join(", "), if staying.len() == 1 { "stays" } else { "stay" })]
     CannotDelete {
         /// Its address.
         url: String,
-        /// Repository and tag.
-        what: String,
+        /// Repository and tag of each.
+        staying: Vec<String>,
     },
     /// A manifest in the store that is not one.
     #[error("the manifest {digest} in the site store is not one: {reason}")]

@@ -1,14 +1,15 @@
-//! An OCI registry: blobs first, then manifests from the leaves up, the tag last. Every blob is sent once:
+//! An OCI registry: blobs first, then manifests from the leaves up, then what goes beside the image, the tag
+//! last. Every blob is sent once:
 //! what the repository has is left, what a repository of an earlier step has is mounted.
 
 use std::io::{self, Read};
 
-use manifests::Descriptor;
 use manifests::oci::{MANIFEST_BYTES_MAX, ManifestDocument};
+use manifests::{Descriptor, Digest};
 use registry::{Deleted, Registry, RegistryError, Repository, TagOrDigest};
 
 use super::{Context, TargetError};
-use crate::plan::Push;
+use crate::plan::{Placing, Push};
 use crate::site::config::RegistryTarget;
 
 /// An index in an index in an index was refused when the bundle was made.
@@ -36,6 +37,29 @@ impl Place {
         text.parse().map_err(|error| self.failed(error))
     }
 
+    /// What a manifest is called in the end.
+    fn name(&self, placing: &Placing<'_>) -> Result<TagOrDigest, TargetError> {
+        match &placing.tag {
+            Some(tag) => self.reference(tag),
+            None => Ok(placing.manifest.digest.into()),
+        }
+    }
+
+    /// What a tag names now, and whether the repository has the manifest that it will name.
+    fn now(&self, tag: Option<&str>, manifest: &Descriptor) -> Result<(Option<Digest>, bool), TargetError> {
+        let was_there = self.head(&manifest.digest.into())?.is_some();
+        let Some(tag) = tag else { return Ok((None, was_there)) };
+        let old = self.head(&self.reference(tag)?)?.map(|found| found.digest);
+        Ok((old, was_there))
+    }
+
+    /// Gives a manifest that was sent its tag, if it gets one.
+    fn tag(&self, placing: &Placing<'_>, bytes: &[u8]) -> Result<(), TargetError> {
+        let Some(tag) = &placing.tag else { return Ok(()) };
+        let stored = self.repository.put_manifest(&self.reference(tag)?, &placing.manifest.media_type, bytes);
+        stored.map(|_| ()).map_err(|error| self.failed(error))
+    }
+
     fn head(&self, reference: &TagOrDigest) -> Result<Option<Descriptor>, TargetError> {
         self.repository.head_manifest(reference).map_err(|error| self.failed(error))
     }
@@ -49,43 +73,47 @@ pub fn ping(target: &RegistryTarget, context: &Context<'_>) -> Result<(), Regist
     Registry::new(context.http.clone(), target.url.trim_end_matches('/'))?.ping()
 }
 
-/// Fills in what the registry has now. Tells whether the image is in place already.
+/// Fills in what the registry has now. Tells whether the image and its companions are in place already.
 ///
 /// # Errors
 /// The registry.
 pub fn look(push: &mut Push, context: &Context<'_>) -> Result<bool, TargetError> {
     let place = Place::of(push, context)?;
-    push.was_there = place.head(&push.manifest.digest.into())?.is_some();
-    let Some(tag) = &push.tag else { return Ok(push.was_there) };
-    push.old = place.head(&place.reference(tag)?)?.map(|found| found.digest);
-    Ok(push.old == Some(push.manifest.digest))
+    (push.old, push.was_there) = place.now(push.tag.as_deref(), &push.manifest)?;
+    for beside in &mut push.companions {
+        let tag = beside.companion.tag();
+        (beside.old, beside.was_there) = place.now(Some(&tag), &beside.companion.manifest)?;
+    }
+    Ok(push.placings().iter().all(Placing::is_in_place))
 }
 
-/// Whether the registry names this image by its tag, or has it by its digest.
+/// Whether the registry names the image and its companions by their tags, or has it by its digest.
 ///
 /// # Errors
 /// The registry.
 pub fn is_new(push: &Push, context: &Context<'_>) -> Result<bool, TargetError> {
     let place = Place::of(push, context)?;
-    let reference = match &push.tag {
-        Some(tag) => place.reference(tag)?,
-        None => push.manifest.digest.into(),
-    };
-    Ok(place.head(&reference)?.is_some_and(|found| found.digest == push.manifest.digest))
+    for placing in push.placings() {
+        let found = place.head(&place.name(&placing)?)?;
+        if found.is_none_or(|found| found.digest != placing.manifest.digest) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
-/// Sends what the registry lacks, and moves the tag last.
+/// Sends what the registry lacks, and moves the image's tag last.
 ///
 /// # Errors
 /// The registry, or the store.
 pub fn perform(push: &Push, context: &Context<'_>) -> Result<(), TargetError> {
     let place = Place::of(push, context)?;
-    let bytes = send(push, &place, &push.manifest, NESTING_MAX, context)?;
-    if let Some(tag) = &push.tag {
-        let stored = place.repository.put_manifest(&place.reference(tag)?, &push.manifest.media_type, &bytes);
-        stored.map_err(|error| place.failed(error))?;
+    let own = send(push, &place, &push.manifest, NESTING_MAX, context)?;
+    for placing in push.beside() {
+        let bytes = send(push, &place, placing.manifest, NESTING_MAX, context)?;
+        place.tag(&placing, &bytes)?;
     }
-    Ok(())
+    place.tag(&push.own(), &own)
 }
 
 /// Sends a manifest by digest after everything below it; gives its bytes.
@@ -129,7 +157,7 @@ fn blob(
     if repository.has_blob(&descriptor.digest).map_err(failed)? {
         return Ok(());
     }
-    let holds = |(_, blobs): &(&String, &Vec<manifests::Digest>)| blobs.contains(&descriptor.digest);
+    let holds = |(_, blobs): &(&String, &Vec<Digest>)| blobs.contains(&descriptor.digest);
     for (other, _) in push.mount_from.iter().filter(holds) {
         if repository.mount_blob(&descriptor.digest, other).map_err(failed)? {
             return Ok(());
@@ -144,44 +172,53 @@ fn blob(
     repository.upload_blob_from(&descriptor.digest, descriptor.size, open).map_err(failed)
 }
 
-/// Points the tag to what it named before, or takes it away.
+/// Points each tag to what it named before, or takes it away; the image's own first.
 ///
 /// # Errors
-/// The registry; [`TargetError::CannotDelete`] if it does not delete.
+/// The registry; [`TargetError::CannotDelete`] with all that stays if it does not delete.
 pub fn undo(push: &Push, context: &Context<'_>) -> Result<(), TargetError> {
     let place = Place::of(push, context)?;
-    let Some(tag) = &push.tag else { return remove(push, &place, &push.manifest.digest.into()) };
-    let reference = place.reference(tag)?;
-    let now = place.head(&reference)?.map(|found| found.digest);
-    if now == push.old || now != Some(push.manifest.digest) {
-        // Not moved yet, or moved on by somebody else: either way not ours to change.
-        return Ok(());
+    let mut staying = Vec::new();
+    for placing in push.placings().iter().rev() {
+        if !take_back(placing, &place)? {
+            staying.push(format!("{}:{}", push.repository, place.name(placing)?));
+        }
     }
-    match push.old {
+    if staying.is_empty() { Ok(()) } else { Err(TargetError::CannotDelete { url: place.url, staying }) }
+}
+
+/// Tells whether it could be taken back.
+fn take_back(placing: &Placing<'_>, place: &Place) -> Result<bool, TargetError> {
+    let name = place.name(placing)?;
+    if placing.tag.is_none() {
+        return remove(placing, place, &name);
+    }
+    let now = place.head(&name)?.map(|found| found.digest);
+    if now == placing.old || now != Some(placing.manifest.digest) {
+        // Not moved yet, or moved on by somebody else: either way not ours to change.
+        return Ok(true);
+    }
+    match placing.old {
         Some(old) => {
             let raw = place.repository.get_manifest(&old.into()).map_err(|error| place.failed(error))?;
-            let stored = place.repository.put_manifest(&reference, &raw.media_type, &raw.bytes);
-            stored.map(|_| ()).map_err(|error| place.failed(error))
+            let stored = place.repository.put_manifest(&name, &raw.media_type, &raw.bytes);
+            stored.map(|_| true).map_err(|error| place.failed(error))
         }
-        None => remove(push, &place, &reference),
+        None => remove(placing, place, &name),
     }
 }
 
 /// Deletes the tag; or, where a registry deletes only whole manifests, the manifest, if nobody else had
-/// it there before.
-fn remove(push: &Push, place: &Place, reference: &TagOrDigest) -> Result<(), TargetError> {
-    let by_tag = matches!(reference, TagOrDigest::Tag(_));
+/// it there before. Tells whether it is gone.
+fn remove(placing: &Placing<'_>, place: &Place, name: &TagOrDigest) -> Result<bool, TargetError> {
+    let by_tag = matches!(name, TagOrDigest::Tag(_));
     let mut outcome = Deleted::Unsupported;
     if by_tag {
-        outcome = place.repository.delete_manifest(reference).map_err(|error| place.failed(error))?;
+        outcome = place.repository.delete_manifest(name).map_err(|error| place.failed(error))?;
     }
-    if outcome == Deleted::Unsupported && !push.was_there {
-        let digest = push.manifest.digest.into();
+    if outcome == Deleted::Unsupported && !placing.was_there {
+        let digest = placing.manifest.digest.into();
         outcome = place.repository.delete_manifest(&digest).map_err(|error| place.failed(error))?;
     }
-    if outcome == Deleted::Unsupported && (by_tag || !push.was_there) {
-        let what = format!("{}:{reference}", push.repository);
-        return Err(TargetError::CannotDelete { url: place.url.clone(), what });
-    }
-    Ok(())
+    Ok(outcome != Deleted::Unsupported || (!by_tag && placing.was_there))
 }

@@ -3,6 +3,7 @@
 
 use std::io::{Cursor, Write};
 
+use manifests::companion::{Companion, CompanionKind, MEDIA_SIMPLE_SIGNING};
 use manifests::inventory::{
     Chart, Component, FileMode, FileSet, Image, SetFile, UpstreamSignature, Wheel, Wheelhouse,
 };
@@ -91,6 +92,7 @@ fn image_component(
         upstream_signature: UpstreamSignature::NotChecked,
         sbom: None,
         blobs,
+        companions: Vec::new(),
     })
 }
 
@@ -139,6 +141,19 @@ pub(crate) fn multi_image(shelf: &TestShelf, name: &str) -> (Component, [Descrip
     let blobs = [own, amd64.blobs, arm64.blobs, others].concat();
     let component = image_component(name.parse().unwrap(), index, &["amd64", "arm64"], blobs);
     (component, [amd64.manifest, arm64.manifest, signature])
+}
+
+/// The same image with a signature image beside it.
+pub(crate) fn with_signature(shelf: &TestShelf, component: Component) -> (Component, Companion) {
+    let Component::Image(mut image) = component else { panic!("not an image") };
+    let config = store(shelf, MEDIA_CONFIG, b"{\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[]}}");
+    let layer = store(shelf, MEDIA_SIMPLE_SIGNING, image.name.to_string().as_bytes());
+    image.blobs.extend([config.digest, layer.digest]);
+    let manifest = manifest_of(shelf, None, config, vec![layer], None);
+    image.blobs.push(manifest.digest);
+    let companion = Companion { kind: CompanionKind::CosignSignature, of: image.manifest.digest, manifest };
+    image.companions.push(companion.clone());
+    (Component::Image(image), companion)
 }
 
 /// A pure Python wheel of one module whose `NAME` is its version.

@@ -221,6 +221,7 @@ pub fn resolve(spec: &ImageSpec, world: &World<'_>) -> Result<Resolved, ImageErr
         upstream_signature: UpstreamSignature::NotChecked,
         sbom: None,
         blobs: order,
+        companions: Vec::new(),
     });
     Ok(Resolved { component, blobs })
 }

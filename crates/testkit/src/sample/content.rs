@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use base64::Engine as _;
+use manifests::companion::{ANNOTATION_SIGNATURE, Companion, CompanionKind, MEDIA_SIMPLE_SIGNING};
 use manifests::inventory::{
     Component, FileMode, FileSet, Image, SetFile, UpstreamSignature, Wheel, WheelTarget, Wheelhouse,
 };
@@ -35,10 +36,14 @@ pub struct Parts {
     pub docker_manifest: Vec<u8>,
 }
 
-/// The sample's content.
-pub(super) fn parts() -> Parts {
+/// The sample's content. Whom the list names, by seed, has counter-signed its image.
+pub(super) fn parts(countersigners: &[u8]) -> Parts {
     let mut blobs = Blobs::default();
-    let (image, docker_manifest) = image(&mut blobs);
+    let (mut image, docker_manifest) = image(&mut blobs);
+    if !countersigners.is_empty() {
+        countersign(&mut image, countersigners, &mut blobs);
+    }
+    let image = Component::Image(image);
     let components = vec![image, wheelhouse(&mut blobs), file_set(&mut blobs)];
     Parts { components, blobs: blobs.0, docker_manifest }
 }
@@ -79,7 +84,7 @@ impl Blobs {
     }
 }
 
-fn image(blobs: &mut Blobs) -> (Component, Vec<u8>) {
+fn image(blobs: &mut Blobs) -> (Image, Vec<u8>) {
     let mut files = Forge::empty();
     files.push("hello.txt", b"hello\n");
     let layer = blobs.add(MEDIA_LAYER, &files.bytes());
@@ -103,16 +108,46 @@ fn image(blobs: &mut Blobs) -> (Component, Vec<u8>) {
         variant: None,
     };
     manifest.platform = Some(platform.clone());
-    let component = Component::Image(Image {
+    let image = Image {
         name: IMAGE_NAME.parse().unwrap(),
         source: format!("docker://{IMAGE_NAME}").parse().unwrap(),
         platforms: vec![platform],
         upstream_signature: UpstreamSignature::NotChecked,
         sbom: None,
         blobs: std::iter::once(manifest.digest).chain(inner).collect(),
+        companions: Vec::new(),
         manifest,
+    };
+    (image, docker_manifest)
+}
+
+/// A signature image as cosign reads it.
+fn countersign(image: &mut Image, countersigners: &[u8], blobs: &mut Blobs) {
+    let of = image.manifest.digest;
+    let payload = serde_json::json!({
+        "critical": {
+            "identity": {"docker-reference": image.name.repository()},
+            "image": {"docker-manifest-digest": of},
+            "type": "cosign container image signature",
+        },
+        "optional": null,
     });
-    (component, docker_manifest)
+    let payload = payload.to_string();
+    let layer = blobs.add(MEDIA_SIMPLE_SIGNING, payload.as_bytes());
+    let layers = countersigners.iter().map(|seed| {
+        let (_, raw) = super::signature(*seed, payload.as_bytes());
+        let text = base64::engine::general_purpose::STANDARD.encode(raw);
+        layer.clone().annotated(ANNOTATION_SIGNATURE, &text)
+    });
+    let diff_ids = vec![layer.digest; countersigners.len()];
+    let config =
+        serde_json::json!({"architecture": "", "os": "", "rootfs": {"type": "layers", "diff_ids": diff_ids}});
+    let config = blobs.add(MEDIA_CONFIG, &canonical::to_canonical(&config).unwrap());
+    let inner = [config.digest, layer.digest];
+    let manifest = blobs.manifest(None, config, layers.collect());
+    image.blobs.push(manifest.digest);
+    image.blobs.extend(inner);
+    image.companions.push(Companion { kind: CompanionKind::CosignSignature, of, manifest });
 }
 
 fn wheelhouse(blobs: &mut Blobs) -> Component {

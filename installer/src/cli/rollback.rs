@@ -1,0 +1,130 @@
+//! `installer rollback`: back to a bundle version that was applied here before, on purpose.
+//!
+//! It needs no medium: the site has kept the signed originals and every blob. All of it is checked again,
+//! as a medium would be. The highest order stays what it is, so `apply` goes on refusing what is older.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use edge::{Exit, Failure, Screen, progress};
+use manifests::VerifiedBundle;
+use manifests::audit::Outcome;
+use manifests::text::{Marking, Name, printable};
+
+use super::apply::{carry_out, close, show_plan};
+use crate::admit;
+use crate::audit::{About, AuditLog, about};
+use crate::site::Site;
+use crate::site::ledger::{Applied, Ledger};
+use crate::site::lock::SiteLock;
+use crate::targets::Context;
+use crate::witness::Judged;
+
+/// The arguments of `rollback`.
+#[derive(Debug, Args)]
+pub(super) struct RollbackArgs {
+    /// The version to go back to, or the digest of its bundle; by default the one before the present one
+    version: Option<String>,
+    /// The product, if the site has several
+    #[arg(long)]
+    product: Option<Name>,
+    /// Why, for the log
+    #[arg(long)]
+    reason: Option<Marking>,
+    /// Go ahead; without it the plan is shown and nothing is changed
+    #[arg(long)]
+    yes: bool,
+}
+
+impl RollbackArgs {
+    pub(super) fn run(self, site: &Site, screen: &mut Screen<'_>) -> Result<(), Failure> {
+        let judged = super::judged(site, screen.env)?;
+        let target = self.target(site)?;
+        if !self.yes {
+            let bundle = load(site, &judged, &target, screen)?;
+            return show_plan(site, &judged, screen, &bundle);
+        }
+        let _lock = SiteLock::take(site, screen.env)?;
+        let (judged, target) = (super::judged(site, screen.env)?, self.target(site)?);
+        let log = AuditLog::of(site, screen.env);
+        let facts = self.facts(&target);
+        log.append(screen.env, "rollback", Outcome::Intent, facts.clone())?;
+        let bars = screen.wants_bars();
+        let load = |context: &Context<'_>| readmit(context, &judged, &target, bars);
+        carry_out(site, &judged, screen, &log, &load)
+            .map_err(|failure| close(failure, "rollback", &log, screen, facts.clone()))?;
+        log.append(screen.env, "rollback", Outcome::Done, facts)?;
+        Ok(())
+    }
+
+    fn facts(&self, target: &Applied) -> About {
+        let mut facts = about([("bundle", target.bundle.to_string()), ("to", target.version.to_string())]);
+        if let Some(reason) = &self.reason {
+            facts.insert("reason".to_string(), reason.to_string());
+        }
+        facts
+    }
+
+    /// The bundle to go back to, from the ledger alone.
+    fn target(&self, site: &Site) -> Result<Applied, Failure> {
+        let ledger = self.ledger(site)?;
+        let found = match &self.version {
+            Some(wanted) => {
+                ledger.applied.iter().rev().find(|applied| {
+                    applied.version.as_str() == wanted || applied.bundle.to_string() == *wanted
+                })
+            }
+            // By order and not by time: after going back once, the next one before is further back.
+            None => ledger.current().and_then(|current| {
+                ledger.applied.iter().filter(|applied| applied.order < current.order).max_by_key(|a| a.order)
+            }),
+        };
+        found.cloned().ok_or_else(|| {
+            let what = match &self.version {
+                Some(wanted) => format!("{} was never applied here", printable(wanted)),
+                None => "nothing older was applied here".to_string(),
+            };
+            Failure::new(Exit::Refused, format!("{}: {what}", ledger.product))
+                .hint("`installer history` lists what was")
+        })
+    }
+
+    fn ledger(&self, site: &Site) -> Result<Ledger, Failure> {
+        let mut ledgers = site.ledgers()?;
+        if let Some(product) = &self.product {
+            ledgers.retain(|ledger| ledger.product == *product);
+        }
+        match (ledgers.len(), ledgers.pop()) {
+            (1, Some(ledger)) => Ok(ledger),
+            (0, _) => Err(Failure::new(Exit::Refused, "nothing of it was ever applied here")
+                .hint("`installer history` lists what was")),
+            _ => Err(Failure::usage("the site has several products").hint("say which: --product NAME")),
+        }
+    }
+}
+
+fn load(
+    site: &Site,
+    judged: &Judged,
+    target: &Applied,
+    screen: &mut Screen<'_>,
+) -> Result<VerifiedBundle, Failure> {
+    let (config, http, bars) = (site.config()?, super::client()?, screen.wants_bars());
+    let context = Context { site, config: &config, env: screen.env, http: &http };
+    readmit(&context, judged, target, bars)
+}
+
+fn readmit(
+    context: &Context<'_>,
+    judged: &Judged,
+    target: &Applied,
+    bars: bool,
+) -> Result<VerifiedBundle, Failure> {
+    let mut bar = progress::new(bars, "checking what was kept", 0);
+    let verdict = admit::readmit(context.site, &judged.trust, context.config, target, &mut *bar);
+    drop(bar);
+    let (log, place) = (AuditLog::of(context.site, context.env), PathBuf::from("the site store"));
+    super::log_verdict("readmit", &log, context.env, &place, verdict.map_err(Failure::from), |bundle| {
+        bundle.digest().to_string()
+    })
+}

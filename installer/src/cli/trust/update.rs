@@ -1,0 +1,274 @@
+//! `installer trust update`: takes the roots that follow and newer revocations.
+//!
+//! A medium never changes trust by itself: this is an act of its own, it is in the log, and each document
+//! needs the signatures that the site's present trust asks for. Everything is judged first, in memory; a
+//! document that is refused means that nothing is written.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use edge::{Exit, Failure, Screen};
+use layout::signed_file::{self, SignedFile, SignedFileError};
+use manifests::audit::Outcome;
+use manifests::revocation::{REVOCATIONS_BYTES_MAX, RevocationError, Revocations};
+use manifests::root::ROOT_BYTES_MAX;
+use manifests::trust::Advance;
+use manifests::{Digest, Trust};
+use serde::Serialize;
+
+use super::root_facts;
+use crate::audit::{About, AuditLog, about};
+use crate::site::lock::SiteLock;
+use crate::site::{Site, SiteError};
+
+/// How many files of a medium are looked at.
+const FILES_MAX: usize = 2048;
+
+/// The arguments of `trust update`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct UpdateArgs {
+    /// `…root.json` and `…revocations.json` files with their `.sigs` directories, or a medium that has
+    /// them, at its top or in `trust/`
+    #[arg(required = true)]
+    from: Vec<PathBuf>,
+}
+
+/// What a file claims to be, by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Root,
+    Revocations,
+}
+
+/// One file, read once.
+struct Candidate {
+    path: PathBuf,
+    kind: Kind,
+    file: SignedFile,
+}
+
+/// What was taken, in its order.
+enum Taken {
+    Root(u64, SignedFile, About),
+    Revocations(Box<Revocations>, SignedFile),
+}
+
+#[derive(Serialize)]
+struct Document {
+    taken: Vec<Row>,
+    passed_over: Vec<String>,
+    root_version: u64,
+    fingerprint: Digest,
+    revocations_version: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Row {
+    what: &'static str,
+    version: u64,
+    digest: Digest,
+}
+
+impl UpdateArgs {
+    pub(super) fn run(self, site: &Site, screen: &mut Screen<'_>) -> Result<(), Failure> {
+        // A site without trust has no log either: nothing is written then.
+        site.trust()?;
+        let paths: Vec<PathBuf> = self.from.iter().map(|path| screen.env.path(path)).collect();
+        let candidates = candidates(&paths)?;
+        let _lock = SiteLock::take(site, screen.env)?;
+        let mut trust = super::super::judged(site, screen.env)?.trust;
+        let log = AuditLog::of(site, screen.env);
+        let (taken, passed_over) = match judge(&mut trust, candidates) {
+            Ok(judged) => judged,
+            Err(error) => {
+                let failure = Failure::from(SiteError::Trust(error));
+                let facts = about([("error", failure.messages().join(": "))]);
+                log.append(screen.env, "trust.update", Outcome::Refused, facts)?;
+                return Err(failure);
+            }
+        };
+        for document in &taken {
+            keep(document, site, &log, screen)?;
+        }
+        report(&trust, &taken, passed_over, screen)
+    }
+}
+
+/// Reads what is named, and what a named directory has at its top or in `trust/`.
+fn candidates(paths: &[PathBuf]) -> Result<Vec<Candidate>, Failure> {
+    let mut found = Vec::new();
+    for path in paths {
+        if path.is_dir() {
+            let before = found.len();
+            for directory in [path.clone(), path.join("trust")] {
+                found.extend(files_of(&directory)?);
+            }
+            if found.len() == before {
+                return Err(Failure::new(
+                    Exit::Unreachable,
+                    format!("{} has no root.json and no revocations.json", path.display()),
+                )
+                .hint("name the files themselves if they are called otherwise or lie deeper"));
+            }
+        } else if let Some(kind) = kind(path) {
+            found.push((path.clone(), kind));
+        } else {
+            return Err(Failure::usage(format!(
+                "{} is neither a …root.json nor a …revocations.json",
+                path.display()
+            )));
+        }
+    }
+    let read = |(path, kind): (PathBuf, Kind)| {
+        let limit = if kind == Kind::Root { ROOT_BYTES_MAX } else { REVOCATIONS_BYTES_MAX };
+        let file = signed_file::read(&path, limit).map_err(SiteError::Trust)?;
+        Ok(Candidate { path, kind, file })
+    };
+    found.into_iter().map(read).collect()
+}
+
+fn kind(path: &Path) -> Option<Kind> {
+    let name = path.file_name()?.to_str()?;
+    match name {
+        _ if name.ends_with("root.json") => Some(Kind::Root),
+        _ if name.ends_with("revocations.json") => Some(Kind::Revocations),
+        _ => None,
+    }
+}
+
+fn files_of(directory: &Path) -> Result<Vec<(PathBuf, Kind)>, Failure> {
+    let failed = |source: std::io::Error| {
+        Failure::new(Exit::Unreachable, format!("cannot read {}: {source}", directory.display()))
+    };
+    let entries = match std::fs::read_dir(directory) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(failed)?,
+    };
+    let mut found = Vec::new();
+    for entry in entries.take(FILES_MAX) {
+        let entry = entry.map_err(failed)?;
+        let path = entry.path();
+        if entry.file_type().map_err(failed)?.is_file() {
+            found.extend(kind(&path).map(|kind| (path, kind)));
+        }
+    }
+    found.sort_by(|(left, _), (right, _)| left.cmp(right));
+    Ok(found)
+}
+
+/// Takes whatever the trust accepts, as often as something was taken; no file says anything before its
+/// signatures were checked, not even its version. What is left at the end is refused.
+fn judge(
+    trust: &mut Trust,
+    mut candidates: Vec<Candidate>,
+) -> Result<(Vec<Taken>, Vec<String>), SignedFileError> {
+    let (mut taken, mut passed_over) = (Vec::new(), Vec::new());
+    loop {
+        let (mut left, mut refused, mut progress) = (Vec::new(), None, false);
+        for candidate in candidates {
+            match offer(trust, &candidate) {
+                Ok(Offered::Taken(document)) => {
+                    taken.push(document);
+                    progress = true;
+                }
+                Ok(Offered::Known) => passed_over.push(format!("{}: known here", candidate.path.display())),
+                Ok(Offered::Older) => {
+                    passed_over.push(format!("{}: older than what is known here", candidate.path.display()));
+                }
+                Err(error) => {
+                    refused.get_or_insert(error);
+                    left.push(candidate);
+                }
+            }
+        }
+        match refused {
+            Some(error) if !progress => return Err(error),
+            None => return Ok((taken, passed_over)),
+            Some(_) => candidates = left,
+        }
+    }
+}
+
+enum Offered {
+    Taken(Taken),
+    Known,
+    Older,
+}
+
+fn offer(trust: &mut Trust, candidate: &Candidate) -> Result<Offered, SignedFileError> {
+    let SignedFile { bytes, signatures } = &candidate.file;
+    let path = || candidate.path.clone();
+    match candidate.kind {
+        Kind::Root => match trust.advance(bytes, signatures) {
+            Ok(Advance::Known) => Ok(Offered::Known),
+            Ok(Advance::Taken) => {
+                let root = trust.root();
+                let facts = root_facts(root);
+                Ok(Offered::Taken(Taken::Root(root.document().version, candidate.file.clone(), facts)))
+            }
+            Err(source) => Err(SignedFileError::Root { path: path(), source }),
+        },
+        Kind::Revocations => match trust.revoke(bytes, signatures) {
+            Ok(Advance::Known) => Ok(Offered::Known),
+            Ok(Advance::Taken) => Ok(match trust.revocations() {
+                Some(list) => {
+                    Offered::Taken(Taken::Revocations(Box::new(list.clone()), candidate.file.clone()))
+                }
+                None => Offered::Known,
+            }),
+            Err(RevocationError::NotNewer { .. }) => Ok(Offered::Older),
+            Err(RevocationError::Epoch { found, expected }) if found < expected => Ok(Offered::Older),
+            Err(source) => Err(SignedFileError::Revocations { path: path(), source }),
+        },
+    }
+}
+
+/// Writes one document, with its intent in the log before and its outcome after.
+fn keep(taken: &Taken, site: &Site, log: &AuditLog, screen: &Screen<'_>) -> Result<(), Failure> {
+    let facts = || match taken {
+        Taken::Root(_, _, facts) => facts.clone(),
+        Taken::Revocations(list, file) => about([
+            ("revocations", Digest::of(&file.bytes).to_string()),
+            ("epoch", list.document().epoch.to_string()),
+            ("version", list.document().version.to_string()),
+        ]),
+    };
+    log.append(screen.env, "trust.update", Outcome::Intent, facts())?;
+    match taken {
+        Taken::Root(version, file, _) => site.keep_root(*version, file)?,
+        Taken::Revocations(list, file) => site.keep_revocations(list.document(), file)?,
+    }
+    log.append(screen.env, "trust.update", Outcome::Done, facts())?;
+    Ok(())
+}
+
+fn report(
+    trust: &Trust,
+    taken: &[Taken],
+    passed_over: Vec<String>,
+    screen: &mut Screen<'_>,
+) -> Result<(), Failure> {
+    let row = |document: &Taken| match document {
+        Taken::Root(version, file, _) => {
+            Row { what: "root", version: *version, digest: Digest::of(&file.bytes) }
+        }
+        Taken::Revocations(list, file) => {
+            Row { what: "revocations", version: list.document().version, digest: Digest::of(&file.bytes) }
+        }
+    };
+    let document = Document {
+        taken: taken.iter().map(row).collect(),
+        passed_over,
+        root_version: trust.root().document().version,
+        fingerprint: trust.root().fingerprint(),
+        revocations_version: trust.revocations().map(|list| list.document().version),
+    };
+    let line = |row: &Row| format!("taken       {} version {}, {}\n", row.what, row.version, row.digest);
+    let mut human: String = document.taken.iter().map(line).collect();
+    human.extend(document.passed_over.iter().map(|passed| format!("passed over {passed}\n")));
+    if document.taken.is_empty() {
+        human.push_str("nothing new: the site's trust is as it was\n");
+    }
+    human.push_str(&format!("trust root  {}\nfingerprint {}\n", trust.root().title(), document.fingerprint));
+    screen.result(&human, &document)
+}

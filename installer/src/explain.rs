@@ -1,0 +1,183 @@
+//! The exact commands that recheck one bundle without this program: public keys, signatures, digests,
+//! completeness. They are one POSIX shell script that needs `tar`, `openssl` 3, `sha256sum` and the
+//! usual small tools, and `ssh-keygen` where a signer uses an SSH key.
+//!
+//! *What it never does:* run anything, or put a text of the bundle into a command unquoted. The script
+//! trusts the trust root's fingerprint and nothing else that we say: it prints the fingerprint to compare
+//! with paper, and every key is hashed again.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use manifests::root::{RootDocument, RootKey, SignatureVerdict, Verdict};
+use manifests::verify::SignedManifest;
+use manifests::{KeyId, Scheme, TrustRoot};
+use serde::Serialize;
+
+/// One check: what it shows, and the command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// What holds if the command ends with exit code 0.
+    pub shows: String,
+    /// One or more lines of POSIX shell.
+    pub command: String,
+}
+
+/// Everything that has to be checked, in its order.
+#[must_use]
+pub fn checks(root: &TrustRoot, signed: &SignedManifest, bundle: &Path) -> Vec<Check> {
+    let document = root.document();
+    let mut checks = vec![Check {
+        shows: "the archive is unpacked into an empty directory".to_string(),
+        command: format!("[ -z \"$(ls -A .)\" ]\ntar -xf {}", quoted(&bundle.display().to_string())),
+    }];
+    checks.push(Check {
+        shows: "this is the bundle that these commands are for".to_string(),
+        command: format!("[ \"$(sha256sum bundle.json | cut -d' ' -f1)\" = {} ]", signed.digest().0.hex()),
+    });
+    for verdict in counted(signed) {
+        if let Some(key) = document.keys.get(&verdict.keyid) {
+            checks.extend(signature(verdict.keyid, key));
+        }
+    }
+    checks.extend(contents());
+    checks
+}
+
+/// Signatures that count.
+fn counted(signed: &SignedManifest) -> impl Iterator<Item = &SignatureVerdict> {
+    signed.signatures().iter().filter(|signature| signature.verdict == Verdict::Good)
+}
+
+fn signature(keyid: KeyId, key: &RootKey) -> [Check; 2] {
+    let pem = format!("keys/{keyid}.pub.pem");
+    let write = format!("mkdir -p keys && cat >{pem} <<'END'\n{}END", with_line_feed(&key.pem));
+    let hash = format!(
+        "[ \"$(openssl pkey -pubin -in {pem} -outform DER | sha256sum | cut -d' ' -f1)\" = {keyid} ]"
+    );
+    [
+        Check {
+            shows: format!("the key of {} is the one with this id; compare the id with paper", key.holder),
+            command: format!("{write}\n{hash}"),
+        },
+        Check {
+            shows: format!("{} has signed bundle.json ({})", key.holder, key.scheme),
+            command: verify_command(keyid, key, &pem),
+        },
+    ]
+}
+
+fn verify_command(keyid: KeyId, key: &RootKey, pem: &str) -> String {
+    let file = format!("signatures/{keyid}.sig");
+    match key.scheme {
+        Scheme::EcdsaP384Sha384 => {
+            format!("openssl dgst -sha384 -verify {pem} -signature {file} bundle.json")
+        }
+        Scheme::EcdsaP256Sha256 => {
+            format!("openssl dgst -sha256 -verify {pem} -signature {file} bundle.json")
+        }
+        // An SSH key is the last 32 bytes of the DER form, behind its name, each with its length.
+        Scheme::SshsigEd25519 => {
+            let line = format!(
+                "{{ printf '\\0\\0\\0\\013ssh-ed25519\\0\\0\\0\\040'; openssl pkey -pubin -in {pem} -outform DER | tail -c 32; }} | base64 -w0"
+            );
+            format!(
+                "echo \"{holder} namespaces=\\\"{namespace}\\\" ssh-ed25519 $({line})\" >keys/{keyid}.allowed\nssh-keygen -Y verify -f keys/{keyid}.allowed -I {holder} -n {namespace} -s {file} <bundle.json",
+                holder = key.holder,
+                namespace = manifests::key::SSHSIG_NAMESPACE,
+            )
+        }
+        _ => format!("openssl pkeyutl -verify -pubin -inkey {pem} -rawin -in bundle.json -sigfile {file}"),
+    }
+}
+
+fn contents() -> [Check; 3] {
+    [
+        Check {
+            shows: "the signed document names this very SHA256SUMS".to_string(),
+            command: "[ \"$(grep -c \"$(sha256sum SHA256SUMS | cut -d' ' -f1)\" bundle.json)\" = 1 ]"
+                .to_string(),
+        },
+        Check {
+            shows: "every file is the one that was signed".to_string(),
+            command: "sha256sum --check --strict --quiet SHA256SUMS".to_string(),
+        },
+        Check {
+            shows: "no file is there that nobody signed".to_string(),
+            command: "find . -type f ! -path ./bundle.json ! -path ./SHA256SUMS ! -path './signatures/*' ! -path './keys/*' | sort >keys/found\nawk '{print \"./\" $2}' SHA256SUMS | sort | diff - keys/found\n[ -z \"$(find . ! -type f ! -type d)\" ]".to_string(),
+        },
+    ]
+}
+
+/// The whole script.
+#[must_use]
+pub fn script(root: &TrustRoot, signed: &SignedManifest, bundle: &Path) -> String {
+    let manifest = signed.manifest();
+    let mut text = format!(
+        "#!/bin/sh\n# {marking}\n# Rechecks {publisher} {product} {version} (order {order})\n# bundle     {digest}\n# trust root version {root_version}, fingerprint {fingerprint}: compare it with paper\n",
+        marking = manifest.marking,
+        publisher = manifest.publisher,
+        product = manifest.product,
+        version = manifest.version,
+        order = manifest.order,
+        digest = signed.digest(),
+        root_version = root.document().version,
+        fingerprint = root.fingerprint().hex(),
+    );
+    for line in needed(root.document()) {
+        text.push_str(&format!("# {line}\n"));
+    }
+    text.push_str("# Needs tar, openssl 3.0 or newer and sha256sum. Run it in an empty directory; it ends with\n# `all of it holds`, or stops at the first check that does not hold.\nset -eu\n");
+    for check in checks(root, signed, bundle) {
+        text.push_str(&format!("\n# {}\n{}\n", check.shows, check.command));
+    }
+    for signature in signed.signatures().iter().filter(|signature| signature.verdict != Verdict::Good) {
+        text.push_str(&format!("\n# {}\n", signature.line()));
+    }
+    text.push_str(&format!("\necho 'all of it holds: {}'\n", tally(root.document(), signed)));
+    text
+}
+
+/// What the root asks for, in words: one line for each clause.
+fn needed(root: &RootDocument) -> Vec<String> {
+    let clause = |clause: &manifests::root::Clause| {
+        let holder = |keyid: &KeyId| root.keys.get(keyid).map(|key| key.holder.to_string());
+        let holders: Vec<String> = clause.keyids.iter().filter_map(holder).collect();
+        format!(
+            "needed     {} of {}; a holder counts once, however many keys",
+            clause.threshold,
+            holders.join(", ")
+        )
+    };
+    root.roles.release.clauses.iter().map(clause).collect()
+}
+
+fn tally(root: &RootDocument, signed: &SignedManifest) -> String {
+    let mut holders: BTreeMap<&str, usize> = BTreeMap::new();
+    for verdict in counted(signed) {
+        if let Some(key) = root.keys.get(&verdict.keyid) {
+            *holders.entry(key.holder.as_str()).or_default() += 1;
+        }
+    }
+    let names: Vec<&str> = holders.keys().copied().collect();
+    format!("signed by {}", names.join(", "))
+}
+
+/// A text in single quotes: nothing in it means anything to a shell.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+fn with_line_feed(pem: &str) -> String {
+    format!("{}\n", pem.trim_end())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_cannot_say_anything_to_the_shell() {
+        assert_eq!(quoted("/media/a b/it's $(x)"), "'/media/a b/it'\\''s $(x)'");
+    }
+}

@@ -1,0 +1,227 @@
+//! What the audit log bears witness to, compared with the state of the site.
+//!
+//! The ledger says how far the site has come, and the trust directory whom it trusts. Whoever puts an
+//! older copy of either back makes the site accept an older bundle, or a key that was taken away. The log
+//! remembers both, and it is chained: so state that is behind the log is refused, and so is a log that does
+//! not know of the state.
+//!
+//! *What it cannot find:* a disk that was restored as a whole, log included. Against that stands only a
+//! head of the log that was noted elsewhere.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use edge::{Classified, Exit};
+use manifests::audit::{ChainBreak, Entry, Outcome};
+use manifests::bundle::{BundleDigest, Sequence};
+use manifests::{Digest, Timestamp, Trust};
+
+use crate::audit::{self, AuditError};
+use crate::site::ledger::Ledger;
+use crate::site::{Site, SiteError};
+
+/// Why the site's state is not believed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WitnessError {
+    /// The state is behind the log.
+    #[error("the site was set back: the audit log says {log}, and {} says {state}", path.display())]
+    SetBack {
+        /// The file whose state it is.
+        path: PathBuf,
+        /// What the log says.
+        log: String,
+        /// What the state says.
+        state: String,
+    },
+    /// The log is behind the state.
+    #[error("the audit log {} was cut or replaced: it does not know of {what}", path.display())]
+    Forgotten {
+        /// The log.
+        path: PathBuf,
+        /// What the site has and the log has not.
+        what: String,
+    },
+    /// The log.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    /// The site.
+    #[error(transparent)]
+    Site(#[from] SiteError),
+}
+
+impl Classified for WitnessError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::SetBack { .. } | Self::Forgotten { .. } => Exit::Refused,
+            Self::Audit(error) => error.exit(),
+            Self::Site(error) => error.exit(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::SetBack { .. } | Self::Forgotten { .. } => Some(
+                "stop, keep a copy of the site directory, and find out who changed it; nothing is judged by it until it agrees with its log"
+                    .to_string(),
+            ),
+            Self::Audit(error) => error.hint(),
+            Self::Site(error) => error.hint(),
+        }
+    }
+}
+
+/// What a log remembers.
+#[derive(Debug, Default)]
+pub struct Remembered {
+    /// Every root that was taken or was about to be, by its version.
+    roots: BTreeMap<u64, Digest>,
+    /// The newest root that was taken for certain.
+    root: Option<u64>,
+    /// Epoch and version of the newest revocations that were taken for certain.
+    revocations: Option<(u64, u64)>,
+    /// By publisher and product: the highest order that was applied for certain, and its bundle.
+    highest: BTreeMap<(String, String), (Sequence, BundleDigest)>,
+    /// The time of the last entry.
+    pub last: Option<Timestamp>,
+}
+
+impl Remembered {
+    /// Reads the log of a site, and checks its chain.
+    fn of(site: &Site) -> Result<Self, AuditError> {
+        let mut remembered = Self::default();
+        match audit::read(&site.audit_path(), &mut |entry| remembered.note(&entry)) {
+            // What a power cut leaves; the next entry sets it aside.
+            Ok(_) | Err(AuditError::Broken { source: ChainBreak::CutOff { .. }, .. }) => Ok(remembered),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn note(&mut self, entry: &Entry) {
+        let event = &entry.event;
+        self.last = Some(event.time);
+        let done = event.outcome == Outcome::Done;
+        if !done && event.outcome != Outcome::Intent {
+            return;
+        }
+        match event.event.as_str() {
+            "trust.init" | "trust.update" => self.note_trust(entry, done),
+            "apply" | "rollback" if done => self.note_applied(entry),
+            _ => {}
+        }
+    }
+
+    fn note_trust(&mut self, entry: &Entry, done: bool) {
+        let Some(version) = number(entry, "version") else { return };
+        if let Some(root) = entry.event.about.get("root").and_then(|text| text.parse().ok()) {
+            self.roots.insert(version, root);
+            if done {
+                self.root = self.root.max(Some(version));
+            }
+        } else if let (true, Some(epoch)) = (done, number(entry, "epoch")) {
+            self.revocations = self.revocations.max(Some((epoch, version)));
+        }
+    }
+
+    fn note_applied(&mut self, entry: &Entry) {
+        let about = &entry.event.about;
+        let (Some(publisher), Some(product), Some(bundle), Some(epoch), Some(sequence)) = (
+            about.get("publisher"),
+            about.get("product").and_then(|text| text.split(' ').next()),
+            about.get("bundle").and_then(|text| text.parse().ok()),
+            number(entry, "epoch"),
+            number(entry, "sequence"),
+        ) else {
+            return;
+        };
+        let (key, order) = ((publisher.clone(), product.to_string()), Sequence { epoch, sequence });
+        let known = self.highest.entry(key).or_insert((order, bundle));
+        if order > known.0 {
+            *known = (order, bundle);
+        }
+    }
+
+    fn agrees_on_roots(&self, site: &Site, trust: &Trust) -> Result<(), WitnessError> {
+        let current = trust.root().document().version;
+        if let Some(newest) = self.root.filter(|newest| *newest > current) {
+            return Err(WitnessError::SetBack {
+                path: site.dir().join("trust"),
+                log: format!("trust root version {newest} was taken"),
+                state: format!("version {current} is the current one"),
+            });
+        }
+        for root in trust.roots() {
+            let version = root.document().version;
+            if self.roots.get(&version) != Some(&root.fingerprint()) {
+                let what = format!("trust root version {version}, {}", root.fingerprint());
+                return Err(WitnessError::Forgotten { path: site.audit_path(), what });
+            }
+        }
+        Ok(())
+    }
+
+    fn agrees_on_revocations(&self, site: &Site, trust: &Trust) -> Result<(), WitnessError> {
+        let known = trust.revocations().map(|list| (list.document().epoch, list.document().version));
+        match self.revocations.filter(|newest| known < Some(*newest)) {
+            None => Ok(()),
+            Some((epoch, version)) => Err(WitnessError::SetBack {
+                path: site.dir().join("trust"),
+                log: format!("revocations version {version} of epoch {epoch} were taken"),
+                state: known.map_or("there are none".to_string(), |(epoch, version)| {
+                    format!("version {version} of epoch {epoch} holds")
+                }),
+            }),
+        }
+    }
+
+    fn agrees_on_orders(&self, site: &Site, ledgers: &[Ledger]) -> Result<(), WitnessError> {
+        for ((publisher, product), (order, bundle)) in &self.highest {
+            let ledger = ledgers
+                .iter()
+                .find(|ledger| ledger.publisher.as_str() == publisher && ledger.product.as_str() == product);
+            let highest = ledger.map(|ledger| (ledger.highest.order, ledger.highest.bundle));
+            let behind =
+                highest.is_none_or(|(known, of)| known < *order || (known == *order && of != *bundle));
+            if behind {
+                return Err(WitnessError::SetBack {
+                    path: site.dir().join(format!("ledger/{publisher}.{product}.json")),
+                    log: format!("order {order} was applied as {bundle}"),
+                    state: highest.map_or("nothing was".to_string(), |(order, bundle)| {
+                        format!("the highest is {order}, {bundle}")
+                    }),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn number(entry: &Entry, key: &str) -> Option<u64> {
+    entry.event.about.get(key)?.parse().ok()
+}
+
+/// A site's trust, and what its log remembers; the two agree.
+#[derive(Debug)]
+pub struct Judged {
+    /// What bundles are judged by.
+    pub trust: Trust,
+    /// What the log remembers.
+    pub remembered: Remembered,
+    /// When each bundle that was applied here was made.
+    pub applied: Vec<Timestamp>,
+}
+
+/// Refuses a site whose state and log do not agree.
+///
+/// # Errors
+/// See [`WitnessError`].
+pub fn judge(site: &Site) -> Result<Judged, WitnessError> {
+    let trust = site.trust()?;
+    let remembered = Remembered::of(site)?;
+    let ledgers = site.ledgers()?;
+    remembered.agrees_on_roots(site, &trust)?;
+    remembered.agrees_on_revocations(site, &trust)?;
+    remembered.agrees_on_orders(site, &ledgers)?;
+    let applied = ledgers.iter().flat_map(|ledger| &ledger.applied).map(|applied| applied.created);
+    Ok(Judged { applied: applied.collect(), trust, remembered })
+}
