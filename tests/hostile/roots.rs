@@ -92,6 +92,10 @@ pub(crate) const ROOTS: &[(&str, Generator)] = &[
     ("root-with-a-key-of-order-one-in-another-encoding", || with_key(&y(1, true, false))),
     ("root-with-a-key-of-order-one-with-a-sign", || with_key(&y(1, false, true))),
     ("root-with-a-key-of-order-four-in-another-encoding", || with_key(&y(0, true, true))),
+    // Of no small order: it is the spelling alone that is wrong, and a key has one identity only if it has
+    // one spelling.
+    ("root-with-a-key-in-a-non-canonical-encoding", || with_key(&y(3, true, false))),
+    ("root-with-a-key-in-a-non-canonical-encoding-with-a-sign", || with_key(&y(4, true, true))),
     ("root-with-a-key-that-is-no-point", || with_key(&y(2, false, false))),
     ("root-with-a-key-under-another-identity", || {
         signed(|root| {
