@@ -33,7 +33,7 @@ enum Command {
     /// Make key pairs
     #[command(subcommand)]
     Key(key::KeyCommand),
-    /// Make the trust root that sites check bundles against
+    /// Make, change and sign what sites check bundles against: trust roots, revocations
     #[command(subcommand)]
     Trust(trust::TrustCommand),
     /// Resolve every name in bundle.yaml to a digest
