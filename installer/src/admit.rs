@@ -112,7 +112,7 @@ fn hint_for(refusal: &Refusal) -> Option<String> {
         }
         Refusal::Audience { .. } => "this bundle was made for another site; ask the sender for the right one",
         Refusal::Rollback { .. } => {
-            "ask the sender for a newer bundle; to go back to one that was here: installer rollback"
+            "`apply` takes no older bundle; ask the sender for a newer one, or go back on purpose: installer rollback"
         }
         Refusal::Equivocation { .. } => {
             "somebody has signed two different bundles with one number: report it"

@@ -660,7 +660,7 @@ fn json_of(world: &World, command: &[&str]) -> serde_json::Value {
 fn verify_and_inspect_print_who_signed_what_as_json() {
     let world = printing();
     let verify = json_of(&world, &["verify", "b.tar"]);
-    assert_eq!(keys(&verify), ["bundle", "manifest", "signatures", "verified"]);
+    assert_eq!(keys(&verify), ["bundle", "findings", "manifest", "root_version", "signatures", "verified"]);
     assert_eq!(verify["verified"], true);
     assert_eq!(keys(&verify["signatures"][0]), ["holder", "keyid", "scheme", "verdict"]);
     assert_eq!(
@@ -720,7 +720,10 @@ fn status_and_history_print_what_the_site_runs_as_json() {
     assert_eq!((&product["current"]["bundle"], &product["published"]), (&bundle, &json!(true)));
     let history = json_of(&world, &["history"]);
     let applied = &history["products"][0]["applied"];
-    assert_eq!(keys(&applied[0]), ["bundle", "marking", "order", "signers", "time", "version"]);
+    assert_eq!(
+        keys(&applied[0]),
+        ["bundle", "created", "marking", "order", "root_version", "signers", "time", "version"]
+    );
     assert_eq!((applied.as_array().unwrap().len(), &applied[0]["time"]), (1, &json!(e2e::NOW)));
 }
 
