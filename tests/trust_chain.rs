@@ -445,6 +445,16 @@ fn a_medium_without_any_trust_and_a_file_of_another_name_are_said_to_be_so() {
 }
 
 #[test]
+fn a_medium_full_of_roots_is_not_read_into_memory() {
+    let world = site(&RootDraft::first(&[11], 1, &[11]));
+    for number in 0..257 {
+        world.write(&format!("usb/{number}.root.json"), "{}");
+    }
+    let ran = world.installer(&["trust", "update", "usb"]).expect_exit(Exit::Usage);
+    assert!(ran.stderr.contains("has 257 roots"), "{}", ran.stderr);
+}
+
+#[test]
 fn a_site_without_trust_takes_no_update_and_is_left_as_it_is() {
     let world = World::new();
     put(&world, "usb/root.json", &RootDraft::first(&[11], 1, &[11]).sign());

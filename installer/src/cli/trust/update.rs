@@ -21,8 +21,10 @@ use crate::audit::{About, AuditLog, about};
 use crate::site::lock::SiteLock;
 use crate::site::{Site, SiteError};
 
-/// How many files of a medium are looked at.
-const FILES_MAX: usize = 2048;
+/// How many documents of a directory are read: a medium must not fill the memory.
+const DOCUMENTS_MAX: usize = 256;
+/// How many names of a directory are looked at.
+const NAMES_MAX: usize = 65_536;
 
 /// The arguments of `trust update`.
 #[derive(Debug, Args)]
@@ -145,12 +147,20 @@ fn files_of(directory: &Path) -> Result<Vec<(PathBuf, Kind)>, Failure> {
         entries => entries.map_err(failed)?,
     };
     let mut found = Vec::new();
-    for entry in entries.take(FILES_MAX) {
+    for entry in entries.take(NAMES_MAX) {
         let entry = entry.map_err(failed)?;
         let path = entry.path();
         if entry.file_type().map_err(failed)?.is_file() {
             found.extend(kind(&path).map(|kind| (path, kind)));
         }
+    }
+    if found.len() > DOCUMENTS_MAX {
+        return Err(Failure::usage(format!(
+            "{} has {} roots and lists of revocations, more than the {DOCUMENTS_MAX} that are taken at once",
+            directory.display(),
+            found.len()
+        ))
+        .hint("name the files that are needed, the oldest first"));
     }
     found.sort_by(|(left, _), (right, _)| left.cmp(right));
     Ok(found)
