@@ -780,3 +780,205 @@ fn a_signature_over_a_root_is_none_over_a_bundle_and_the_other_way_round() {
     let ran = revoke(&world, &first.next(&[1]).sign());
     refused(&world, ran, "revocations.json is signed, but it is not valid", &before);
 }
+
+// ---- what a real medium looks like --------------------------------------------------------------------
+
+#[test]
+fn the_whole_directory_of_trust_is_taken_again_and_again_whatever_was_rotated() {
+    let first = RootDraft::first(&[11, 12], 2, &[11, 12]);
+    let second = first.next(&[11, 12, 13]).root(&[12, 13], 2);
+    let world = site(&first);
+    put(&world, "usb/1.root.json", &first.sign());
+    put(&world, "usb/1.revocations.json", &RevocationDraft::new(1, 1, &[11, 12]).key(1, &[]).sign());
+    world.installer(&["trust", "update", "usb"]).ok();
+    // One who has signed the list goes; the old list stays on the medium.
+    put(&world, "usb/2.root.json", &second.sign());
+    let ran = world.installer(&["trust", "update", "usb"]).ok();
+    assert!(ran.stdout.contains("1.revocations.json: known here"), "{}", ran.stdout);
+    put(
+        &world,
+        "usb/2.revocations.json",
+        &RevocationDraft::new(1, 2, &[12, 13]).key(1, &[]).key(2, &[]).sign(),
+    );
+    let ran = world.installer(&["trust", "update", "usb"]).ok();
+    assert!(ran.stdout.contains("taken       revocations version 2"), "{}", ran.stdout);
+    // A site that comes late takes what holds, and says what it left.
+    let late = site(&first);
+    for name in ["1.root.json", "2.root.json"] {
+        let from = world.path(&format!("usb/{name}"));
+        put(&late, &format!("usb/{name}"), &signed_file::read(&from, 1 << 20).unwrap());
+    }
+    put(&late, "usb/1.revocations.json", &RevocationDraft::new(1, 1, &[11, 12]).key(1, &[]).sign());
+    let ran = late.installer(&["trust", "update", "usb"]).ok();
+    assert!(ran.stdout.contains("its signers may not revoke any more"), "{}", ran.stdout);
+    assert_eq!(version(&late), 2);
+}
+
+#[test]
+fn a_site_that_started_with_a_later_root_takes_the_whole_directory_too() {
+    let first = RootDraft::first(&[11], 1, &[11]);
+    let second = first.next(&[11, 12]).root(&[12], 1);
+    let third = second.next(&[12, 13]).root(&[13], 1);
+    let fourth = third.next(&[13]);
+    let world = site(&third);
+    for (number, root) in [(1, &first), (2, &second), (3, &third), (4, &fourth)] {
+        put(&world, &format!("usb/{number}.root.json"), &root.sign());
+    }
+    let ran = world.installer(&["trust", "update", "usb"]).ok();
+    assert_eq!(
+        ran.stdout.matches("older than the root that this site started with").count(),
+        2,
+        "{}",
+        ran.stdout
+    );
+    assert_eq!(version(&world), 4);
+    // Another chain's first root is not ours for all that.
+    let before = world.snapshot("site/trust");
+    let ran = update(&world, &RootDraft::first(&[31], 1, &[31]).sign());
+    refused(&world, ran, "is not signed by the root role", &before);
+}
+
+#[test]
+fn what_else_lies_on_a_stick_is_left_and_named_and_alone_it_is_refused() {
+    let first = RootDraft::first(&[11], 1, &[11]);
+    let world = site(&first);
+    world.write("usb/._2.root.json", "Mac OS X");
+    let mut other = RootDraft::first(&[31], 1, &[31]);
+    other.document.publisher = "other".parse().unwrap();
+    put(&world, "usb/other.root.json", &other.sign());
+    let before = world.snapshot("site/trust");
+    let ran = world.installer(&["trust", "update", "usb"]);
+    refused(&world, ran, "is not signed by the root role", &before);
+    put(&world, "usb/2.root.json", &first.next(&[11]).sign());
+    let ran = world.installer(&["trust", "update", "usb"]).ok();
+    assert!(
+        ran.stdout.contains("other.root.json: nobody whom this site trusts has signed it"),
+        "{}",
+        ran.stdout
+    );
+    assert_eq!(version(&world), 2);
+    // Somebody who names a file wants that file.
+    let before = world.snapshot("site/trust");
+    let ran = world.installer(&["trust", "update", "usb/2.root.json", "usb/other.root.json"]);
+    refused(&world, ran, "is not signed by the root role", &before);
+}
+
+#[test]
+fn a_name_on_a_medium_cannot_pass_for_a_line_of_ours() {
+    let first = RootDraft::first(&[11], 1, &[11]);
+    let world = site(&first);
+    let name = "usb/x\ntaken       root version 9\u{9b}2J.root.json";
+    put(&world, name, &first.sign());
+    let ran = world.installer(&["trust", "update", "usb"]).ok();
+    assert!(!ran.stdout.lines().any(|line| line.starts_with("taken")), "{}", ran.stdout);
+    let json = world.installer(&["--output", "json", "trust", "update", "usb"]).ok().stdout;
+    assert!(json.is_ascii() && !json.contains('\u{9b}'), "{json}");
+    remove(&world, "usb");
+    put(&world, name, &first.next(&[66]).sign());
+    let ran = world.installer(&["trust", "update", "usb"]).expect_exit(Exit::Refused);
+    assert!(!ran.stderr.lines().any(|line| line.starts_with("taken")), "{}", ran.stderr);
+}
+
+// ---- what the log knows -------------------------------------------------------------------------------
+
+#[test]
+fn a_list_that_the_log_does_not_know_is_refused_however_well_it_is_signed() {
+    let first = RootDraft::first(&[11], 1, &[11]).revocation(&[21], 1);
+    let world = site(&first);
+    revoke(&world, &RevocationDraft::new(1, 1, &[21]).key(1, &[]).sign()).ok();
+    update(&world, &first.next(&[11]).revocation(&[22], 1).sign()).ok();
+    // The old revocation key, retired by now, in the hands of somebody with the site's disk.
+    put(&world, "site/trust/9.9.revocations.json", &RevocationDraft::new(9, 9, &[21]).sign());
+    let ran = verify(&world, &bundle(42, 1, &[1]).0).expect_exit(Exit::Refused);
+    assert!(ran.stderr.contains("does not know of revocations version 9"), "{}", ran.stderr);
+    std::fs::remove_file(world.path("site/trust/9.9.revocations.json")).unwrap();
+    put(&world, "site/trust/1.1.revocations.json", &RevocationDraft::new(1, 1, &[21]).sign());
+    let ran = verify(&world, &bundle(42, 1, &[1]).0).expect_exit(Exit::Refused);
+    assert!(ran.stderr.contains("does not know of revocations version 1"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_site_whose_trust_was_taken_away_does_not_start_anew() {
+    let first = RootDraft::first(&[11], 1, &[11]);
+    let world = site(&first);
+    remove(&world, "site/trust");
+    let other = RootDraft::first(&[31], 1, &[31]).sign();
+    for file in [first.sign(), other] {
+        put(&world, "again/root.json", &file);
+        let ran = init(&world, "again/root.json", &file).expect_exit(Exit::Refused);
+        assert!(
+            ran.stderr.contains("had a trust root before") && ran.stderr.contains("--site"),
+            "{}",
+            ran.stderr
+        );
+        remove(&world, "again");
+    }
+}
+
+#[test]
+fn a_signature_that_lay_there_before_does_not_spoil_a_root() {
+    let first = RootDraft::first(&[11, 12], 1, &[11]);
+    let world = site(&first);
+    // What a cut-off write of another second root would have left.
+    let stray = first.next(&[12]).release(&[2], 1).sign();
+    let name = format!("site/trust/2.root.json.sigs/{}.sig", stray.signatures[0].claimed);
+    world.write(&name, &stray.signatures[0].bytes);
+    update(&world, &first.next(&[11]).sign()).ok();
+    assert_eq!(version(&world), 2);
+}
+
+#[test]
+fn damage_to_the_sites_own_trust_says_what_to_do() {
+    let world = site(&RootDraft::first(&[11], 1, &[11]));
+    world.write("site/trust/1.root.json", "{}");
+    let ran = world.installer(&["trust", "show"]).expect_exit(Exit::Refused);
+    assert!(
+        ran.stderr.contains("the site's own trust is damaged") && ran.stderr.contains("backup"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn only_the_root_role_takes_a_part_of_a_revocation_back() {
+    let world = site(&RootDraft::first(&[11], 1, &[11]).revocation(&[21], 1));
+    let good = bundle(42, 1, &[1]).1;
+    revoke(&world, &RevocationDraft::new(1, 1, &[21]).key(1, &[]).sign()).ok();
+    let before = world.snapshot("site/trust");
+    let ran = revoke(&world, &RevocationDraft::new(1, 2, &[21]).key(1, &[good]).sign());
+    refused(&world, ran, "only the root role may do that", &before);
+    revoke(&world, &RevocationDraft::new(1, 2, &[21, 11]).key(1, &[good]).sign()).ok();
+    verify(&world, &bundle(42, 1, &[1]).0).ok();
+}
+
+#[test]
+fn looking_while_somebody_takes_roots_is_never_a_false_alarm() {
+    let first = RootDraft::first(&[11], 1, &[11]);
+    let world = site(&first);
+    let mut last = first;
+    let mut roots = Vec::new();
+    for _ in 0..20 {
+        last = last.next(&[11]);
+        roots.push(last.sign());
+    }
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let looker = scope.spawn(|| {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                let ran = world.installer(&["trust", "show"]);
+                assert!(matches!(ran.exit, Exit::Done | Exit::NotReady), "{}", ran.stderr);
+            }
+        });
+        for (number, root) in roots.iter().enumerate() {
+            put(&world, &format!("usb{number}/next.root.json"), root);
+            let path = format!("usb{number}/next.root.json");
+            while world.installer(&["trust", "update", &path]).exit != Exit::Done {
+                std::thread::yield_now();
+            }
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        looker.join().unwrap();
+    });
+    let log = world.installer(&["audit", "show"]).ok().stdout;
+    assert!(!log.contains("site.check"), "{log}");
+}

@@ -375,7 +375,8 @@ pub fn prepare(
         let path = path.to_path_buf();
         move |source| AttestError::Write { path, source }
     };
-    std::fs::create_dir_all(dir).map_err(failed(dir))?;
+    // A new directory: another one may hold what somebody is about to sign.
+    std::fs::create_dir(dir).map_err(failed(dir))?;
     let name = file_name(manifest, "provenance");
     let (bytes, to_sign) = (provenance.signed_bytes(), dir.join(format!("{name}.pae")));
     layout::durable::replace(&to_sign, &bytes, 0o644).map_err(failed(&to_sign))?;

@@ -101,8 +101,13 @@ impl AuditLog {
     /// It cannot be written, or the last line is not one of ours.
     pub fn append(&self, env: &Env, event: &str, outcome: Outcome, about: About) -> Result<(), AuditError> {
         let mut options = File::options();
+        let is_new = !self.path.exists();
         let file = options.read(true).append(true).create(true).mode(0o600).open(&self.path);
         let mut file = file.map_err(|source| self.failed(source))?;
+        if let (true, Some(directory)) = (is_new, self.path.parent()) {
+            // A log whose name a power cut takes away would leave a site that its log does not know.
+            layout::durable::flush_directory(directory).map_err(|source| self.failed(source))?;
+        }
         // Two commands may run at once, a `verify` beside an `apply`: one line after the other.
         file.lock().map_err(|source| self.failed(source))?;
         let mut head = self.head_of(&mut file)?;

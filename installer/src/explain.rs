@@ -27,20 +27,30 @@ pub struct Check {
 #[must_use]
 pub fn checks(root: &TrustRoot, signed: &SignedManifest, bundle: &Path) -> Vec<Check> {
     let document = root.document();
-    let mut checks = vec![Check {
-        shows: "the archive is unpacked into an empty directory".to_string(),
-        command: format!("[ -z \"$(ls -A .)\" ]\ntar -xf {}", quoted(&bundle.display().to_string())),
-    }];
+    let mut checks = vec![
+        Check { shows: "this directory is empty".to_string(), command: "[ -z \"$(ls -A .)\" ]".to_string() },
+        // Before anything else is written: a link in the archive must not lead a command of ours elsewhere.
+        Check {
+            shows: "the archive holds plain files and nothing else".to_string(),
+            command: format!(
+                "mkdir bundle keys\ntar -C bundle -xf {}\n[ -z \"$(find bundle ! -type f ! -type d)\" ]",
+                quoted(&bundle.display().to_string())
+            ),
+        },
+    ];
     checks.push(Check {
         shows: "this is the bundle that these commands are for".to_string(),
-        command: format!("[ \"$(sha256sum bundle.json | cut -d' ' -f1)\" = {} ]", signed.digest().0.hex()),
+        command: format!(
+            "[ \"$(sha256sum bundle/bundle.json | cut -d' ' -f1)\" = {} ]",
+            signed.digest().0.hex()
+        ),
     });
     for verdict in counted(signed) {
         if let Some(key) = document.keys.get(&verdict.keyid) {
             checks.extend(signature(verdict.keyid, key));
         }
     }
-    checks.extend(contents());
+    checks.extend(contents(signed));
     checks
 }
 
@@ -51,7 +61,7 @@ fn counted(signed: &SignedManifest) -> impl Iterator<Item = &SignatureVerdict> {
 
 fn signature(keyid: KeyId, key: &RootKey) -> [Check; 2] {
     let pem = format!("keys/{keyid}.pub.pem");
-    let write = format!("mkdir -p keys && cat >{pem} <<'END'\n{}END", with_line_feed(&key.pem));
+    let write = format!("cat >{pem} <<'END'\n{}END", with_line_feed(&key.pem));
     let hash = format!(
         "[ \"$(openssl pkey -pubin -in {pem} -outform DER | sha256sum | cut -d' ' -f1)\" = {keyid} ]"
     );
@@ -68,13 +78,13 @@ fn signature(keyid: KeyId, key: &RootKey) -> [Check; 2] {
 }
 
 fn verify_command(keyid: KeyId, key: &RootKey, pem: &str) -> String {
-    let file = format!("signatures/{keyid}.sig");
+    let file = format!("bundle/signatures/{keyid}.sig");
     match key.scheme {
         Scheme::EcdsaP384Sha384 => {
-            format!("openssl dgst -sha384 -verify {pem} -signature {file} bundle.json")
+            format!("openssl dgst -sha384 -verify {pem} -signature {file} bundle/bundle.json")
         }
         Scheme::EcdsaP256Sha256 => {
-            format!("openssl dgst -sha256 -verify {pem} -signature {file} bundle.json")
+            format!("openssl dgst -sha256 -verify {pem} -signature {file} bundle/bundle.json")
         }
         // An SSH key is the last 32 bytes of the DER form, behind its name, each with its length.
         Scheme::SshsigEd25519 => {
@@ -82,29 +92,42 @@ fn verify_command(keyid: KeyId, key: &RootKey, pem: &str) -> String {
                 "{{ printf '\\0\\0\\0\\013ssh-ed25519\\0\\0\\0\\040'; openssl pkey -pubin -in {pem} -outform DER | tail -c 32; }} | base64 -w0"
             );
             format!(
-                "echo \"{holder} namespaces=\\\"{namespace}\\\" ssh-ed25519 $({line})\" >keys/{keyid}.allowed\nssh-keygen -Y verify -f keys/{keyid}.allowed -I {holder} -n {namespace} -s {file} <bundle.json",
+                "echo \"{holder} namespaces=\\\"{namespace}\\\" ssh-ed25519 $({line})\" >keys/{keyid}.allowed\nssh-keygen -Y verify -f keys/{keyid}.allowed -I {holder} -n {namespace} -s {file} <bundle/bundle.json",
                 holder = key.holder,
                 namespace = manifests::key::SSHSIG_NAMESPACE,
             )
         }
-        _ => format!("openssl pkeyutl -verify -pubin -inkey {pem} -rawin -in bundle.json -sigfile {file}"),
+        _ => format!(
+            "openssl pkeyutl -verify -pubin -inkey {pem} -rawin -in bundle/bundle.json -sigfile {file}"
+        ),
     }
 }
 
-fn contents() -> [Check; 3] {
+fn contents(signed: &SignedManifest) -> [Check; 3] {
+    let signatures: String = signed
+        .signatures()
+        .iter()
+        .map(|signature| {
+            format!(" signatures/{keyid}.sig signatures/{keyid}.sigstore.json", keyid = signature.keyid)
+        })
+        .collect();
     [
         Check {
             shows: "the signed document names this very SHA256SUMS".to_string(),
-            command: "[ \"$(grep -c \"$(sha256sum SHA256SUMS | cut -d' ' -f1)\" bundle.json)\" = 1 ]"
-                .to_string(),
+            command:
+                "[ \"$(grep -c \"$(sha256sum bundle/SHA256SUMS | cut -d' ' -f1)\" bundle/bundle.json)\" = 1 ]"
+                    .to_string(),
         },
         Check {
             shows: "every file is the one that was signed".to_string(),
-            command: "sha256sum --check --strict --quiet SHA256SUMS".to_string(),
+            command: "(cd bundle && sha256sum --check --strict --quiet SHA256SUMS)".to_string(),
         },
+        // The forms for other tools are in some archives and not in others, and nothing here uses them.
         Check {
             shows: "no file is there that nobody signed".to_string(),
-            command: "find . -type f ! -path ./bundle.json ! -path ./SHA256SUMS ! -path './signatures/*' ! -path './keys/*' | sort >keys/found\nawk '{print \"./\" $2}' SHA256SUMS | sort | diff - keys/found\n[ -z \"$(find . ! -type f ! -type d)\" ]".to_string(),
+            command: format!(
+                "printf '%s\\n' bundle.json SHA256SUMS signatures/.reserved{signatures} >keys/listed\nawk '{{print $2}}' bundle/SHA256SUMS >>keys/listed\n(cd bundle && find . -type f | cut -c3-) >keys/found\n[ -z \"$(grep -v -x -F -f keys/listed keys/found)\" ]"
+            ),
         },
     ]
 }

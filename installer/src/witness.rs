@@ -78,10 +78,16 @@ pub struct Remembered {
     roots: BTreeMap<u64, Digest>,
     /// The newest root that was taken for certain.
     root: Option<u64>,
+    /// Every list of revocations that was taken or was about to be, by its epoch and version.
+    lists: BTreeMap<(u64, u64), Digest>,
     /// Epoch and version of the newest revocations that were taken for certain.
     revocations: Option<(u64, u64)>,
+    /// Every bundle that was applied or was being applied, with the version of the root that judged it.
+    applied: BTreeMap<BundleDigest, Option<u64>>,
     /// By publisher and product: the highest order that was applied for certain, and its bundle.
     highest: BTreeMap<(String, String), (Sequence, BundleDigest)>,
+    /// Every bundle that was admitted, with the version of the root that judged it.
+    judged: BTreeMap<BundleDigest, u64>,
     /// The time of the last entry.
     pub last: Option<Timestamp>,
 }
@@ -106,9 +112,34 @@ impl Remembered {
         }
         match event.event.as_str() {
             "trust.init" | "trust.update" => self.note_trust(entry, done),
-            "apply" | "rollback" if done => self.note_applied(entry),
+            "admit" if done => self.note_judged(entry),
+            // Also what was only begun: a power cut may come between the last step and the last line.
+            "apply.step" => self.note_begun(entry),
+            "apply" if done => {
+                self.note_begun(entry);
+                self.note_applied(entry);
+            }
             _ => {}
         }
+    }
+
+    fn note_judged(&mut self, entry: &Entry) {
+        if let (Some(bundle), Some(version)) = (bundle_of(entry), number(entry, "root_version")) {
+            self.judged.insert(bundle, version);
+        }
+    }
+
+    fn note_begun(&mut self, entry: &Entry) {
+        if let Some(bundle) = bundle_of(entry) {
+            let judged = self.judged.get(&bundle).copied();
+            self.applied.insert(bundle, judged);
+        }
+    }
+
+    /// Whether the log knows that this was applied here, judged by this root.
+    #[must_use]
+    pub fn has_applied(&self, bundle: BundleDigest, root_version: u64) -> bool {
+        self.applied.get(&bundle) == Some(&Some(root_version))
     }
 
     fn note_trust(&mut self, entry: &Entry, done: bool) {
@@ -118,8 +149,13 @@ impl Remembered {
             if done {
                 self.root = self.root.max(Some(version));
             }
-        } else if let (true, Some(epoch)) = (done, number(entry, "epoch")) {
-            self.revocations = self.revocations.max(Some((epoch, version)));
+        } else if let Some(epoch) = number(entry, "epoch") {
+            if let Some(list) = entry.event.about.get("revocations").and_then(|text| text.parse().ok()) {
+                self.lists.insert((epoch, version), list);
+            }
+            if done {
+                self.revocations = self.revocations.max(Some((epoch, version)));
+            }
         }
     }
 
@@ -128,7 +164,7 @@ impl Remembered {
         let (Some(publisher), Some(product), Some(bundle), Some(epoch), Some(sequence)) = (
             about.get("publisher"),
             about.get("product").and_then(|text| text.split(' ').next()),
-            about.get("bundle").and_then(|text| text.parse().ok()),
+            bundle_of(entry),
             number(entry, "epoch"),
             number(entry, "sequence"),
         ) else {
@@ -162,6 +198,12 @@ impl Remembered {
 
     fn agrees_on_revocations(&self, site: &Site, trust: &Trust) -> Result<(), WitnessError> {
         let known = trust.revocations().map(|list| (list.document().epoch, list.document().version));
+        if let (Some(list), Some(known)) = (trust.revocations(), known)
+            && self.lists.get(&known) != Some(&list.digest())
+        {
+            let what = format!("revocations version {} of epoch {}, {}", known.1, known.0, list.digest());
+            return Err(WitnessError::Forgotten { path: site.audit_path(), what });
+        }
         match self.revocations.filter(|newest| known < Some(*newest)) {
             None => Ok(()),
             Some((epoch, version)) => Err(WitnessError::SetBack {
@@ -196,8 +238,21 @@ impl Remembered {
     }
 }
 
+fn bundle_of(entry: &Entry) -> Option<BundleDigest> {
+    entry.event.about.get("bundle")?.parse().ok()
+}
+
 fn number(entry: &Entry, key: &str) -> Option<u64> {
     entry.event.about.get(key)?.parse().ok()
+}
+
+/// Whether a site's log knows of an earlier start of its trust.
+///
+/// # Errors
+/// The log is not readable, or broken.
+pub fn has_trusted_before(site: &Site) -> Result<bool, AuditError> {
+    let remembered = Remembered::of(site)?;
+    Ok(remembered.root.is_some())
 }
 
 /// A site's trust, and what its log remembers; the two agree.

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bundle::{BundleDigest, Sequence};
 use crate::canonical::{self, CanonicalError};
+use crate::digest::Digest;
 use crate::key::KeyId;
 use crate::root::{FoundSignature, NotMet, RoleName, SignatureVerdict, TrustRoot};
 use crate::text::{Marking, Name};
@@ -125,6 +126,11 @@ pub enum RevocationError {
     /// The same version with other content.
     #[error("equivocation: two lists of revocations, both signed, are version {0}")]
     Equivocation(u64),
+    /// It takes a part of a revocation back, which only the root role may.
+    #[error(
+        "the revocations except another bundle from the revocation of key {0}, and only the root role may do that"
+    )]
+    Spares(KeyId),
     /// It leaves out what an earlier one of its epoch had revoked.
     #[error("revocations version {found} forgets what version {known} has revoked: {what}")]
     Forgets {
@@ -141,6 +147,8 @@ pub enum RevocationError {
 #[derive(Debug, Clone)]
 pub struct Revocations {
     document: RevocationDocument,
+    digest: Digest,
+    signed_as_root: bool,
     signatures: Vec<SignatureVerdict>,
 }
 
@@ -161,6 +169,16 @@ impl RevocationDocument {
         canonical::from_canonical(bytes)
     }
 
+    /// A key for which this list excepts a bundle that an earlier one did not: that takes a part of a
+    /// revocation back.
+    fn spares(&self, earlier: &Self) -> Option<KeyId> {
+        let grew = |(keyid, before): (&KeyId, &RevokedKey)| {
+            let now = self.keys.get(keyid)?;
+            (!now.except.is_subset(&before.except)).then_some(*keyid)
+        };
+        earlier.keys.iter().find_map(grew)
+    }
+
     /// What an earlier list has and this one has not, if there is any.
     fn forgets(&self, earlier: &Self) -> Option<&'static str> {
         if earlier.keys.keys().any(|keyid| !self.keys.contains_key(keyid)) {
@@ -177,6 +195,12 @@ impl RevocationDocument {
 }
 
 impl Revocations {
+    /// SHA-256 of the list.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
     /// Checks the signatures over the bytes as they were read, and only then parses them.
     ///
     /// # Errors
@@ -184,16 +208,18 @@ impl Revocations {
     pub(crate) fn authenticate(
         root: &TrustRoot,
         bytes: &[u8],
-        signatures: &[FoundSignature],
+        found: &[FoundSignature],
     ) -> Result<Self, RevocationError> {
         let signatures =
-            root.authorise(RoleName::Revocation, bytes, signatures).map_err(RevocationError::Signatures)?;
+            root.authorise(RoleName::Revocation, bytes, found).map_err(RevocationError::Signatures)?;
         let document = RevocationDocument::from_bytes(bytes)?;
         let expected = &root.document().publisher;
         if document.publisher != *expected {
             return Err(RevocationError::Publisher { found: document.publisher, expected: expected.clone() });
         }
-        Ok(Self { document, signatures })
+        // The root role may do what only the root role may, whichever role has made the list.
+        let signed_as_root = root.authorise(RoleName::Root, bytes, found).is_ok();
+        Ok(Self { document, digest: Digest::of(bytes), signed_as_root, signatures })
     }
 
     /// Whether this list may take the place of the one that is known.
@@ -212,9 +238,12 @@ impl Revocations {
         if found <= version {
             return Err(RevocationError::NotNewer { found, known: version, epoch });
         }
-        match document.forgets(known) {
-            Some(what) => Err(RevocationError::Forgets { found, known: version, what }),
-            None => Ok(()),
+        if let Some(what) = document.forgets(known) {
+            return Err(RevocationError::Forgets { found, known: version, what });
+        }
+        match document.spares(known) {
+            Some(keyid) if !self.signed_as_root => Err(RevocationError::Spares(keyid)),
+            _ => Ok(()),
         }
     }
 

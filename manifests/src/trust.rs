@@ -59,6 +59,20 @@ impl Trust {
         self.roots().find(|root| root.document().version == version)
     }
 
+    /// The root that the chain starts with: the one that was pinned.
+    #[must_use]
+    pub fn first(&self) -> &TrustRoot {
+        &self.first
+    }
+
+    /// Whether an earlier root of the chain would have taken this list, and the present one does not: it was
+    /// good once, and its signers may not sign any more.
+    #[must_use]
+    pub fn was_good_once(&self, bytes: &[u8], signatures: &[FoundSignature]) -> bool {
+        let judges = |root: &TrustRoot| Revocations::authenticate(root, bytes, signatures).is_ok();
+        !judges(self.root()) && self.roots().rev().skip(1).any(judges)
+    }
+
     /// The revocations, if there ever were any.
     #[must_use]
     pub fn revocations(&self) -> Option<&Revocations> {

@@ -303,6 +303,35 @@ fn a_second_list_of_revocations_keeps_what_the_first_one_had() {
     }
 }
 
+#[test]
+fn in_a_later_epoch_a_list_starts_from_the_last_one_or_says_that_it_starts_anew() {
+    let world = publisher();
+    let bad = build(&world, "1.0.0", 1, "", "rel");
+    bundler(&world, &format!("trust revoke trust/1.root.json --bundle {bad} --reason flaw {BOTH} --out trust/r1.revocations.json")).ok();
+    bundler(&world, &format!("trust rotate trust/1.root.json --new-epoch {BOTH} --out trust/2.root.json"))
+        .ok();
+    let revoke = format!("trust revoke trust/2.root.json --below demo=2.1 --reason old {BOTH}");
+    let ran = bundler(&world, &format!("{revoke} --out trust/r2.revocations.json")).expect_exit(Exit::Usage);
+    assert!(ran.stderr.contains("--after") && ran.stderr.contains("--start-anew"), "{}", ran.stderr);
+    let kept =
+        json(&world, &format!("{revoke} --after trust/r1.revocations.json --out trust/r2.revocations.json"));
+    assert_eq!((kept["version"].as_u64(), kept["complete"].as_bool()), (Some(1), Some(true)));
+    let shown = bundler(&world, "trust show trust/r2.revocations.json --trust trust/2.root.json").ok().stdout;
+    assert!(shown.contains("flaw") && shown.contains("epoch 2"), "{shown}");
+    let empty = format!(
+        "trust revoke trust/2.root.json --start-anew --reason anew {BOTH} --out anew.revocations.json"
+    );
+    assert_eq!(json(&world, &empty)["complete"], true);
+}
+
+#[test]
+fn one_of_several_root_keys_that_is_enough_is_warned_of() {
+    let world = World::new();
+    keys(&world, "alice bob rel");
+    let ran = bundler(&world, "trust new --publisher acme --release-key keys/rel.pub.pem --root-key keys/alice.pub.pem --root-key keys/bob.pub.pem --sign keys/alice.key.pem --out root.json").ok();
+    assert!(ran.stderr.contains("one root key alone can replace the trust"), "{}", ran.stderr);
+}
+
 // ---- going back ----------------------------------------------------------------------------------------
 
 /// A site with a file root on which 1.0.0 and then 1.1.0 were applied; the media are gone.
@@ -372,12 +401,17 @@ fn rollback_by_way_of_a_doctored_ledger_is_refused() {
     let first = parsed["applied"][0]["bundle"].as_str().unwrap();
     let other = format!("sha256:{}", "ab".repeat(32));
     std::fs::write(&path, ledger.replace(first, &other)).unwrap();
-    let _ = installer(&world, "rollback --yes").expect_exit(Exit::Unreachable);
+    let ran = installer(&world, "rollback --yes").expect_exit(Exit::Refused);
+    assert!(ran.stderr.contains("and the audit log does not"), "{}", ran.stderr);
     let (evidence, hex) =
         (world.path("site/store/bundles"), |digest: &str| digest["sha256:".len()..].to_string());
     std::fs::rename(evidence.join(hex(first)), evidence.join(hex(&other))).unwrap();
     let ran = installer(&world, "rollback --yes").expect_exit(Exit::Refused);
-    assert!(ran.stderr.contains("was never applied here"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("and the audit log does not"), "{}", ran.stderr);
+    // Or it was applied here, and judged by another root than somebody now says.
+    std::fs::write(&path, ledger.replacen("\"root_version\":1", "\"root_version\":7", 1)).unwrap();
+    let ran = installer(&world, "rollback --yes").expect_exit(Exit::Refused);
+    assert!(ran.stderr.contains("judged by trust root version 7"), "{}", ran.stderr);
     assert_eq!(installed(&world), "1.1.0");
 }
 
@@ -559,6 +593,43 @@ fn the_script_of_audit_explain_holds_for_the_bundle_and_for_no_changed_one() {
         let (holds, said) = run_script(&world, script, &format!("auditor-{number}"));
         assert!(!holds && !said.contains("all of it holds"), "change {number}: {said}");
         assert!(said.contains("does not hold: "), "change {number}: {said}");
+    }
+}
+
+#[test]
+fn the_script_of_audit_explain_writes_nothing_where_a_hostile_archive_leads_it() {
+    if testkit::real_part("openssl").is_none() {
+        return;
+    }
+    let world = publisher();
+    let archive = build(&world, "1.0.0", 1, "", "rel");
+    let honest = std::fs::read(world.path(&archive)).unwrap();
+    world.write("canary", "untouched\n");
+    world.write("more/keys/install.sh", "evil\n");
+    world.write("more/signatures/README", "evil\n");
+    world.write("more/bundle/found", "evil\n");
+    std::os::unix::fs::symlink(world.path("canary"), world.path("more/keys/found")).unwrap();
+    std::os::unix::fs::symlink(world.path("canary"), world.path("more/listed")).unwrap();
+    for (number, added) in ["keys/found", "listed", "keys/install.sh", "signatures/README", "bundle/found"]
+        .into_iter()
+        .enumerate()
+    {
+        world.write(&archive, &honest);
+        let status = Command::new("tar")
+            .arg("--append")
+            .arg("-f")
+            .arg(world.path(&archive))
+            .arg("-C")
+            .arg(world.path("more"))
+            .arg(added)
+            .status()
+            .unwrap();
+        assert!(status.success());
+        // The head is as it was, so there is a script; it is the script that finds the rest.
+        let script = installer(&world, &format!("audit explain {archive}")).ok().stdout;
+        let (holds, said) = run_script(&world, &script, &format!("desk-{number}"));
+        assert!(!holds && said.contains("does not hold: "), "{added}: {said}");
+        assert_eq!(std::fs::read_to_string(world.path("canary")).unwrap(), "untouched\n", "{added}");
     }
 }
 

@@ -105,9 +105,11 @@ impl MakerArgs {
             passphrase_file: self.passphrase.file(screen.env),
         };
         let out = screen.env.path(&self.out);
-        if out.exists() {
-            return Err(Failure::usage(format!("{} is there already", out.display()))
-                .hint("a signed document is never overwritten: choose another --out"));
+        for path in [out.clone(), signed_file::signature_dir(&out)] {
+            if path.exists() {
+                return Err(Failure::usage(format!("{} is there already", path.display()))
+                    .hint("a signed document is never overwritten: choose another --out"));
+            }
         }
         let signatures = signers.found(&bytes, &mut *screen.env.terminal)?;
         let file = SignedFile { bytes, signatures };
@@ -124,8 +126,9 @@ impl MakerArgs {
     }
 }
 
-/// A key in two roles is allowed, and seldom meant: whoever steals it has both.
-fn warn_of_shared_keys(root: &RootDocument, screen: &mut Screen<'_>) {
+/// What is allowed, and seldom meant: a key in two roles, as whoever steals it has both; and one person of
+/// several who can replace the trust alone.
+fn warn(root: &RootDocument, screen: &mut Screen<'_>) {
     let of = |role: &manifests::root::Role| -> std::collections::BTreeSet<KeyId> {
         role.clauses.iter().flat_map(|clause| clause.keyids.iter().copied()).collect()
     };
@@ -133,6 +136,11 @@ fn warn_of_shared_keys(root: &RootDocument, screen: &mut Screen<'_>) {
         screen.note(&format!(
             "warning: key {keyid} may sign bundles and roots: whoever steals it can replace the trust itself"
         ));
+    }
+    for clause in &root.roles.root.clauses {
+        if clause.threshold.get() == 1 && clause.keyids.len() > 1 {
+            screen.note("warning: one root key alone can replace the trust: see --root-threshold");
+        }
     }
 }
 

@@ -48,7 +48,7 @@ impl Screen<'_> {
             Output::Human => safe(human),
             Output::Json => {
                 let json = serde_json::to_string_pretty(document);
-                json.map_err(|error| Failure::new(Exit::Unexpected, error.to_string()))?
+                ascii(&json.map_err(|error| Failure::new(Exit::Unexpected, error.to_string()))?)
             }
         };
         let out = &mut self.env.stdout;
@@ -105,7 +105,8 @@ struct ErrorBody<'a> {
 /// Prints a failure and gives its exit code.
 fn failure(env: &mut Env, output: Output, failure: &Failure) -> Exit {
     let messages = failure.messages();
-    env.stderr.say(&format!("error: {}", messages.join(": ")));
+    // A name from a medium may hold a line feed: what follows it must not look like a line of ours.
+    env.stderr.say(&format!("error: {}", messages.join(": ").replace('\n', "\n  ")));
     if let Some(hint) = failure.next_step() {
         env.stderr.say(&format!("hint: {hint}"));
     }
@@ -121,7 +122,7 @@ fn failure(env: &mut Env, output: Output, failure: &Failure) -> Exit {
             hint: failure.next_step(),
         };
         if let Ok(json) = serde_json::to_string_pretty(&ErrorDocument { error: body }) {
-            let _ = writeln!(env.stdout, "{json}");
+            let _ = writeln!(env.stdout, "{}", ascii(&json));
         }
     }
     failure.exit()
@@ -195,6 +196,20 @@ pub fn safe(text: &str) -> String {
     shown
 }
 
+/// JSON in ASCII: other characters are only ever inside texts, where `\u` says the same and moves no cursor.
+fn ascii(json: &str) -> String {
+    let mut shown = String::with_capacity(json.len());
+    for character in json.chars() {
+        if character.is_ascii() && character != '\u{7f}' {
+            shown.push(character);
+        } else {
+            let mut units = [0; 2];
+            shown.extend(character.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")));
+        }
+    }
+    shown
+}
+
 /// `1.4 GiB`; exact below 1 KiB.
 #[must_use]
 pub fn bytes(count: u64) -> String {
@@ -247,6 +262,14 @@ mod tests {
     #[test]
     fn nothing_that_is_shown_can_move_the_cursor() {
         assert_eq!(safe("a\u{1b}[2J\r\nb\u{202e}é"), "a\\u{1b}[2J\\r\nb\\u{202e}é");
+    }
+
+    #[test]
+    fn json_is_ascii_and_says_the_same() {
+        let text = "a\u{9b}2J\u{202e}é\u{7f}😀";
+        let json = ascii(&serde_json::to_string(text).unwrap());
+        assert!(json.is_ascii() && !json.chars().any(|c| c.is_control()), "{json}");
+        assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
     }
 
     #[test]

@@ -13,6 +13,9 @@ use manifests::{Digest, KeyId, TrustRoot};
 
 use crate::{durable, medium};
 
+/// How many names of a directory of signatures are looked at.
+const NAMES_MAX: usize = 4096;
+
 /// A document and its signatures as they lie there; nothing is checked.
 #[derive(Debug, Clone)]
 pub struct SignedFile {
@@ -80,9 +83,13 @@ pub fn read_signatures(dir: &Path) -> Result<Vec<FoundSignature>, SignedFileErro
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(signatures),
         entries => entries.map_err(|source| unreadable(dir, source))?,
     };
-    for entry in entries.take(SIGNATURES_MAX) {
+    for entry in entries.take(NAMES_MAX) {
         let entry = entry.map_err(|source| unreadable(dir, source))?.path();
         if let Some(claimed) = claimed_key(&entry) {
+            if signatures.len() == SIGNATURES_MAX {
+                let reason = format!("more than {SIGNATURES_MAX} signatures");
+                return Err(unreadable(dir, io::Error::new(io::ErrorKind::InvalidData, reason)));
+            }
             let bytes = medium::read_bounded(&entry, SIGNATURE_BYTES_MAX)
                 .map_err(|source| unreadable(&entry, source))?;
             signatures.push(FoundSignature { claimed, bytes });
@@ -101,13 +108,21 @@ fn claimed_key(path: &Path) -> Option<KeyId> {
 }
 
 /// Writes a document and its signatures; the document last, so that one that is there has its
-/// signatures.
+/// signatures. A signature of another document that was left in the directory would make this one bad: it
+/// goes.
 ///
 /// # Errors
 /// The place cannot be written to.
 pub fn write(path: &Path, file: &SignedFile) -> io::Result<()> {
     let dir = signature_dir(path);
     durable::make_directory(&dir)?;
+    for entry in std::fs::read_dir(&dir)? {
+        let entry = entry?.path();
+        let stale = |keyid| file.signatures.iter().all(|signature| signature.claimed != keyid);
+        if claimed_key(&entry).is_some_and(stale) {
+            std::fs::remove_file(entry)?;
+        }
+    }
     for signature in &file.signatures {
         durable::replace(&dir.join(format!("{}.sig", signature.claimed)), &signature.bytes, 0o644)?;
     }

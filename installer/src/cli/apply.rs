@@ -40,7 +40,7 @@ impl ApplyArgs {
             return self.show_only(site, &judged, screen, &path);
         }
         let _lock = SiteLock::take(site, screen.env)?;
-        let judged = super::judged(site, screen.env)?;
+        let judged = super::judged_under_lock(site, screen.env)?;
         let log = AuditLog::of(site, screen.env);
         let medium = path.display().to_string();
         log.append(screen.env, "apply", Outcome::Intent, about([("medium", medium.clone())]))?;
@@ -168,7 +168,9 @@ fn admitted(
     let mut bar = progress::new(bars, "loading", size);
     let verdict = admit::admit(context.site, context.config, path, &mut *bar).map_err(Failure::from);
     drop(bar);
-    super::log_verdict("admit", log, context.env, path, verdict, |bundle| bundle.digest().to_string())
+    super::log_verdict("admit", log, context.env, path, verdict, |bundle| {
+        (bundle.digest(), bundle.root_version())
+    })
 }
 
 /// Deals with a run that was cut off: the same bundle's is gone on with, another one's is taken back.

@@ -41,7 +41,9 @@ impl InspectArgs {
         let config = site.config()?;
         let log = AuditLog::of(site, screen.env);
         let verdict = admit::inspect(site, &config, &path).map_err(Failure::from);
-        let name = |found: &(manifests::verify::AcceptedManifest, _)| found.0.signed().digest().to_string();
+        let name = |found: &(manifests::verify::AcceptedManifest, _)| {
+            (found.0.signed().digest(), found.0.signed().root_version())
+        };
         let (accepted, contents) = super::log_verdict("inspect", &log, screen.env, &path, verdict, name)?;
         let signed = accepted.signed();
         let (manifest, inventory) = (signed.manifest(), contents.inventory());

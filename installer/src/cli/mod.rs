@@ -17,9 +17,11 @@ use clap::{Parser, Subcommand};
 use edge::show::{self, Common, NotYetArgs};
 use edge::{Env, Exit, Failure, Screen};
 use manifests::audit::Outcome;
+use manifests::bundle::BundleDigest;
 use registry::{Http, HttpSettings};
 
 use crate::audit::{AuditLog, about};
+use crate::site::lock::SiteLock;
 use crate::site::{DEFAULT_DIR, Site};
 use crate::witness::{self, Judged, WitnessError};
 
@@ -107,8 +109,20 @@ fn client() -> Result<Http, Failure> {
     Http::new(&settings).map_err(|error| Failure::new(Exit::Unexpected, error.to_string()))
 }
 
-/// The site's trust, once state and log agree; that they do not is written down as well.
+/// The site's trust, once state and log agree. For those who do not hold the site's lock: somebody may be
+/// changing both this very moment, so a disagreement is looked at again under the lock.
 fn judged(site: &Site, env: &Env) -> Result<Judged, Failure> {
+    match witness::judge(site) {
+        Err(WitnessError::SetBack { .. } | WitnessError::Forgotten { .. }) => {
+            let _lock = SiteLock::take(site, env)?;
+            judged_under_lock(site, env)
+        }
+        other => Ok(other?),
+    }
+}
+
+/// The same for those who hold the lock. That state and log do not agree is written down as well.
+fn judged_under_lock(site: &Site, env: &Env) -> Result<Judged, Failure> {
     witness::judge(site).map_err(|error| {
         let disagree = matches!(error, WitnessError::SetBack { .. } | WitnessError::Forgotten { .. });
         let failure = Failure::from(error);
@@ -130,12 +144,18 @@ fn log_verdict<T>(
     env: &Env,
     path: &std::path::Path,
     verdict: Result<T, Failure>,
-    bundle: impl FnOnce(&T) -> String,
+    judged: impl FnOnce(&T) -> (BundleDigest, u64),
 ) -> Result<T, Failure> {
     let medium = path.display().to_string();
     match verdict {
         Ok(found) => {
-            log.append(env, event, Outcome::Done, about([("medium", medium), ("bundle", bundle(&found))]))?;
+            let (bundle, root_version) = judged(&found);
+            let facts = about([
+                ("medium", medium),
+                ("bundle", bundle.to_string()),
+                ("root_version", root_version.to_string()),
+            ]);
+            log.append(env, event, Outcome::Done, facts)?;
             Ok(found)
         }
         Err(failure) => {

@@ -39,13 +39,14 @@ pub(super) struct RollbackArgs {
 impl RollbackArgs {
     pub(super) fn run(self, site: &Site, screen: &mut Screen<'_>) -> Result<(), Failure> {
         let judged = super::judged(site, screen.env)?;
-        let target = self.target(site)?;
+        let target = self.target(site, &judged)?;
         if !self.yes {
             let bundle = load(site, &judged, &target, screen)?;
             return show_plan(site, &judged, screen, &bundle);
         }
         let _lock = SiteLock::take(site, screen.env)?;
-        let (judged, target) = (super::judged(site, screen.env)?, self.target(site)?);
+        let judged = super::judged_under_lock(site, screen.env)?;
+        let target = self.target(site, &judged)?;
         let log = AuditLog::of(site, screen.env);
         let facts = self.facts(&target);
         log.append(screen.env, "rollback", Outcome::Intent, facts.clone())?;
@@ -65,9 +66,24 @@ impl RollbackArgs {
         facts
     }
 
-    /// The bundle to go back to, from the ledger alone.
-    fn target(&self, site: &Site) -> Result<Applied, Failure> {
+    /// The bundle to go back to: the ledger names it, and the log knows that it was applied.
+    fn target(&self, site: &Site, judged: &Judged) -> Result<Applied, Failure> {
         let ledger = self.ledger(site)?;
+        let target = self.named(&ledger)?;
+        if judged.remembered.has_applied(target.bundle, target.root_version) {
+            return Ok(target);
+        }
+        Err(Failure::new(
+            Exit::Refused,
+            format!(
+                "{} {}: the ledger says that it was applied here, judged by trust root version {}, and the audit log does not",
+                ledger.product, target.version, target.root_version
+            ),
+        )
+        .hint("stop, and find out who changed the ledger"))
+    }
+
+    fn named(&self, ledger: &Ledger) -> Result<Applied, Failure> {
         let found = match &self.version {
             Some(wanted) => {
                 ledger.applied.iter().rev().find(|applied| {
@@ -125,6 +141,12 @@ fn readmit(
     drop(bar);
     let (log, place) = (AuditLog::of(context.site, context.env), PathBuf::from("the site store"));
     super::log_verdict("readmit", &log, context.env, &place, verdict.map_err(Failure::from), |bundle| {
-        bundle.digest().to_string()
+        (bundle.digest(), bundle.root_version())
+    })
+    .map_err(|failure| match failure.exit() {
+        Exit::Refused => {
+            failure.hint("`installer history` lists what else was applied: installer rollback VERSION")
+        }
+        _ => failure,
     })
 }

@@ -17,6 +17,7 @@ use serde::Serialize;
 use crate::audit::{About, AuditLog, about};
 use crate::site::lock::SiteLock;
 use crate::site::{Site, SiteError};
+use crate::witness;
 
 /// What can be done with the site's trust.
 #[derive(Debug, Subcommand)]
@@ -79,6 +80,15 @@ fn init(site: &Site, screen: &mut Screen<'_>, root: &std::path::Path, typed: &st
     let file = signed_file::read(&path, ROOT_BYTES_MAX).map_err(SiteError::Trust)?;
     let root = site.prepare(&path, &file, expected)?;
     let _lock = SiteLock::take(site, screen.env)?;
+    // Again, now that nobody else can be starting it.
+    let root = site.prepare(&path, &file, root.fingerprint())?;
+    if witness::has_trusted_before(site)? {
+        return Err(Failure::new(
+            Exit::Refused,
+            format!("the audit log of {} says that the site had a trust root before", site.dir().display()),
+        )
+        .hint("find out who took it away; to start anew, use another --site directory and keep this one"));
+    }
     let log = AuditLog::of(site, screen.env);
     log.append(screen.env, "trust.init", Outcome::Intent, root_facts(&root))?;
     site.keep_root(root.document().version, &file)?;

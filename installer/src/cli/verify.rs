@@ -85,7 +85,9 @@ pub(super) fn verified(
     let mut bar = progress::new(screen.wants_bars(), "verifying", size);
     let verdict = admit::verify(site, &config, path, &mut *bar).map_err(Failure::from);
     drop(bar);
-    super::log_verdict(event, &log, screen.env, path, verdict, |bundle| bundle.digest().to_string())
+    super::log_verdict(event, &log, screen.env, path, verdict, |bundle| {
+        (bundle.digest(), bundle.root_version())
+    })
 }
 
 /// Who, what, for whom, by whom.

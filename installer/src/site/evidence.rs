@@ -66,10 +66,9 @@ impl Site {
         let place = self.evidence_dir(bundle);
         let read = |name: &str, limit: u64| {
             let path = place.join(name);
-            durable::read_bounded(&path, limit).map_err(|source| SiteError::Io {
-                doing: "cannot read",
-                path,
-                source,
+            durable::read_bounded(&path, limit).map_err(|source| match source.kind() {
+                io::ErrorKind::NotFound => SiteError::Tampered { path, reason: "it is gone".to_string() },
+                _ => SiteError::Io { doing: "cannot read", path, source },
             })
         };
         Ok(Originals {

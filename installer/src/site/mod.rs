@@ -61,6 +61,9 @@ pub enum SiteError {
     /// A root or a list of revocations cannot be used.
     #[error(transparent)]
     Trust(#[from] SignedFileError),
+    /// The site's own roots or revocations are not what they were.
+    #[error("the site's own trust is damaged")]
+    TrustDamaged(#[source] SignedFileError),
     /// `site.yaml` cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -89,7 +92,8 @@ impl Classified for SiteError {
         match self {
             Self::Untrusting { .. } | Self::TrustedAlready { .. } | Self::Tampered { .. } => Exit::Refused,
             Self::Trust(SignedFileError::Read { .. }) | Self::Io { .. } => Exit::Unreachable,
-            Self::Trust(_) => Exit::Refused,
+            Self::TrustDamaged(SignedFileError::Read { .. }) => Exit::Unreachable,
+            Self::Trust(_) | Self::TrustDamaged(_) => Exit::Refused,
             Self::Config(error) => error.exit(),
         }
     }
@@ -113,6 +117,10 @@ impl Classified for SiteError {
             ),
             Self::Trust(SignedFileError::Root { .. } | SignedFileError::Revocations { .. }) => Some(
                 "nothing was taken; compare with `installer trust show`, and ask the sender who signed it"
+                    .to_string(),
+            ),
+            Self::TrustDamaged(_) => Some(
+                "find out who changed it, and put the file back from a backup of the site directory; nothing is judged until then"
                     .to_string(),
             ),
             Self::Config(error) => error.hint(),

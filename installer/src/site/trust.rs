@@ -9,6 +9,7 @@
 //! *Invariant:* nothing in here is taken as it lies: the whole chain is followed again, signature by
 //! signature, whenever it is read.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use layout::durable;
@@ -45,6 +46,13 @@ impl Site {
     /// # Errors
     /// There is nothing, or it is not valid any more.
     pub fn trust(&self) -> Result<Trust, SiteError> {
+        self.follow().map_err(|error| match error {
+            SiteError::Trust(source) => SiteError::TrustDamaged(source),
+            other => other,
+        })
+    }
+
+    fn follow(&self) -> Result<Trust, SiteError> {
         let versions = self.root_versions()?;
         let Some((first, later)) = versions.split_first() else {
             return Err(SiteError::Untrusting { dir: self.dir().to_path_buf() });
@@ -123,6 +131,19 @@ impl Site {
         }
         self.store().create().map_err(failed)?;
         Ok(root)
+    }
+
+    /// The digests of every list of revocations that was ever taken.
+    ///
+    /// # Errors
+    /// One cannot be read.
+    pub fn kept_lists(&self) -> Result<BTreeSet<Digest>, SiteError> {
+        let mut digests = BTreeSet::new();
+        for version in self.revocation_versions()? {
+            let path = self.revocations_path(version);
+            digests.insert(Digest::of(&signed_file::read(&path, REVOCATIONS_BYTES_MAX)?.bytes));
+        }
+        Ok(digests)
     }
 
     /// Writes a root that was judged: from now on it is part of the site's trust.

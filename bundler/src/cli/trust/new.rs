@@ -54,7 +54,7 @@ impl NewArgs {
     pub(super) fn run(self, screen: &mut Screen<'_>) -> Result<(), Failure> {
         let document = self.document(screen)?;
         let bytes = document.to_bytes().map_err(|error| broken(&error))?;
-        super::warn_of_shared_keys(&document, screen);
+        super::warn(&document, screen);
         self.maker.finish(bytes, &Subject::Root(Box::new(document)), None, screen)
     }
 

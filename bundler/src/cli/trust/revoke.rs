@@ -24,6 +24,9 @@ pub(in crate::cli) struct RevokeArgs {
     /// The list that this one follows; everything in it stays
     #[arg(long, value_name = "REVOCATIONS.JSON")]
     after: Option<PathBuf>,
+    /// Begin an empty list in a new epoch: what the lists of earlier epochs have revoked is revoked no more
+    #[arg(long, conflicts_with = "after")]
+    start_anew: bool,
     /// A release key whose signatures do not count any more: its public key, or its id
     #[arg(long, value_name = "PUB|KEYID")]
     key: Vec<PathBuf>,
@@ -45,13 +48,26 @@ pub(in crate::cli) struct RevokeArgs {
 
 impl RevokeArgs {
     pub(super) fn run(self, screen: &mut Screen<'_>) -> Result<(), Failure> {
-        if self.key.is_empty() && self.bundle.is_empty() && self.below.is_empty() {
+        let root = read_root(&screen.env.path(&self.root))?;
+        if self.key.is_empty() && self.bundle.is_empty() && self.below.is_empty() && !self.repeats() {
             return Err(Failure::usage("nothing to revoke: give --key, --bundle or --below"));
         }
-        let root = read_root(&screen.env.path(&self.root))?;
+        if root.document().epoch > 1 && !self.repeats() {
+            return Err(Failure::usage(format!(
+                "epoch {} is not the first: a list without the earlier ones would take their revocations back",
+                root.document().epoch
+            ))
+            .hint("give the last list with --after, or say --start-anew if there was none or it shall not hold"));
+        }
         let document = self.document(&root, screen)?;
         let bytes = document.to_bytes().map_err(|error| broken(&error))?;
         self.maker.finish(bytes, &Subject::Revocations(Box::new(document)), Some(&root), screen)
+    }
+
+    /// Whether the list makes sense with nothing new in it: the last one for the present signers, or for a
+    /// new epoch.
+    fn repeats(&self) -> bool {
+        self.after.is_some() || self.start_anew
     }
 
     fn document(&self, root: &TrustRoot, screen: &Screen<'_>) -> Result<RevocationDocument, Failure> {

@@ -67,7 +67,7 @@ impl RotateArgs {
         let bytes = document.to_bytes().map_err(|error| {
             broken(&error).hint("a threshold needs as many holders: see --threshold and --root-threshold")
         })?;
-        super::warn_of_shared_keys(&document, screen);
+        super::warn(&document, screen);
         self.maker.finish(bytes, &Subject::Root(Box::new(document)), Some(&before), screen)
     }
 

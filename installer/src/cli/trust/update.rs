@@ -4,6 +4,7 @@
 //! needs the signatures that the site's present trust asks for. Everything is judged first, in memory; a
 //! document that is refused means that nothing is written.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -11,7 +12,8 @@ use edge::{Exit, Failure, Screen};
 use layout::signed_file::{self, SignedFile, SignedFileError};
 use manifests::audit::Outcome;
 use manifests::revocation::{REVOCATIONS_BYTES_MAX, RevocationError, Revocations};
-use manifests::root::ROOT_BYTES_MAX;
+use manifests::root::{NotMet, ROOT_BYTES_MAX, RootDocument, RootError};
+use manifests::text::printable_up_to;
 use manifests::trust::Advance;
 use manifests::{Digest, Trust};
 use serde::Serialize;
@@ -46,6 +48,8 @@ enum Kind {
 struct Candidate {
     path: PathBuf,
     kind: Kind,
+    /// Named on the command line itself, not found in a directory.
+    named: bool,
     file: SignedFile,
 }
 
@@ -78,17 +82,16 @@ impl UpdateArgs {
         let paths: Vec<PathBuf> = self.from.iter().map(|path| screen.env.path(path)).collect();
         let candidates = candidates(&paths)?;
         let _lock = SiteLock::take(site, screen.env)?;
-        let mut trust = super::super::judged(site, screen.env)?.trust;
+        let trust = crate::cli::judged_under_lock(site, screen.env)?.trust;
         let log = AuditLog::of(site, screen.env);
-        let (taken, passed_over) = match judge(&mut trust, candidates) {
-            Ok(judged) => judged,
-            Err(error) => {
-                let failure = Failure::from(SiteError::Trust(error));
-                let facts = about([("error", failure.messages().join(": "))]);
-                log.append(screen.env, "trust.update", Outcome::Refused, facts)?;
-                return Err(failure);
-            }
-        };
+        let mut judge = Judge::new(trust, site.kept_lists()?);
+        if let Err(error) = judge.all(candidates) {
+            let failure = Failure::from(SiteError::Trust(error));
+            let facts = about([("error", failure.messages().join(": "))]);
+            log.append(screen.env, "trust.update", Outcome::Refused, facts)?;
+            return Err(failure);
+        }
+        let Judge { trust, taken, passed_over, .. } = judge;
         for document in &taken {
             keep(document, site, &log, screen)?;
         }
@@ -124,7 +127,8 @@ fn candidates(paths: &[PathBuf]) -> Result<Vec<Candidate>, Failure> {
     let read = |(path, kind): (PathBuf, Kind)| {
         let limit = if kind == Kind::Root { ROOT_BYTES_MAX } else { REVOCATIONS_BYTES_MAX };
         let file = signed_file::read(&path, limit).map_err(SiteError::Trust)?;
-        Ok(Candidate { path, kind, file })
+        let named = paths.contains(&path);
+        Ok(Candidate { path, kind, named, file })
     };
     found.into_iter().map(read).collect()
 }
@@ -132,6 +136,8 @@ fn candidates(paths: &[PathBuf]) -> Result<Vec<Candidate>, Failure> {
 fn kind(path: &Path) -> Option<Kind> {
     let name = path.file_name()?.to_str()?;
     match name {
+        // What other systems leave beside a file, such as `._root.json`.
+        _ if name.starts_with('.') => None,
         _ if name.ends_with("root.json") => Some(Kind::Root),
         _ if name.ends_with("revocations.json") => Some(Kind::Revocations),
         _ => None,
@@ -166,71 +172,141 @@ fn files_of(directory: &Path) -> Result<Vec<(PathBuf, Kind)>, Failure> {
     Ok(found)
 }
 
-/// Takes whatever the trust accepts, as often as something was taken; no file says anything before its
-/// signatures were checked, not even its version. What is left at the end is refused.
-fn judge(
-    trust: &mut Trust,
-    mut candidates: Vec<Candidate>,
-) -> Result<(Vec<Taken>, Vec<String>), SignedFileError> {
-    let (mut taken, mut passed_over) = (Vec::new(), Vec::new());
-    loop {
-        let (mut left, mut refused, mut progress) = (Vec::new(), None, false);
-        for candidate in candidates {
-            match offer(trust, &candidate) {
-                Ok(Offered::Taken(document)) => {
-                    taken.push(document);
-                    progress = true;
-                }
-                Ok(Offered::Known) => passed_over.push(format!("{}: known here", candidate.path.display())),
-                Ok(Offered::Older) => {
-                    passed_over.push(format!("{}: older than what is known here", candidate.path.display()));
-                }
-                Err(error) => {
-                    refused.get_or_insert(error);
-                    left.push(candidate);
-                }
-            }
-        }
-        match refused {
-            Some(error) if !progress => return Err(error),
-            None => return Ok((taken, passed_over)),
-            Some(_) => candidates = left,
-        }
-    }
+/// Judges documents in memory.
+struct Judge {
+    trust: Trust,
+    /// Lists that the site has taken earlier.
+    kept: BTreeSet<Digest>,
+    /// What the oldest root that is known to be ours calls the one before it.
+    before: Option<Digest>,
+    taken: Vec<Taken>,
+    passed_over: Vec<String>,
 }
 
+/// What became of one document.
 enum Offered {
     Taken(Taken),
-    Known,
-    Older,
+    /// Not taken, for a good reason.
+    PassedOver(&'static str),
 }
 
-fn offer(trust: &mut Trust, candidate: &Candidate) -> Result<Offered, SignedFileError> {
-    let SignedFile { bytes, signatures } = &candidate.file;
-    let path = || candidate.path.clone();
-    match candidate.kind {
-        Kind::Root => match trust.advance(bytes, signatures) {
-            Ok(Advance::Known) => Ok(Offered::Known),
-            Ok(Advance::Taken) => {
-                let root = trust.root();
-                let facts = root_facts(root);
-                Ok(Offered::Taken(Taken::Root(root.document().version, candidate.file.clone(), facts)))
+impl Judge {
+    fn new(trust: Trust, kept: BTreeSet<Digest>) -> Self {
+        let before = trust.first().document().previous;
+        Self { trust, kept, before, taken: Vec::new(), passed_over: Vec::new() }
+    }
+
+    /// Takes whatever the trust accepts, as often as something was taken; no file says anything before its
+    /// signatures were checked, not even its version. What is left at the end is refused.
+    fn all(&mut self, mut candidates: Vec<Candidate>) -> Result<(), SignedFileError> {
+        // Roots first: revocations are judged by the newest of them.
+        candidates.sort_by_key(|candidate| candidate.kind == Kind::Revocations);
+        loop {
+            let (mut left, mut progress) = (Vec::new(), false);
+            for candidate in candidates {
+                match self.offer(&candidate) {
+                    Ok(Offered::Taken(document)) => {
+                        self.taken.push(document);
+                        progress = true;
+                    }
+                    Ok(Offered::PassedOver(why)) => {
+                        self.pass_over(&candidate, why);
+                        progress = true;
+                    }
+                    Err(error) => left.push((candidate, error)),
+                }
             }
-            Err(source) => Err(SignedFileError::Root { path: path(), source }),
-        },
-        Kind::Revocations => match trust.revoke(bytes, signatures) {
-            Ok(Advance::Known) => Ok(Offered::Known),
-            Ok(Advance::Taken) => Ok(match trust.revocations() {
+            if left.is_empty() {
+                return Ok(());
+            }
+            if !progress {
+                return self.settle(left);
+            }
+            candidates = left.into_iter().map(|(candidate, _)| candidate).collect();
+        }
+    }
+
+    /// A stick may hold another publisher's root beside ours: it is named and left. But where nothing is
+    /// ours, or somebody has asked for that very file, it is refused.
+    fn settle(&mut self, left: Vec<(Candidate, SignedFileError)>) -> Result<(), SignedFileError> {
+        let anything = !self.taken.is_empty() || !self.passed_over.is_empty();
+        for (candidate, error) in left {
+            if candidate.named || !anything || !is_strangers(&error) {
+                return Err(error);
+            }
+            self.pass_over(&candidate, "nobody whom this site trusts has signed it");
+        }
+        Ok(())
+    }
+
+    fn pass_over(&mut self, candidate: &Candidate, why: &str) {
+        let path = printable_up_to(&candidate.path.display().to_string(), 1000);
+        self.passed_over.push(format!("{path}: {why}"));
+    }
+
+    fn offer(&mut self, candidate: &Candidate) -> Result<Offered, SignedFileError> {
+        match candidate.kind {
+            Kind::Root => self.offer_root(candidate),
+            Kind::Revocations => self.offer_list(candidate),
+        }
+    }
+
+    fn offer_root(&mut self, candidate: &Candidate) -> Result<Offered, SignedFileError> {
+        let SignedFile { bytes, signatures } = &candidate.file;
+        // A site may have started with a later root; that one names the one before it by its digest.
+        if self.before == Some(Digest::of(bytes)) {
+            let earlier: Result<RootDocument, _> = manifests::canonical::from_canonical(bytes);
+            self.before = earlier.ok().and_then(|root| root.previous);
+            return Ok(Offered::PassedOver("older than the root that this site started with"));
+        }
+        match self.trust.advance(bytes, signatures) {
+            Ok(Advance::Known) => Ok(Offered::PassedOver("known here")),
+            Ok(Advance::Taken) => {
+                let root = self.trust.root();
+                let (version, facts) = (root.document().version, root_facts(root));
+                Ok(Offered::Taken(Taken::Root(version, candidate.file.clone(), facts)))
+            }
+            Err(source) => Err(SignedFileError::Root { path: candidate.path.clone(), source }),
+        }
+    }
+
+    fn offer_list(&mut self, candidate: &Candidate) -> Result<Offered, SignedFileError> {
+        let SignedFile { bytes, signatures } = &candidate.file;
+        if self.kept.contains(&Digest::of(bytes)) {
+            return Ok(Offered::PassedOver("known here"));
+        }
+        match self.trust.revoke(bytes, signatures) {
+            Ok(Advance::Known) => Ok(Offered::PassedOver("known here")),
+            Ok(Advance::Taken) => Ok(match self.trust.revocations() {
                 Some(list) => {
                     Offered::Taken(Taken::Revocations(Box::new(list.clone()), candidate.file.clone()))
                 }
-                None => Offered::Known,
+                None => Offered::PassedOver("known here"),
             }),
-            Err(RevocationError::NotNewer { .. }) => Ok(Offered::Older),
-            Err(RevocationError::Epoch { found, expected }) if found < expected => Ok(Offered::Older),
-            Err(source) => Err(SignedFileError::Revocations { path: path(), source }),
-        },
+            Err(RevocationError::NotNewer { .. }) => Ok(Offered::PassedOver(OLDER)),
+            Err(RevocationError::Epoch { found, expected }) if found < expected => {
+                Ok(Offered::PassedOver(OLDER))
+            }
+            Err(RevocationError::Signatures(_))
+                if !candidate.named && self.trust.was_good_once(bytes, signatures) =>
+            {
+                Ok(Offered::PassedOver("its signers may not revoke any more; ask for a newer list"))
+            }
+            Err(source) => Err(SignedFileError::Revocations { path: candidate.path.clone(), source }),
+        }
     }
+}
+
+const OLDER: &str = "older than what is known here";
+
+/// Whether no key of ours has signed a document.
+fn is_strangers(error: &SignedFileError) -> bool {
+    let reason = match error {
+        SignedFileError::Root { source: RootError::Predecessor { reason, .. }, .. } => reason,
+        SignedFileError::Revocations { source: RevocationError::Signatures(reason), .. } => reason,
+        _ => return false,
+    };
+    matches!(reason, NotMet::Unsigned | NotMet::Threshold { found: 0, .. })
 }
 
 /// Writes one document, with its intent in the log before and its outcome after.
