@@ -71,18 +71,6 @@ impl Version {
         &self.text
     }
 
-    /// Whether `==self` in a requirement takes `candidate`: a requirement without a local part (`+cpu`)
-    /// takes every local build of its version.
-    #[must_use]
-    pub fn accepts(&self, candidate: &Self) -> bool {
-        if self.key.local.is_some() {
-            return self == candidate;
-        }
-        let mut public = candidate.key.clone();
-        public.local = None;
-        self.key == public
-    }
-
     /// A final release of CPython.
     fn of_python(python: PythonVersion, patch: u64) -> Self {
         let release = vec![3, u64::from(python.minor()), patch];
