@@ -104,7 +104,8 @@ impl Requirements {
         let mut seen: BTreeSet<PathBuf> = BTreeSet::new();
         let mut waiting = vec![(path.to_path_buf(), shown.to_string())];
         while let Some((path, shown)) = waiting.pop() {
-            if !seen.insert(path.clone()) {
+            // The same file by two paths is the same file.
+            if !seen.insert(path.canonicalize().unwrap_or_else(|_| path.clone())) {
                 continue;
             }
             let at = |problem| RequirementsError { file: printable(&shown), line: 1, problem };

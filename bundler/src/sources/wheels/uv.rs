@@ -190,8 +190,8 @@ impl<'a> Uv<'a> {
     ) -> Result<Compiled, UvError> {
         // `uv` takes no other names for a lock.
         let output = scratch.join("pylock.toml");
-        let mut program = self.placed(scratch, places, &["pip", "compile", "--only-binary=:all:"]);
-        program = for_target(program, target)?.arg("--output-file").arg(&output);
+        let program = self.placed(scratch, places, &["pip", "compile", "--only-binary=:all:"]);
+        let mut program = self.for_target(program, target)?.arg("--output-file").arg(&output);
         if question.offline {
             program = program.args(["--offline", "--no-index"]);
         }
@@ -216,7 +216,7 @@ impl<'a> Uv<'a> {
     ) -> Result<BTreeMap<Name, Version>, UvError> {
         let nowhere = scratch.join("environment");
         let program = self.program(scratch).args(["pip", "sync", "--dry-run", "--offline", "--no-index"]);
-        let program = for_target(program, target)?.arg("--target").arg(nowhere);
+        let program = self.for_target(program, target)?.arg("--target").arg(nowhere);
         let program = program.arg("--allow-empty-requirements");
         let finished = self.run(program.arg("--").arg(lock), Some(target))?;
         let line = |line: &str| {
@@ -295,6 +295,27 @@ impl<'a> Uv<'a> {
         program
     }
 
+    fn for_target(&self, program: Program, target: &Target) -> Result<Program, UvError> {
+        let (name, deployment) = platform(&target.platform)
+            .ok_or_else(|| UvError::Platform { platform: target.platform.to_string() })?;
+        let program = program.arg("--python-version").arg(target.python.to_string());
+        let mut program = program.arg("--python-platform").arg(name);
+        // Any interpreter will do, as nothing is built; without this `uv` looks for one of the target's
+        // version in every place it knows.
+        if let Some(python) = self.python() {
+            program = program.arg("--python").arg(python);
+        }
+        Ok(match deployment {
+            Some(version) => program.var("MACOSX_DEPLOYMENT_TARGET", version),
+            None => program,
+        })
+    }
+
+    fn python(&self) -> Option<PathBuf> {
+        let path = self.env.var("PATH")?;
+        std::env::split_paths(path).map(|directory| directory.join("python3")).find(|file| file.is_file())
+    }
+
     fn run(&self, program: Program, target: Option<&Target>) -> Result<Finished, UvError> {
         let finished = program.run(&*self.env.clock).map_err(UvError::Run)?;
         if finished.succeeded() {
@@ -331,27 +352,17 @@ fn words_of(stderr: &str) -> String {
     let lines: Vec<&str> = lines.skip_while(|line| !is_error(line)).collect();
     let lines = if lines.is_empty() { stderr.lines().map(str::trim).collect() } else { lines };
     let kept = lines.into_iter().take_while(|line| !line.starts_with("hint:"));
-    let kept: Vec<String> = kept
-        .filter(|line| !line.is_empty() && !line.chars().all(|c| c == '^'))
-        .map(|line| printable(line.strip_prefix("error: ").unwrap_or(line)))
-        .collect();
-    let joined = kept.join(" ").replace(" cause: ", ": ").replace(" × ", " ").replace("╰─▶ ", "");
-    joined.trim_start_matches("× ").trim_end_matches('.').to_string()
+    let kept = kept.filter(|line| !line.is_empty() && !line.chars().all(|c| c == '^'));
+    let plain = |line: &str| {
+        let line = line.trim_start_matches(['×', '│', ' ']).trim_start_matches("error: ");
+        line.replace("╰─▶ ", "")
+    };
+    let joined = kept.map(|line| printable(&plain(line))).collect::<Vec<_>>().join(" ");
+    joined.replace(" cause: ", ": ").replace(":: ", ": ").trim_end_matches('.').to_string()
 }
 
 fn is_error(line: &str) -> bool {
     line.starts_with("error: ") || line.starts_with('×')
-}
-
-fn for_target(program: Program, target: &Target) -> Result<Program, UvError> {
-    let (name, deployment) = platform(&target.platform)
-        .ok_or_else(|| UvError::Platform { platform: target.platform.to_string() })?;
-    let program = program.arg("--python-version").arg(target.python.to_string());
-    let program = program.arg("--python-platform").arg(name);
-    Ok(match deployment {
-        Some(version) => program.var("MACOSX_DEPLOYMENT_TARGET", version),
-        None => program,
-    })
 }
 
 /// `uv`'s name for the newest platform that is not newer than this one, and the macOS version beside it.
