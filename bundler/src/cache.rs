@@ -52,6 +52,14 @@ impl Cache {
         self.store.blob_path(digest)
     }
 
+    /// Makes its directories: once, before several threads add to it.
+    ///
+    /// # Errors
+    /// They cannot be made.
+    pub fn create(&self) -> io::Result<()> {
+        self.store.create()
+    }
+
     /// Keeps these bytes.
     ///
     /// # Errors
