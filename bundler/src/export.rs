@@ -269,7 +269,9 @@ pub fn open(content: Content, blob: &LockedBlob, world: &World<'_>) -> io::Resul
             let raw = repository.get_manifest(&content.digest.into()).map_err(io::Error::other)?;
             Ok(Box::new(io::Cursor::new(raw.bytes)))
         }
-        Origin::Url(_) => Err(io::Error::new(io::ErrorKind::NotFound, "it was fetched and is gone from the cache")),
+        Origin::Url(_) => {
+            Err(io::Error::new(io::ErrorKind::NotFound, "it was fetched and is gone from the cache"))
+        }
         Origin::BuiltWheel(_) => Err(io::Error::new(
             io::ErrorKind::NotFound,
             "it was built while locking and is gone from the cache: run `bundler lock` again",
@@ -279,10 +281,11 @@ pub fn open(content: Content, blob: &LockedBlob, world: &World<'_>) -> io::Resul
 
 /// Brings the files of servers that are not in the cache into it, several at a time.
 fn fetch_missing(lock: &BundleLock, packed: &Packed, world: &World<'_>) -> Result<(), ExportError> {
-    let missing = packed.inventory.blobs.iter().filter_map(|content| match &lock.blobs.get(&content.digest)?.from {
-        Origin::Url(url) if !matches!(world.cache.open(content), Ok(Some(_))) => Some((url, *content)),
-        _ => None,
-    });
+    let missing =
+        packed.inventory.blobs.iter().filter_map(|content| match &lock.blobs.get(&content.digest)?.from {
+            Origin::Url(url) if !matches!(world.cache.open(content), Ok(Some(_))) => Some((url, *content)),
+            _ => None,
+        });
     let wanted: Vec<fetch::Wanted> = missing
         .map(|(url, content)| closure::wanted(url, content))
         .collect::<io::Result<_>>()

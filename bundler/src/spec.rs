@@ -5,13 +5,13 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
+use crate::sources::wheels::filename::project_name;
+use crate::sources::wheels::version::Version;
 use edge::yaml::{self, YAML_BYTES_MAX, YamlError};
 use edge::{Classified, Exit};
 use manifests::inventory::FileMode;
 use manifests::text::{Audience, BundleVersion, Destination, Marking, Name};
 use manifests::{Digest, Reference, Timestamp};
-use crate::sources::wheels::filename::project_name;
-use crate::sources::wheels::version::Version;
 use serde::de::{IgnoredAny, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer};
 
@@ -401,9 +401,9 @@ impl WheelsSpec {
             }
             (true, _) => None,
             (false, Some(_)) if self.targets.is_empty() && !of_an_index => None,
-            (false, Some(_)) => {
-                Some("takes a directory as it is: no `targets`, no `index`, `extraIndexes`, `passwordFile` or `build`")
-            }
+            (false, Some(_)) => Some(
+                "takes a directory as it is: no `targets`, no `index`, `extraIndexes`, `passwordFile` or `build`",
+            ),
             (false, None) => Some("needs either `requirements`, `lock` or `source`"),
         }
     }

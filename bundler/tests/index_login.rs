@@ -88,7 +88,8 @@ fn no_program_gets_the_login_on_its_command_line() {
     let index = demanding(BASIC, |request| file_or_page(request, ""));
     let Some(project) = Project::new(&with_login(&index)) else { return };
     // Stands before the real one and writes down what everybody could read in the list of processes.
-    let script = format!("#!/bin/sh\necho \"$@\" >>{}\nexec uv \"$@\"\n", project.path("arguments").display());
+    let script =
+        format!("#!/bin/sh\necho \"$@\" >>{}\nexec uv \"$@\"\n", project.path("arguments").display());
     project.write("noting-uv", &script, 0o755);
     let noting = project.path("noting-uv");
     project.run_with(&["lock"], &[("AIRLOCK_UV", noting.to_str().unwrap())]).expect_exit(Exit::Done);

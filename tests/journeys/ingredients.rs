@@ -274,7 +274,8 @@ impl IndexedFile {
 /// What an index serves beside a wheel, so that nobody has to fetch the wheel for it (PEP 658).
 fn metadata_of(wheel: &[u8]) -> Option<Vec<u8>> {
     let mut archive = zip::ZipArchive::new(std::io::Cursor::new(wheel)).ok()?;
-    let name = archive.file_names().filter_map(Result::ok).find(|name| name.ends_with("/METADATA"))?.into_owned();
+    let name =
+        archive.file_names().filter_map(Result::ok).find(|name| name.ends_with("/METADATA"))?.into_owned();
     let mut bytes = Vec::new();
     std::io::Read::read_to_end(&mut archive.by_name(&name).ok()?, &mut bytes).ok()?;
     Some(bytes)
@@ -300,7 +301,8 @@ fn page<'a>(pages: Pages, project: &str, files: impl Iterator<Item = &'a Indexed
         }
         Pages::Html => {
             let link = |file: &IndexedFile| {
-                let also = if metadata_of(&file.announced).is_some() { " data-core-metadata=\"true\"" } else { "" };
+                let also =
+                    if metadata_of(&file.announced).is_some() { " data-core-metadata=\"true\"" } else { "" };
                 format!("<a href=\"/files/{0}#sha256={1}\"{also}>{0}</a><br>\n", file.name, hex(file))
             };
             let page =

@@ -13,17 +13,18 @@ use manifests::text::printable;
 use manifests::{Digest, Name};
 use registry::Url;
 
+use super::World;
+use super::wheelhouse::{Taken, WheelhouseError};
 use super::wheels::choose::{ChooseError, Pins, choose};
 use super::wheels::fetch::{Fetcher, Wanted, content_of};
+use super::wheels::metadata::skeleton;
 use super::wheels::pylock::{LockedFile, LockedWheel, PYLOCK_BYTES_MAX, Package, Place};
 use super::wheels::uv::{Places, Question};
 use super::wheels::version::Version;
 use super::wheels::{
-    IndexNames, IndexUrl, Logins, Pylock, Requirements, Target, Uv, WheelFilename, WheelMetadata, WheelsError,
-    wheels_in,
+    IndexNames, IndexUrl, Logins, Pylock, Requirements, Target, Uv, WheelFilename, WheelMetadata,
+    WheelsError, wheels_in,
 };
-use super::World;
-use super::wheelhouse::{Taken, WheelhouseError};
 use crate::lock::{BuiltWheel, Origin};
 use crate::spec::{SourcePin, WheelsSpec};
 
@@ -70,14 +71,12 @@ struct Work<'a> {
 }
 
 impl<'a> Work<'a> {
-    fn begin(
-        spec: &'a WheelsSpec,
-        world: &'a World<'a>,
-        scratch: &'a Path,
-    ) -> Result<Self, WheelhouseError> {
+    fn begin(spec: &'a WheelsSpec, world: &'a World<'a>, scratch: &'a Path) -> Result<Self, WheelhouseError> {
         let failed = |source: WheelsError| failed(spec, source);
-        let target = |one: &crate::spec::WheelTargetSpec| Target::parse(one.python.as_str(), one.platform.as_str());
-        let targets = spec.targets.iter().map(target).collect::<Result<_, _>>().map_err(|e| failed(e.into()))?;
+        let target =
+            |one: &crate::spec::WheelTargetSpec| Target::parse(one.python.as_str(), one.platform.as_str());
+        let targets =
+            spec.targets.iter().map(target).collect::<Result<_, _>>().map_err(|e| failed(e.into()))?;
         let requirements = match &spec.requirements {
             Some(file) => Requirements::read(&world.path(file), &file.display().to_string()),
             None => Ok(Requirements::default()),
@@ -162,7 +161,8 @@ impl<'a> Work<'a> {
             }
         };
         let lock = Pylock::parse(&shown, &text).map_err(|error| self.failed(error))?;
-        let source = lock.find(&pin.project, &pin.version).and_then(|package| package.sdist).ok_or_else(missing)?;
+        let source =
+            lock.find(&pin.project, &pin.version).and_then(|package| package.sdist).ok_or_else(missing)?;
         match self.pins.get(&pin.project) {
             Some(pins) if !pins.contains(&source.sha256) => {
                 let (project, version) = (pin.project.clone(), pin.version.to_string());
@@ -196,9 +196,14 @@ impl<'a> Work<'a> {
             digest: source.sha256,
             size: source.size,
         };
-        let content = self.fetch(std::slice::from_ref(&wanted))?.pop().ok_or_else(|| unusable("nothing came".into()))?;
-        let plain: manifests::text::FileName =
-            source.name.parse().map_err(|_| unusable("its source distribution has no plain name".to_string()))?;
+        let content = self
+            .fetch(std::slice::from_ref(&wanted))?
+            .pop()
+            .ok_or_else(|| unusable("nothing came".into()))?;
+        let plain: manifests::text::FileName = source
+            .name
+            .parse()
+            .map_err(|_| unusable("its source distribution has no plain name".to_string()))?;
         (self.world.note)(&format!("note: building a wheel of {plain}"));
         let scratch = out.with_extension("scratch");
         let made = || -> io::Result<()> {
@@ -220,9 +225,8 @@ impl<'a> Work<'a> {
         }
         let from = BuiltWheel { url: url.to_wire(), sha256: content.digest, size: content.size };
         let path = wheel.path.clone();
-        let kept = File::open(&path).and_then(|mut file| {
-            self.world.cache.add(&mut |out| io::copy(&mut file, out).map(|_| ()))
-        });
+        let kept = File::open(&path)
+            .and_then(|mut file| self.world.cache.add(&mut |out| io::copy(&mut file, out).map(|_| ())));
         let kept = kept.map_err(|source| WheelhouseError::Read { path: path.clone(), source })?;
         Ok((wheel.filename, kept, Local { path, from: Origin::BuiltWheel(from) }))
     }
@@ -249,7 +253,8 @@ impl<'a> Work<'a> {
             (self.world.note)(&format!("resolving {} for {target}", self.spec.name));
             let tags = target.supported();
             for package in self.packages(number, target, &mut warnings)? {
-                let wheel = choose(&package, target, &tags, &self.pins).map_err(|error| self.failed(error))?;
+                let wheel =
+                    choose(&package, target, &tags, &self.pins).map_err(|error| self.failed(error))?;
                 let key = (wheel.filename.clone(), wheel.file.sha256);
                 let entry = chosen.entry(key);
                 let found = entry.or_insert_with(|| Chosen { wheel: wheel.clone(), targets: Vec::new() });
@@ -310,7 +315,9 @@ impl<'a> Work<'a> {
     fn fetched(&self, chosen: Vec<Chosen>) -> Result<Vec<Taken>, WheelhouseError> {
         let mut wanted = Vec::new();
         for one in &chosen {
-            if let (Place::Url(url), false) = (&one.wheel.file.place, self.local.contains_key(&one.wheel.file.sha256)) {
+            if let (Place::Url(url), false) =
+                (&one.wheel.file.place, self.local.contains_key(&one.wheel.file.sha256))
+            {
                 wanted.push(Wanted {
                     name: one.wheel.filename.to_string(),
                     url: url.clone(),
@@ -345,7 +352,11 @@ impl<'a> Work<'a> {
                 let found = content_of(&mut opened).map_err(read)?;
                 if found.digest != file.sha256 {
                     let filename = filename.to_string();
-                    return Err(WheelhouseError::Digest { filename, found: found.digest, expected: file.sha256 });
+                    return Err(WheelhouseError::Digest {
+                        filename,
+                        found: found.digest,
+                        expected: file.sha256,
+                    });
                 }
                 found.size
             }
@@ -353,7 +364,15 @@ impl<'a> Work<'a> {
         let opened = File::open(&path).map_err(read)?;
         let metadata = WheelMetadata::read(BufReader::new(opened), &filename);
         let requires_python = metadata.map_err(|error| self.failed(error))?.requires_python;
-        Ok(Taken { filename, digest: file.sha256, size, requires_python, from, path, targets: chosen.targets })
+        Ok(Taken {
+            filename,
+            digest: file.sha256,
+            size,
+            requires_python,
+            from,
+            path,
+            targets: chosen.targets,
+        })
     }
 
     /// Resolves once more for each target, with nothing but its wheels: what is missing on site is missed
@@ -365,8 +384,11 @@ impl<'a> Work<'a> {
             let scratch = self.room(&format!("proof-{number}-scratch"))?;
             let mut pins = String::new();
             for wheel in &wheels {
-                let path = self.world.env.path(&wheel.path);
-                std::os::unix::fs::symlink(path, directory.join(wheel.filename.to_string()))
+                let read = |source| WheelhouseError::Read { path: wheel.path.clone(), source };
+                let opened = File::open(&wheel.path).map_err(read)?;
+                let bytes = skeleton(BufReader::new(opened), &wheel.filename);
+                let bytes = bytes.map_err(|error| self.failed(error))?;
+                std::fs::write(directory.join(wheel.filename.to_string()), bytes)
                     .map_err(|source| WheelhouseError::Scratch { source })?;
                 pins.push_str(&format!("{}=={}\n", wheel.filename.project(), wheel.filename.version()));
             }
@@ -386,7 +408,8 @@ impl<'a> Work<'a> {
             };
             let answer = self.uv()?.compile(&question, target, &places, &scratch);
             let answer = answer.map_err(|error| incomplete(error.into()))?;
-            let again = Pylock::parse("uv's answer", &answer.text).map_err(|error| incomplete(error.into()))?;
+            let again =
+                Pylock::parse("uv's answer", &answer.text).map_err(|error| incomplete(error.into()))?;
             let again: BTreeSet<&Name> = again.packages.iter().map(|package| &package.project).collect();
             let before: BTreeSet<&Name> = wheels.iter().map(|wheel| wheel.filename.project()).collect();
             if let Some(project) = before.symmetric_difference(&again).next() {

@@ -77,7 +77,9 @@ pub enum WheelhouseError {
         mode: u32,
     },
     /// A password belongs to a user.
-    #[error("wheels {name}: `passwordFile` needs an `index` with a user and no password, such as https://USER@…")]
+    #[error(
+        "wheels {name}: `passwordFile` needs an `index` with a user and no password, such as https://USER@…"
+    )]
     NoUser {
         /// Which wheelhouse.
         name: String,
@@ -143,7 +145,8 @@ impl Classified for WheelhouseError {
         match self {
             Self::Wheels { source, .. } => source.hint(),
             Self::Build { .. } => Some(
-                "build it on a machine like the target and name the directory of the wheel with `source:`".to_string(),
+                "build it on a machine like the target and name the directory of the wheel with `source:`"
+                    .to_string(),
             ),
             Self::Open { path, .. } => Some(format!("chmod 600 {}", path.display())),
             Self::Unsettled { .. } => Some("lock again: the index may have changed meanwhile".to_string()),

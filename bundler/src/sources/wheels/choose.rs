@@ -83,9 +83,10 @@ impl ChooseError {
             Self::NoHash { .. } => {
                 Some("write the hashes again, such as with `uv pip compile --generate-hashes`".to_string())
             }
-            Self::HashNotOffered { .. } => {
-                Some("find out who changed the file, or write the hashes again if you trust the new ones".to_string())
-            }
+            Self::HashNotOffered { .. } => Some(
+                "find out who changed the file, or write the hashes again if you trust the new ones"
+                    .to_string(),
+            ),
             Self::NoWheelForTarget { .. } => None,
         }
     }
@@ -130,7 +131,8 @@ pub fn choose<'a>(
         (*rank, Reverse(wheel.filename.build()), &wheel.filename, wheel.file.sha256)
     });
     closest.map(|(_, wheel)| *wheel).ok_or_else(|| {
-        let offered = suiting.iter().map(|(_, wheel)| format!("{} with {}", wheel.filename, wheel.file.sha256));
+        let offered =
+            suiting.iter().map(|(_, wheel)| format!("{} with {}", wheel.filename, wheel.file.sha256));
         let offered = enumeration(&offered.collect::<Vec<_>>(), 2);
         ChooseError::HashNotOffered { project: project.clone(), version, target: target(), offered }
     })
@@ -148,7 +150,12 @@ mod tests {
 
     fn file(name: &str) -> LockedFile {
         let url = format!("https://index.example/{name}").parse().unwrap();
-        LockedFile { name: name.into(), place: Place::Url(url), sha256: Digest::of(name.as_bytes()), size: None }
+        LockedFile {
+            name: name.into(),
+            place: Place::Url(url),
+            sha256: Digest::of(name.as_bytes()),
+            size: None,
+        }
     }
 
     fn package(wheels: &[&str], sdist: bool) -> Package {
@@ -192,7 +199,10 @@ mod tests {
         assert!(error.to_string().contains(&Digest::of(NEW.as_bytes()).hex()), "{error}");
         let error = chosen(&[NEW], &[("y", &[NEW])]).unwrap_err();
         assert_eq!(error.class(), Class::Spec);
-        assert!(error.to_string().contains("x 1.0 is needed for Python 3.11 on manylinux_2_28_x86_64"), "{error}");
+        assert!(
+            error.to_string().contains("x 1.0 is needed for Python 3.11 on manylinux_2_28_x86_64"),
+            "{error}"
+        );
     }
 
     #[test]

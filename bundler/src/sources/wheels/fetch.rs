@@ -208,13 +208,14 @@ impl Fetcher<'_> {
         if let Some(login) = self.logins.authorization_for(&wanted.url) {
             request = request.header("authorization", login);
         }
-        let response = self.http.send(request).and_then(Response::successful).map_err(|error| match error {
-            HttpError::Status { status: 401 | 403, url, .. } => FetchError::Login { url },
-            HttpError::Status { status: status @ (404 | 410), url, .. } => {
-                FetchError::Gone { name: name(), url, status }
-            }
-            source => FetchError::Http { name: name(), source },
-        })?;
+        let response =
+            self.http.send(request).and_then(Response::successful).map_err(|error| match error {
+                HttpError::Status { status: 401 | 403, url, .. } => FetchError::Login { url },
+                HttpError::Status { status: status @ (404 | 410), url, .. } => {
+                    FetchError::Gone { name: name(), url, status }
+                }
+                source => FetchError::Http { name: name(), source },
+            })?;
         // One byte more than stated tells a longer file from one that just fits.
         let limit = wanted.size.map_or(u64::MAX, |size| size.saturating_add(1));
         let mut body = Counted { inner: response.body.take(limit), advance };
@@ -308,7 +309,11 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let settings =
                 HttpSettings { retries: 2, pause: Arc::new(|_: Duration| {}), ..HttpSettings::default() };
-            Self { http: Http::new(&settings).unwrap(), cache: Cache::at(dir.path().join("cache")), _dir: dir }
+            Self {
+                http: Http::new(&settings).unwrap(),
+                cache: Cache::at(dir.path().join("cache")),
+                _dir: dir,
+            }
         }
 
         fn fetch(&self, wanted: &[Wanted]) -> Result<Vec<Content>, FetchError> {
@@ -383,10 +388,9 @@ mod tests {
 
     #[test]
     fn everything_that_fails_is_told_at_once() {
-        let server = FakeServer::start(|request| {
-            Reply::status(if request.path == "/a" { 404 } else { 401 })
-        });
-        let error = Bench::new().fetch(&[wanted(&server, "a", b"a"), wanted(&server, "b", b"b")]).unwrap_err();
+        let server = FakeServer::start(|request| Reply::status(if request.path == "/a" { 404 } else { 401 }));
+        let error =
+            Bench::new().fetch(&[wanted(&server, "a", b"a"), wanted(&server, "b", b"b")]).unwrap_err();
         let said = format!(
             "2 files cannot be fetched:\n  - a is not there: {0}/a answered 404\n  - {0}/b wants a login that is not known here",
             server.url()

@@ -129,9 +129,11 @@ impl IndexUrl {
     pub fn with_password(&self, password: &str) -> Option<Self> {
         let wire = self.to_wire();
         let (scheme, rest) = wire.split_once("://")?;
-        let (user, rest) = rest.split_once('@').filter(|(user, _)| !user.is_empty() && !user.contains(':'))?;
+        let (user, rest) =
+            rest.split_once('@').filter(|(user, _)| !user.is_empty() && !user.contains(':'))?;
         let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
-        let escaped = |byte: u8| if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+        let escaped =
+            |byte: u8| if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
         let password: String = password.bytes().map(escaped).collect();
         format!("{scheme}://{user}:{password}@{rest}").parse().ok()
     }
@@ -145,10 +147,13 @@ impl IndexUrl {
             return Vec::new();
         };
         let sent = basic.trim_start_matches("Basic ");
-        let plain = STANDARD.decode(sent).ok().and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
+        let plain =
+            STANDARD.decode(sent).ok().and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
         // A user without a password is a token.
         let password = |text: &str| text.split_once(':').map_or(text, |(_, password)| password).to_string();
-        let token = |text: &str| if password(text).is_empty() { text.trim_end_matches(':').to_string() } else { password(text) };
+        let token = |text: &str| {
+            if password(text).is_empty() { text.trim_end_matches(':').to_string() } else { password(text) }
+        };
         vec![userinfo.to_string(), sent.to_string(), plain.clone(), token(userinfo), token(&plain)]
     }
 }

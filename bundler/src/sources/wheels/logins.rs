@@ -85,7 +85,8 @@ impl Logins {
     pub fn without_secrets(&self, text: &str) -> String {
         let of_indexes = self.indexes.iter().flat_map(IndexUrl::secrets);
         let of_netrc = self.netrc.iter().map(|machine| machine.password.clone());
-        let mut secrets: Vec<String> = of_indexes.chain(of_netrc).filter(|secret| !secret.is_empty()).collect();
+        let mut secrets: Vec<String> =
+            of_indexes.chain(of_netrc).filter(|secret| !secret.is_empty()).collect();
         // A secret that holds another one goes first, or half of it would stay.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         secrets.iter().fold(text.to_string(), |text, secret| text.replace(secret, "***"))
@@ -159,7 +160,8 @@ mod tests {
 
     #[test]
     fn a_text_for_people_holds_no_password_however_it_is_spelled() {
-        let mut logins = Logins { netrc: machines("machine a login x password swordfish"), ..Logins::default() };
+        let mut logins =
+            Logins { netrc: machines("machine a login x password swordfish"), ..Logins::default() };
         logins.add(&"https://ci%40corp:p%40ss%2Fword@a/simple".parse().unwrap());
         let text = "p%40ss%2Fword p@ss/word ci%40corp:p%40ss%2Fword Y2lAY29ycDpwQHNzL3dvcmQ= swordfish";
         assert_eq!(logins.without_secrets(text), "*** *** *** *** ***");

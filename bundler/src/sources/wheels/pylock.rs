@@ -189,7 +189,8 @@ impl Pylock {
             let version = printable(&document.lock_version);
             return Err(PylockError::Version { file: file.to_string(), version });
         }
-        let packages = document.packages.into_iter().map(|raw| package(file, raw)).collect::<Result<_, _>>()?;
+        let packages =
+            document.packages.into_iter().map(|raw| package(file, raw)).collect::<Result<_, _>>()?;
         Ok(Self { file: file.to_string(), requires_python: document.requires_python, packages })
     }
 
@@ -330,7 +331,10 @@ mod tests {
         assert_eq!(found.wheels.len(), 3);
         assert_eq!(found.wheels[0].file.size, Some(7));
         assert!(matches!(&found.wheels[0].file.place, Place::Url(url) if !url.to_wire().contains("hunter2")));
-        assert_eq!(found.wheels[1].file.place, Place::Path("w/zope.interface-6.4-cp311-cp311-win_amd64.whl".into()));
+        assert_eq!(
+            found.wheels[1].file.place,
+            Place::Path("w/zope.interface-6.4-cp311-cp311-win_amd64.whl".into())
+        );
         assert!(matches!(&found.wheels[2].file.place, Place::Path(path) if path.starts_with("/a b")));
         assert_eq!(found.sdist.unwrap().name, "zope.interface-6.4.tar.gz");
         assert!(lock.admits("3.9".parse().unwrap()).is_ok());
@@ -344,7 +348,10 @@ mod tests {
         assert!(says("directory = {path = '.'}").contains("takes x from a directory"));
         assert!(says("vcs = {type = 'git', url = 'https://x', commit-id = '1'}").contains("version control"));
         assert!(says("archive = {url = 'https://x/x.zip'}").contains("an archive by address"));
-        assert!(says("wheels = [{url = 'https://x/x-1-py3-none-any.whl', hashes = {md5 = '0'}}]").contains("sha256"));
+        assert!(
+            says("wheels = [{url = 'https://x/x-1-py3-none-any.whl', hashes = {md5 = '0'}}]")
+                .contains("sha256")
+        );
         let hidden = says(&format!("sdist = {{url = 'ftp://u:hunter2@x/y', hashes = {{sha256 = '{HEX}'}}}}"));
         assert!(hidden.contains("address of x") && !hidden.contains("hunter2"), "{hidden}");
     }

@@ -279,7 +279,10 @@ mod tests {
     #[test]
     fn takes_the_spellings_that_pip_takes() {
         assert_eq!(hashes(&format!("\u{feff}a == 1.0\t{A}"), "a"), 1);
-        assert_eq!(hashes(&A.replace("--hash=", "a==1 --hash ").to_uppercase().replace("--HASH", "--hash"), "a"), 1);
+        assert_eq!(
+            hashes(&A.replace("--hash=", "a==1 --hash ").to_uppercase().replace("--HASH", "--hash"), "a"),
+            1
+        );
         assert_eq!(hashes(&format!("a==1 \\\n  {A} \\\n  # note\nb==1 {B}\n"), "a"), 1);
         let found = good("-ihttps://a/simple\n--extra-index-url=https://u:p@b/simple\n--pre\n-e .\n./x\n");
         assert_eq!(found.index.unwrap().to_string(), "https://a/simple/");
@@ -314,7 +317,10 @@ mod tests {
         assert!(found.index.is_some());
         write("a.txt", "-r nothing.txt\n".to_string());
         let error = Requirements::read(&dir.path().join("a.txt"), "a.txt").unwrap_err();
-        assert!(error.to_string().starts_with("nothing.txt:1: the file cannot be read: No such file"), "{error}");
+        assert!(
+            error.to_string().starts_with("nothing.txt:1: the file cannot be read: No such file"),
+            "{error}"
+        );
         assert_eq!(error.class(), Class::Unreachable);
     }
 

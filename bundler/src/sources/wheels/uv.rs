@@ -322,11 +322,10 @@ impl<'a> Uv<'a> {
             return Ok(finished);
         }
         let words = self.logins.without_secrets(&words_of(&finished.stderr));
-        let unreadable = ["Couldn't parse", "File not found", "Unsupported", "Failed to parse", "not a valid"];
+        let unreadable =
+            ["Couldn't parse", "File not found", "Unsupported", "Failed to parse", "not a valid"];
         Err(match target {
-            Some(target) if finished.code == Some(1) => {
-                UvError::NoSolution { target: target.clone(), words }
-            }
+            Some(target) if finished.code == Some(1) => UvError::NoSolution { target: target.clone(), words },
             _ if unreadable.iter().any(|sign| words.contains(sign)) => UvError::Input { words },
             _ => UvError::Failed { words },
         })
@@ -429,9 +428,13 @@ mod tests {
     fn its_words_are_one_line_without_warnings_and_hints() {
         let said = "warning: old\nerror: No solution found when resolving dependencies\n  cause: Because h11 was not \
                     found\n         and you require x.\n\nhint: use --frobnicate\n";
-        let words = "No solution found when resolving dependencies: Because h11 was not found and you require x";
+        let words =
+            "No solution found when resolving dependencies: Because h11 was not found and you require x";
         assert_eq!(words_of(said), words);
         let older = "  × No solution found when resolving dependencies:\n  ╰─▶ Because h11 was not found\n";
-        assert_eq!(words_of(older), "No solution found when resolving dependencies: Because h11 was not found");
+        assert_eq!(
+            words_of(older),
+            "No solution found when resolving dependencies: Because h11 was not found"
+        );
     }
 }
