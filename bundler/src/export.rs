@@ -272,10 +272,12 @@ pub fn open(content: Content, blob: &LockedBlob, world: &World<'_>) -> io::Resul
         Origin::Url(_) => {
             Err(io::Error::new(io::ErrorKind::NotFound, "it was fetched and is gone from the cache"))
         }
-        Origin::BuiltWheel(_) => Err(io::Error::new(
-            io::ErrorKind::NotFound,
-            "it was built while locking and is gone from the cache: run `bundler lock` again",
-        )),
+        Origin::BuiltWheel(built) => {
+            let path = built.url.split('?').next().unwrap_or_default();
+            let name = PathBuf::from(path.rsplit('/').next().unwrap_or_default());
+            closure::rebuild(built, world).map_err(io::Error::other)?;
+            again(content, world).map_err(named(&name))
+        }
     }
 }
 

@@ -472,4 +472,7 @@ fn a_source_distribution_is_refused_unless_a_wheel_of_it_was_asked_for() {
     let from = &lock["blobs"][built["digest"].as_str().unwrap()]["from"]["built-wheel"];
     assert!(from["sha256"].as_str().unwrap().starts_with("sha256:"), "{lock}");
     world.bundler(&["build", "--out", "a.tar"]).ok();
+    std::fs::remove_dir_all(world.path("cache")).unwrap();
+    world.bundler(&["build", "--out", "b.tar"]).ok();
+    assert!(std::fs::read(world.path("a.tar")).unwrap() == std::fs::read(world.path("b.tar")).unwrap());
 }

@@ -493,6 +493,33 @@ pub(crate) fn logins(world: &World<'_>) -> Logins {
     logins
 }
 
+/// Builds once more what was built while locking and is no longer in the cache. Whether the same bytes came
+/// of it is for the caller to see: the cache has them under their digest then.
+pub(crate) fn rebuild(built: &BuiltWheel, world: &World<'_>) -> Result<(), WheelhouseError> {
+    let url: Url =
+        built.url.parse().map_err(|error| WheelhouseError::Scratch { source: io::Error::other(error) })?;
+    let name = url.file_name();
+    // `docopt-0.6.2.tar.gz`
+    let of = |pin: &&SourcePin| {
+        let project = name.rsplit_once('-').map(|(project, _)| project).unwrap_or_default();
+        super::wheels::filename::project_name(project).is_ok_and(|project| project == pin.project)
+    };
+    for spec in world.wheels {
+        for pin in spec.build.iter().filter(of) {
+            let scratch = tempfile::tempdir().map_err(|source| WheelhouseError::Scratch { source })?;
+            let work = Work::begin(spec, world, scratch.path())?;
+            let source = LockedFile {
+                name: name.clone(),
+                place: Place::Url(url.clone()),
+                sha256: built.sha256,
+                size: Some(built.size),
+            };
+            work.build(pin, &source, &scratch.path().join("built"))?;
+        }
+    }
+    Ok(())
+}
+
 /// A file of a lock as something to fetch.
 pub(crate) fn wanted(url: &str, content: Content) -> io::Result<Wanted> {
     let url: Url = url.parse().map_err(io::Error::other)?;

@@ -25,12 +25,14 @@ pub const PYLOCK_BYTES_MAX: u64 = 64 * 1024 * 1024;
 #[non_exhaustive]
 pub enum PylockError {
     /// Not TOML, or not in the form of PEP 751.
-    #[error("{file} is not a lock by PEP 751")]
+    #[error("{file}:{line}: this is not a lock by PEP 751: {reason}")]
     Form {
         /// The file.
         file: String,
-        /// Where it differs.
-        source: Box<toml::de::Error>,
+        /// Counted from 1.
+        line: usize,
+        /// Where it differs. Never the line itself, which may hold a password.
+        reason: String,
     },
     /// A later version of the format.
     #[error("{file} has lock-version `{version}`, expected 1.0")]
@@ -183,7 +185,11 @@ impl Pylock {
     /// # Errors
     /// See [`PylockError`].
     pub fn parse(file: &str, text: &str) -> Result<Self, PylockError> {
-        let form = |source| PylockError::Form { file: file.to_string(), source: Box::new(source) };
+        let form = |error: toml::de::Error| {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            let line = before.matches('\n').count() + 1;
+            PylockError::Form { file: file.to_string(), line, reason: printable(error.message()) }
+        };
         let document: Document = toml::from_str(text).map_err(form)?;
         if document.lock_version.split('.').next() != Some("1") {
             let version = printable(&document.lock_version);
@@ -360,7 +366,9 @@ mod tests {
     fn refuses_what_is_not_a_lock_of_this_version() {
         let two = Pylock::parse("p", "lock-version = \"2.0\"\n").unwrap_err();
         assert_eq!(two.to_string(), "p has lock-version `2.0`, expected 1.0");
-        assert!(matches!(Pylock::parse("p", "[["), Err(PylockError::Form { .. })));
+        let error =
+            Pylock::parse("p", "lock-version = '1.0'\nx = 'https://u:hunter2@x\n").unwrap_err().to_string();
+        assert!(error.starts_with("p:2: ") && !error.contains("hunter2"), "{error}");
         assert!(matches!(Pylock::parse("p", ""), Err(PylockError::Form { .. })));
         assert!(refusal("[[packages]]\nname = '-'\nversion = '1'\n").contains("name"));
         assert!(refusal("[[packages]]\nname = 'x'\n").contains("version"));
