@@ -190,7 +190,8 @@ impl<'a> Uv<'a> {
     ) -> Result<Compiled, UvError> {
         // `uv` takes no other names for a lock.
         let output = scratch.join("pylock.toml");
-        let program = self.placed(scratch, places, &["pip", "compile", "--only-binary=:all:"]);
+        let program =
+            self.placed(scratch, places, &["pip", "compile", "--generate-hashes", "--only-binary=:all:"]);
         let mut program = self.for_target(program, target)?.arg("--output-file").arg(&output);
         if question.offline {
             program = program.args(["--offline", "--no-index"]);
@@ -239,7 +240,7 @@ impl<'a> Uv<'a> {
         scratch: &Path,
     ) -> Result<String, UvError> {
         let output = scratch.join("pylock.toml");
-        let program = self.placed(scratch, places, &["pip", "compile", "--no-deps"]);
+        let program = self.placed(scratch, places, &["pip", "compile", "--generate-hashes", "--no-deps"]);
         let program = program.args(["--no-binary", project.as_str()]).arg("--output-file").arg(&output);
         self.run(program.arg("--").arg(requirement), None)?;
         let text = layout::durable::read_bounded(&output, super::pylock::PYLOCK_BYTES_MAX);
@@ -252,7 +253,7 @@ impl<'a> Uv<'a> {
     /// The build fails, or what it needs cannot be had.
     pub fn build(&self, source: &Path, out: &Path, places: &Places, scratch: &Path) -> Result<(), UvError> {
         // The first second that a ZIP archive can name: so that the same tools give the same bytes.
-        let program = self.placed(scratch, places, &["build", "--wheel", "--no-create-gitignore"]);
+        let program = self.placed(scratch, places, &["build", "--wheel"]);
         let program = program.var("SOURCE_DATE_EPOCH", "315532800").arg("--out-dir").arg(out);
         self.run(program.arg("--").arg(source), None).map(|_| ())
     }
