@@ -21,8 +21,8 @@ use super::tags::{LinuxArch, MacArch, PlatformTag, Target, WindowsArch};
 use super::version::Version;
 use super::{Class, tags};
 
-/// The first version whose `pylock.toml` and platforms are what this module relies on.
-const OLDEST: (u64, u64) = (0, 8);
+/// The first version whose `pylock.toml` states the digests of files in directories as well.
+const OLDEST: (u64, u64) = (0, 13);
 
 /// What of this process's environment `uv` gets: how to find an interpreter and reach a server.
 const PASSED_ON: [&str; 13] = [
