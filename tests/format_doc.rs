@@ -702,7 +702,7 @@ fn every_bundle_yaml_of_the_pages_is_one() {
             count += 1;
         }
     }
-    assert_eq!(count, 4);
+    assert_eq!(count, 5);
 }
 
 #[test]

@@ -31,7 +31,33 @@ impl Cache {
             (None, None, Some(home)) => Path::new(home).join(".cache/airlock"),
             (None, None, None) => env.cwd.join(".airlock-cache"),
         };
+        Self::at(root)
+    }
+
+    /// In a directory.
+    #[must_use]
+    pub fn at(root: PathBuf) -> Self {
         Self { store: Store::at(root) }
+    }
+
+    /// Its directory.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        self.store.root()
+    }
+
+    /// Where content is, or would be.
+    #[must_use]
+    pub fn path(&self, digest: &Digest) -> PathBuf {
+        self.store.blob_path(digest)
+    }
+
+    /// Makes its directories: once, before several threads add to it.
+    ///
+    /// # Errors
+    /// They cannot be made.
+    pub fn create(&self) -> io::Result<()> {
+        self.store.create()
     }
 
     /// Keeps these bytes.

@@ -15,7 +15,9 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use crate::lock::{BundleLock, LockedBlob, Origin};
 use crate::pack::Packed;
 use crate::sources::images::{docker_archive, registry_source, tar_index};
-use crate::sources::{World, charts, wheelhouse};
+use crate::sources::wheels::fetch::{FetchError, Fetcher};
+use crate::sources::wheels::{Class, fetch};
+use crate::sources::{World, charts, closure};
 
 /// Why an archive could not be exported.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +55,18 @@ pub enum ExportError {
         /// Why.
         source: WriteError,
     },
+    /// What the lock names could not be fetched from its server.
+    #[error("the archive was not begun")]
+    Fetch {
+        /// What, and why not.
+        source: FetchError,
+    },
+    /// The lock has an address that is none.
+    #[error("the lock has an address that cannot be followed")]
+    Address {
+        /// What is wrong with it.
+        source: io::Error,
+    },
     /// Somebody pressed Ctrl-C.
     #[error("interrupted; nothing was left at {}", path.display())]
     Interrupted {
@@ -66,6 +80,7 @@ impl Classified for ExportError {
         match self {
             Self::Exists { .. } => Exit::Usage,
             Self::Write { source, .. } if is_damage(source) => Exit::Damaged,
+            Self::Fetch { source } if source.class() == Class::Damaged => Exit::Damaged,
             Self::Interrupted { .. } => Exit::Unexpected,
             _ => Exit::Unreachable,
         }
@@ -76,6 +91,7 @@ impl Classified for ExportError {
             Self::Exists { .. } => {
                 Some("move it away or choose another --out: it may hold signatures".to_string())
             }
+            Self::Fetch { source } => source.hint(),
             Self::Space { .. } => Some("free some space or choose another --out".to_string()),
             Self::Write { source, .. } if is_damage(source) => {
                 Some("the source has changed since it was locked: run `bundler lock` again".to_string())
@@ -123,6 +139,7 @@ pub fn export(
         layout::writer::archive_bytes(manifest as u64, checksums as u64, inventory as u64, &packed.inventory);
     check_space(directory, needed)?;
     let unwritable = |source| ExportError::Destination { path: directory.to_path_buf(), source };
+    fetch_missing(lock, packed, world)?;
     let file = Unnamed::create(directory).map_err(unwritable)?;
     let failed = |source| {
         if interrupted() {
@@ -252,8 +269,37 @@ pub fn open(content: Content, blob: &LockedBlob, world: &World<'_>) -> io::Resul
             let raw = repository.get_manifest(&content.digest.into()).map_err(io::Error::other)?;
             Ok(Box::new(io::Cursor::new(raw.bytes)))
         }
-        Origin::Url(url) => wheelhouse::open(url, world.http),
+        Origin::Url(_) => {
+            Err(io::Error::new(io::ErrorKind::NotFound, "it was fetched and is gone from the cache"))
+        }
+        Origin::BuiltWheel(built) => {
+            let path = built.url.split('?').next().unwrap_or_default();
+            let name = PathBuf::from(path.rsplit('/').next().unwrap_or_default());
+            closure::rebuild(built, world).map_err(io::Error::other)?;
+            again(content, world).map_err(named(&name))
+        }
     }
+}
+
+/// Brings the files of servers that are not in the cache into it, several at a time.
+fn fetch_missing(lock: &BundleLock, packed: &Packed, world: &World<'_>) -> Result<(), ExportError> {
+    let missing =
+        packed.inventory.blobs.iter().filter_map(|content| match &lock.blobs.get(&content.digest)?.from {
+            Origin::Url(url) if !matches!(world.cache.open(content), Ok(Some(_))) => Some((url, *content)),
+            _ => None,
+        });
+    let wanted: Vec<fetch::Wanted> = missing
+        .map(|(url, content)| closure::wanted(url, content))
+        .collect::<io::Result<_>>()
+        .map_err(|source| ExportError::Address { source })?;
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let logins = closure::logins(world);
+    let total = wanted.iter().filter_map(|one| one.size).fold(0_u64, u64::saturating_add);
+    let mut bar = edge::progress::new(world.bars, "fetching", total);
+    let fetcher = Fetcher { http: world.http, cache: world.cache, logins: &logins };
+    fetcher.all(&wanted, &mut *bar).map(|_| ()).map_err(|source| ExportError::Fetch { source })
 }
 
 /// A digest says nothing to a person: the file does.

@@ -66,6 +66,20 @@ pub enum Origin {
     PackedChart(PathBuf),
     /// A file on a server.
     Url(String),
+    /// A wheel that was built while locking, because the spec asks for it.
+    BuiltWheel(BuiltWheel),
+}
+
+/// The source distribution that a wheel was built of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BuiltWheel {
+    /// Where it is.
+    pub url: String,
+    /// Its digest.
+    pub sha256: Digest,
+    /// Bytes.
+    pub size: u64,
 }
 
 /// A repository of a registry.

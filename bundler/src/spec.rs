@@ -5,6 +5,8 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
+use crate::sources::wheels::filename::project_name;
+use crate::sources::wheels::version::Version;
 use edge::yaml::{self, YAML_BYTES_MAX, YamlError};
 use edge::{Classified, Exit};
 use manifests::inventory::FileMode;
@@ -141,24 +143,60 @@ impl<'de> Visitor<'de> for TextOrMap {
 
 /// A set of wheels.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct WheelsSpec {
     /// Its name; the venv's on site.
     pub name: Name,
-    /// A requirements file pinned with hashes.
+    /// A requirements file.
     #[serde(default)]
     pub requirements: Option<PathBuf>,
-    /// A directory of wheels.
+    /// A lock by PEP 751.
+    #[serde(default)]
+    pub lock: Option<PathBuf>,
+    /// A directory of wheels; alone, or for what the index has no wheel of.
     #[serde(default)]
     pub source: Option<PathBuf>,
     /// The package index; by default the one that pip uses.
     #[serde(default)]
     pub index: Option<String>,
+    /// Indexes that are asked before it.
+    #[serde(default)]
+    pub extra_indexes: Vec<String>,
+    /// Where the password of the index's user is.
+    #[serde(default)]
+    pub password_file: Option<PathBuf>,
+    /// Source distributions to build wheels of.
+    #[serde(default)]
+    pub build: Vec<SourcePin>,
     /// The interpreters to resolve for.
     #[serde(default)]
     pub targets: Vec<WheelTargetSpec>,
-    #[serde(default)]
-    lock: Option<IgnoredAny>,
+}
+
+/// A source distribution: a project at one version, `docopt==0.6.2`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourcePin {
+    /// The project.
+    pub project: Name,
+    /// Its version.
+    pub version: Version,
+}
+
+impl fmt::Display for SourcePin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}=={}", self.project, self.version)
+    }
+}
+
+impl<'de> Deserialize<'de> for SourcePin {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let parsed = text.split_once("==").and_then(|(project, version)| {
+            let project = project_name(project.trim()).ok()?;
+            Some(Self { project, version: version.trim().parse().ok()? })
+        });
+        parsed.ok_or_else(|| serde::de::Error::custom("expected NAME==VERSION, such as docopt==0.6.2"))
+    }
 }
 
 /// An interpreter on a platform.
@@ -307,8 +345,6 @@ impl BundleSpec {
         let top = top.into_iter().map(|(key, there)| (key.to_string(), there));
         let images =
             self.images.iter().enumerate().map(|(i, image)| (format!("images[{i}].verify"), image.verify));
-        let wheels =
-            self.wheels.iter().enumerate().map(|(i, w)| (format!("wheels[{i}].lock"), w.lock.is_some()));
         let charts = self.charts.iter().enumerate().flat_map(|(i, chart)| {
             [
                 (format!("charts[{i}].repo"), chart.repo.is_some()),
@@ -316,7 +352,7 @@ impl BundleSpec {
                 (format!("charts[{i}].version"), chart.version.is_some()),
             ]
         });
-        match top.chain(images).chain(wheels).chain(charts).find(|(_, there)| *there) {
+        match top.chain(images).chain(charts).find(|(_, there)| *there) {
             Some((key, _)) => Err(SpecError::NotYet { path: path.to_path_buf(), key }),
             None => Ok(()),
         }
@@ -332,27 +368,8 @@ impl BundleSpec {
             return broken("there is nothing to carry: no images, wheels, charts or files".to_string());
         }
         for (i, wheels) in self.wheels.iter().enumerate() {
-            match (&wheels.requirements, &wheels.source) {
-                (Some(_), None) if wheels.targets.is_empty() => {
-                    return broken(format!(
-                        "wheels[{i}] ({}) needs `targets`, such as [{{python: \"3.11\", platform: manylinux_2_28_x86_64}}]",
-                        wheels.name
-                    ));
-                }
-                (Some(_), None) => {}
-                (None, Some(_)) if wheels.targets.is_empty() && wheels.index.is_none() => {}
-                (None, Some(_)) => {
-                    return broken(format!(
-                        "wheels[{i}] ({}) takes a directory as it is: no `targets`, no `index`",
-                        wheels.name
-                    ));
-                }
-                _ => {
-                    return broken(format!(
-                        "wheels[{i}] ({}) needs either `requirements` or `source`",
-                        wheels.name
-                    ));
-                }
+            if let Some(rule) = wheels.broken_rule() {
+                return broken(format!("wheels[{i}] ({}) {rule}", wheels.name));
             }
         }
         for (i, chart) in self.charts.iter().enumerate() {
@@ -361,6 +378,34 @@ impl BundleSpec {
             }
         }
         Ok(())
+    }
+}
+
+impl WheelsSpec {
+    /// What this entry leaves out, or has too much of.
+    fn broken_rule(&self) -> Option<&'static str> {
+        let resolves = self.requirements.is_some() || self.lock.is_some();
+        let of_an_index = self.index.is_some()
+            || !self.extra_indexes.is_empty()
+            || self.password_file.is_some()
+            || !self.build.is_empty();
+        match (resolves, &self.source) {
+            (true, _) if self.requirements.is_some() && self.lock.is_some() => {
+                Some("has `requirements` and `lock`: take one of them out")
+            }
+            (true, _) if self.targets.is_empty() => {
+                Some("needs `targets`, such as [{python: \"3.11\", platform: manylinux_2_28_x86_64}]")
+            }
+            (true, _) if self.password_file.is_some() && self.index.is_none() => {
+                Some("has a `passwordFile` for no `index`")
+            }
+            (true, _) => None,
+            (false, Some(_)) if self.targets.is_empty() && !of_an_index => None,
+            (false, Some(_)) => Some(
+                "takes a directory as it is: no `targets`, no `index`, `extraIndexes`, `passwordFile` or `build`",
+            ),
+            (false, None) => Some("needs either `requirements`, `lock` or `source`"),
+        }
     }
 }
 
@@ -404,7 +449,6 @@ mod tests {
             ("manifests: []\n", "manifests"),
             ("requires: {disk: 2GiB}\n", "requires"),
             ("images: [{source: \"oci:x\", verify: {key: k}}]\n", "images[0].verify"),
-            ("wheels: [{name: a, lock: pylock.toml}]\n", "wheels[0].lock"),
             ("charts: [{repo: x, name: y, version: z}]\n", "charts[0].repo"),
         ] {
             let error = load_text(&format!("{HEAD}{text}")).unwrap_err();

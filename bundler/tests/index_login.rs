@@ -26,28 +26,86 @@ const BASIC: &str = "Basic Y2lAY29ycDpwQHNzL3dvcmQ=";
 const SECRETS: [&str; 3] = ["p%40ss", "p@ss", "Y2lAY29ycDpwQHNzL3dvcmQ"];
 
 const WHEEL: &str = "tiny-1.0-py3-none-any.whl";
-const BYTES: &[u8] = b"the bytes of a wheel";
 
 #[test]
 fn the_login_of_the_address_opens_pages_and_files_of_the_index() {
-    for (heads, files_fetched) in [(true, 0), (false, 1)] {
-        let index = demanding(BASIC, move |request| file_or_page(request, "", heads));
-        let project = Project::new(&with_login(&index));
-        project.run(&["lock"]).expect_exit(Exit::Done);
-        let fetched = |request: &&Request| request.method == "GET" && request.path.starts_with("/files/");
-        assert_eq!(index.requests().iter().filter(fetched).count(), files_fetched, "heads: {heads}");
-        assert!(project.lock().contains(&format!("\"{}/files/{WHEEL}?v=1\"", index.url())));
-    }
+    let index = demanding(BASIC, |request| file_or_page(request, ""));
+    let Some(project) = Project::new(&with_login(&index)) else { return };
+    project.run(&["lock"]).expect_exit(Exit::Done);
+    assert!(project.lock().contains(&format!("\"{}/files/{WHEEL}?v=1\"", index.url())));
+}
+
+#[test]
+fn a_build_with_an_empty_cache_uses_the_login_again() {
+    let index = demanding(BASIC, |request| file_or_page(request, ""));
+    let Some(project) = Project::new(&with_login(&index)) else { return };
+    project.run(&["lock"]).expect_exit(Exit::Done);
+    project.run(&["build", "--out", "a.tar"]).expect_exit(Exit::Done);
+    std::fs::remove_dir_all(project.path("cache")).unwrap();
+    project.run(&["build", "--out", "b.tar"]).expect_exit(Exit::Done);
+    let read = |name: &str| std::fs::read(project.path(name)).unwrap();
+    assert!(read("a.tar") == read("b.tar"), "the two archives differ");
+    let asked = index.requests().len();
+    project.run(&["build", "--out", "c.tar"]).expect_exit(Exit::Done);
+    assert_eq!(index.requests().len(), asked, "it was fetched once more");
+    without_secrets(&String::from_utf8_lossy(&read("a.tar")));
+}
+
+#[test]
+fn a_password_file_gives_the_password_and_is_for_its_owner_alone() {
+    let index = demanding(BASIC, |request| file_or_page(request, ""));
+    let address = format!("http://ci%40corp@{}/simple/", index.host());
+    let Some(project) = Project::with(&address, "passwordFile: index.password") else { return };
+    project.write("index.password", "p@ss/word\n", 0o600);
+    project.run(&["lock"]).expect_exit(Exit::Done);
+    project.lock();
+    std::fs::remove_dir_all(project.path("cache")).unwrap();
+    project.run(&["build", "--out", "x.tar"]).expect_exit(Exit::Done);
+    project.write("index.password", "p@ss/word\n", 0o644);
+    project.run(&["lock"]).expect_exit(Exit::Usage).says("index.password is open to others (mode 0644)");
+}
+
+#[test]
+fn the_users_netrc_file_opens_the_index_while_locking_and_building() {
+    let index = demanding(BASIC, |request| file_or_page(request, ""));
+    let Some(mut project) = Project::new(&format!("{}/simple/", index.url())) else { return };
+    project.write("netrc", "machine 127.0.0.1 login ci@corp password p@ss/word\n", 0o600);
+    project.netrc = true;
+    project.run(&["lock"]).expect_exit(Exit::Done);
+    project.lock();
+    std::fs::remove_dir_all(project.path("cache")).unwrap();
+    project.run(&["build", "--out", "x.tar"]).expect_exit(Exit::Done);
+    project.netrc = false;
+    std::fs::remove_dir_all(project.path("cache")).unwrap();
+    let ran = project.run(&["build", "--out", "y.tar"]).expect_exit(Exit::Unreachable);
+    ran.says(&format!("{}/files/{WHEEL}?*** wants a login", index.url()));
+    ran.says("netrc");
+    assert!(!project.path("y.tar").exists());
+}
+
+#[test]
+fn no_program_gets_the_login_on_its_command_line() {
+    let index = demanding(BASIC, |request| file_or_page(request, ""));
+    let Some(project) = Project::new(&with_login(&index)) else { return };
+    // Stands before the real one and writes down what everybody could read in the list of processes.
+    let script =
+        format!("#!/bin/sh\necho \"$@\" >>{}\nexec uv \"$@\"\n", project.path("arguments").display());
+    project.write("noting-uv", &script, 0o755);
+    let noting = project.path("noting-uv");
+    project.run_with(&["lock"], &[("AIRLOCK_UV", noting.to_str().unwrap())]).expect_exit(Exit::Done);
+    let arguments = std::fs::read_to_string(project.path("arguments")).unwrap();
+    assert!(arguments.contains("pip compile"), "{arguments}");
+    without_secrets(&arguments);
 }
 
 #[test]
 fn the_lock_never_holds_the_login_even_if_the_page_repeats_it() {
     let index = FakeServer::start(|request| {
         let host = request.header("host").unwrap();
-        let reply = || file_or_page(request, &format!("http://{LOGIN}@{host}"), true);
+        let reply = || file_or_page(request, &format!("http://{LOGIN}@{host}"));
         if request.header("authorization") == Some(BASIC) { reply() } else { refused() }
     });
-    let project = Project::new(&with_login(&index));
+    let Some(project) = Project::new(&with_login(&index)) else { return };
     project.run(&["lock"]).expect_exit(Exit::Done);
     let lock = project.lock();
     assert!(lock.contains(&format!("\"{}/files/{WHEEL}?v=1\"", index.url())), "{lock}");
@@ -56,46 +114,42 @@ fn the_lock_never_holds_the_login_even_if_the_page_repeats_it() {
 
 #[test]
 fn without_the_right_login_the_index_is_out_of_reach_and_nothing_is_told() {
-    let index = demanding("Basic of somebody else", |request| file_or_page(request, "", true));
+    let index = demanding("Basic of somebody else", |request| file_or_page(request, ""));
     for address in [with_login(&index), format!("{}/simple/", index.url())] {
-        let ran = Project::new(&address).run(&["lock"]);
-        ran.expect_exit(Exit::Unreachable).says("/simple/tiny/ answered 401 Unauthorized");
+        let Some(project) = Project::new(&address) else { return };
+        project.run(&["lock"]).expect_exit(Exit::Unreachable).says("tiny");
     }
 }
 
 #[test]
 fn an_unusable_address_is_refused_without_showing_it() {
     for address in [format!("ftp://{LOGIN}@host/"), format!("http://{LOGIN}@a b/"), format!("{LOGIN}@host")] {
-        Project::new(&address)
-            .run(&["lock"])
-            .expect_exit(Exit::Usage)
-            .says("the index address is not usable");
+        let Some(project) = Project::new(&address) else { return };
+        project.run(&["lock"]).expect_exit(Exit::Usage).says("the index address is not usable");
     }
 }
 
 #[test]
 fn the_login_does_not_go_to_another_host_that_has_the_files() {
-    for heads in [true, false] {
-        let files = FakeServer::start(move |request| file_or_page(request, "", heads));
-        let origin = files.url();
-        let index = demanding(BASIC, move |request| file_or_page(request, &origin, true));
-        let project = Project::new(&with_login(&index));
-        project.run(&["lock"]).expect_exit(Exit::Done);
-        assert!(!files.requests().is_empty());
-        assert!(files.requests().iter().all(|request| request.header("authorization").is_none()));
-        assert!(project.lock().contains(&format!("\"{}/files/{WHEEL}?v=1\"", files.url())));
-    }
+    let files = FakeServer::start(move |request| file_or_page(request, ""));
+    let origin = files.url();
+    let index = demanding(BASIC, move |request| file_or_page(request, &origin));
+    let Some(project) = Project::new(&with_login(&index)) else { return };
+    project.run(&["lock"]).expect_exit(Exit::Done);
+    assert!(!files.requests().is_empty());
+    assert!(files.requests().iter().all(|request| request.header("authorization").is_none()));
+    assert!(project.lock().contains(&format!("\"{}/files/{WHEEL}?v=1\"", files.url())));
 }
 
 #[test]
 fn the_login_does_not_go_along_with_a_redirect_to_another_host() {
-    let mirror = FakeServer::start(|request| file_or_page(request, "", false));
+    let mirror = FakeServer::start(|request| file_or_page(request, ""));
     let origin = mirror.url();
     let index = demanding(BASIC, move |request| {
         Reply::status(302).header("Location", format!("{origin}{}", request.path))
     });
-    Project::new(&with_login(&index)).run(&["lock"]).expect_exit(Exit::Done);
-    assert!(index.requests().iter().all(|request| request.header("authorization") == Some(BASIC)));
+    let Some(project) = Project::new(&with_login(&index)) else { return };
+    project.run(&["lock"]).expect_exit(Exit::Done);
     assert!(mirror.requests().iter().any(|request| request.path == "/simple/tiny/"));
     assert!(mirror.requests().iter().all(|request| request.header("authorization").is_none()));
 }
@@ -108,26 +162,13 @@ fn the_login_stays_through_a_redirect_on_the_indexs_own_origin() {
             (Some(BASIC), Some(page)) => {
                 Reply::status(301).header("Location", format!("{origin}/moved/{page}"))
             }
-            (Some(BASIC), None) => file_or_page(request, "", true),
+            (Some(BASIC), None) => file_or_page(request, ""),
             _ => refused(),
         }
     });
-    Project::new(&with_login(&index)).run(&["lock"]).expect_exit(Exit::Done);
-    assert!(index.requests().iter().any(|request| request.path == "/moved/tiny/"));
-}
-
-#[test]
-fn a_build_without_the_login_is_out_of_reach_and_leaves_nothing() {
-    let index = demanding(BASIC, |request| file_or_page(request, "", true));
-    let project = Project::new(&with_login(&index));
+    let Some(project) = Project::new(&with_login(&index)) else { return };
     project.run(&["lock"]).expect_exit(Exit::Done);
-    let ran = project.run(&["build", "--out", "x.tar"]).expect_exit(Exit::Unreachable);
-    let wants = format!(
-        "{}/files/{WHEEL}?*** wants a login, and fetching wheels with a login is not there yet",
-        index.url()
-    );
-    ran.says(&wants);
-    assert!(!project.path("x.tar").exists());
+    assert!(index.requests().iter().any(|request| request.path == "/moved/tiny/"));
 }
 
 // ---- an index -----------------------------------------------------------------------------------------
@@ -147,18 +188,34 @@ fn with_login(index: &FakeServer) -> String {
 }
 
 /// The wheel, or else the page of its project: HTML, which states no length, with links to `origin`.
-fn file_or_page(request: &Request, origin: &str, heads: bool) -> Reply {
+fn file_or_page(request: &Request, origin: &str) -> Reply {
     if request.path.starts_with("/files/") {
-        return if request.method == "HEAD" && !heads { Reply::status(405) } else { Reply::ok(BYTES) };
+        return Reply::ok(wheel());
     }
-    let link = format!("<a href=\"{origin}/files/{WHEEL}?v=1#sha256={}\">x</a>", Digest::of(BYTES).hex());
+    let link = format!("<a href=\"{origin}/files/{WHEEL}?v=1#sha256={}\">x</a>", Digest::of(&wheel()).hex());
     Reply::ok(link).header("Content-Type", "text/html")
+}
+
+fn wheel() -> Vec<u8> {
+    let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let plain = zip::write::SimpleFileOptions::default().last_modified_time(zip::DateTime::default());
+    for (name, content) in [
+        ("tiny.py", ""),
+        ("tiny-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n"),
+        ("tiny-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"),
+        ("tiny-1.0.dist-info/RECORD", ""),
+    ] {
+        archive.start_file(name, plain).unwrap();
+        archive.write_all(content.as_bytes()).unwrap();
+    }
+    archive.finish().unwrap().into_inner()
 }
 
 // ---- a run --------------------------------------------------------------------------------------------
 
 struct Project {
     dir: tempfile::TempDir,
+    netrc: bool,
 }
 
 struct Ran {
@@ -178,18 +235,31 @@ impl Ran {
 }
 
 impl Project {
-    fn new(index: &str) -> Self {
+    fn new(index: &str) -> Option<Self> {
+        Self::with(index, "")
+    }
+
+    /// Nothing where `uv` or an interpreter is missing.
+    fn with(index: &str, more: &str) -> Option<Self> {
+        testkit::real_part("uv")?;
+        testkit::real_part("python3")?;
         let dir = tempfile::tempdir().unwrap();
         let spec = format!(
             "apiVersion: airlock/v1\nkind: Bundle\npublisher: acme\nproduct: demo\nversion: 1.0.0\n\
              sequence: 1\naudience: [\"*\"]\nmarking: UNCLASSIFIED\nwheels:\n  - name: tools\n    \
-             requirements: requirements.txt\n    index: \"{index}\"\n    \
+             requirements: requirements.txt\n    index: \"{index}\"\n    {more}\n    \
              targets: [{{python: \"3.11\", platform: manylinux_2_28_x86_64}}]\n"
         );
         std::fs::write(dir.path().join("bundle.yaml"), spec).unwrap();
-        let pin = format!("tiny==1.0 --hash=sha256:{}\n", Digest::of(BYTES).hex());
+        let pin = format!("tiny==1.0 --hash=sha256:{}\n", Digest::of(&wheel()).hex());
         std::fs::write(dir.path().join("requirements.txt"), pin).unwrap();
-        Self { dir }
+        Some(Self { dir, netrc: false })
+    }
+
+    fn write(&self, name: &str, text: &str, mode: u32) {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::write(self.path(name), text).unwrap();
+        std::fs::set_permissions(self.path(name), std::fs::Permissions::from_mode(mode)).unwrap();
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -206,10 +276,21 @@ impl Project {
 
     /// Runs the program in this process. Whatever it prints, it may not tell the login.
     fn run(&self, args: &[&str]) -> Ran {
+        self.run_with(args, &[])
+    }
+
+    fn run_with(&self, args: &[&str], more: &[(&str, &str)]) -> Ran {
         let printed = Kept::default();
+        let mut vars: std::collections::BTreeMap<std::ffi::OsString, std::ffi::OsString> =
+            more.iter().map(|(name, value)| (name.into(), value.into())).collect();
+        vars.insert("PATH".into(), std::env::var_os("PATH").unwrap());
+        vars.insert("AIRLOCK_CACHE".into(), self.path("cache").into());
+        if self.netrc {
+            vars.insert("NETRC".into(), self.path("netrc").into());
+        }
         let mut env = Env {
             args: std::iter::once("bundler").chain(args.iter().copied()).map(Into::into).collect(),
-            vars: [("AIRLOCK_CACHE".into(), self.path("cache").into())].into(),
+            vars,
             cwd: self.dir.path().to_path_buf(),
             stdout: Box::new(printed.clone()),
             stderr: Stderr::new(Box::new(printed.clone())),

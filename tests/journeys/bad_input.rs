@@ -170,7 +170,6 @@ fn what_the_design_names_and_is_not_there_yet_says_so() {
         ("images: [{source: \"oci:a\", verify: {key: k}}]\n", "images[0].verify"),
         ("charts: [{source: \"oci://registry.example.com/a\"}]\n", "oci://"),
         ("charts: [{repo: \"https://charts.example.com\", name: a, version: 1.0.0}]\n", "charts[0].repo"),
-        ("wheels: [{name: a, lock: pylock.toml}]\n", "wheels[0].lock"),
         ("manifests: [{source: k8s, namespace: a}]\n", "manifests"),
         ("scripts: [{source: a.sh, when: before}]\n", "scripts"),
         ("requires: {disk: 2GiB}\n", "requires"),
@@ -212,23 +211,41 @@ fn an_index_without_the_project_or_the_version_says_what_it_was_asked_for() {
     let server = package_index(Pages::Json, vec![IndexedFile::honest(wheel("tiny", "1.0", "x"))]);
     let world = with_spec(&wheels_of(&server));
     world.write("requirements.txt", pinned("tiny", "9.0", b"x"));
-    fails(&world, &["build"], Exit::Unreachable, &["tiny 9.0", "1.0"]);
-    let gone = with_spec(&wheels_of(&FakeServer::start(|_| Reply::status(404))));
+    fails(&world, &["build"], Exit::Unreachable, &["tiny==9.0", "no version of tiny==9.0"]);
+    let empty = FakeServer::start(|_| Reply::status(404));
+    let gone = with_spec(&wheels_of(&empty));
     gone.write("requirements.txt", pinned("tiny", "1.0", b"x"));
     fails(&gone, &["build"], Exit::Unreachable, &["tiny"]);
 }
 
 #[test]
-fn requirements_that_are_not_pinned_are_refused_with_the_line() {
-    let world = with_spec(&wheels_of(&package_index(Pages::Json, Vec::new())));
+fn requirements_that_cannot_be_read_or_travel_are_refused_with_what_is_wrong() {
+    let server = package_index(Pages::Json, Vec::new());
+    let world = with_spec(&wheels_of(&server));
     for (text, says) in [
-        ("# ok\ntiny>=1.0 --hash=sha256:00\n", "requirements.txt:2"),
-        ("tiny==1.0\n", "--generate-hashes"),
-        ("-e .\n", "requirements.txt:1"),
+        ("# ok\ntiny==1.0 --hash=sha256:00\n", "requirements.txt:2"),
+        ("tiny==1.0 --hash=md5:00\n", "expected sha256"),
+        ("tiny==x==y\n", "tiny==x==y"),
+        ("-e ./nothing\n", "nothing"),
     ] {
         world.write("requirements.txt", text);
-        fails(&world, &["build"], Exit::Usage, &[says, "hint:"]);
+        let ran = world.bundler(&["build"]);
+        assert!(matches!(ran.exit, Exit::Usage | Exit::Unreachable), "{text}: {}", ran.stderr);
+        assert!(ran.stderr.contains(says), "{says:?}: {}", ran.stderr);
     }
+}
+
+#[test]
+fn without_uv_the_person_is_told_how_to_get_it() {
+    let mut world = with_spec(&wheels_of(&package_index(Pages::Json, Vec::new())));
+    world.write("requirements.txt", "tiny\n");
+    world.vars.insert("AIRLOCK_UV".into(), "/nowhere/uv".into());
+    fails(&world, &["lock"], Exit::Unreachable, &["cannot start `/nowhere/uv`", "hint: install it"]);
+    let old = world.write("old-uv", "#!/bin/sh\necho uv 0.1.2\n");
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(&old, std::fs::Permissions::from_mode(0o755)).unwrap();
+    world.vars.insert("AIRLOCK_UV".into(), old.into());
+    fails(&world, &["lock"], Exit::Unreachable, &["uv 0.1.2", "or newer", "hint: install it"]);
 }
 
 // ---- registries ---------------------------------------------------------------------------------------
@@ -391,10 +408,13 @@ fn a_disk_that_fills_up_while_the_archive_is_written_leaves_nothing_on_it() {
         ),
         bytes.clone(),
     );
+    let locked = world.path("bundle.lock");
     let server = FakeServer::start(move |request| {
         if request.path.starts_with("/files/") {
-            // Until the disk is full.
-            let _ = std::fs::write(&filler, noise(3, 5_000_000));
+            if locked.exists() {
+                // Until the disk is full.
+                let _ = std::fs::write(&filler, noise(3, 5_000_000));
+            }
             Reply::ok(sent.clone())
         } else {
             Reply::ok(page.clone()).header("Content-Type", "application/vnd.pypi.simple.v1+json")
@@ -402,6 +422,8 @@ fn a_disk_that_fills_up_while_the_archive_is_written_leaves_nothing_on_it() {
     });
     world.spec("1.0.0", 1, &wheels_of(&server));
     world.write("requirements.txt", pinned("tiny", "1.0", &bytes));
+    world.bundler(&["lock"]).ok();
+    std::fs::remove_dir_all(world.path("cache")).unwrap();
     let ran = world.bundler(&["build", "--out", "mount/b.tar"]).expect_exit(Exit::Unreachable);
     assert!(ran.stderr.contains("mount/b.tar") && ran.stderr.contains("No space left"), "{}", ran.stderr);
     let left: Vec<_> =

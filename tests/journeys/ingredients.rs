@@ -245,10 +245,14 @@ pub(crate) fn package_index(pages: Pages, files: Vec<IndexedFile>) -> FakeServer
             let of_project = files.iter().filter(|file| file.name.starts_with(&format!("{project}-")));
             page(pages, project, of_project)
         }
-        ["", "files", name] => match files.iter().find(|file| file.name == *name) {
-            Some(file) => Reply::ok(file.sent.clone()),
-            None => Reply::status(404),
-        },
+        ["", "files", name] => {
+            let wanted = name.strip_suffix(".metadata");
+            match (files.iter().find(|file| file.name == wanted.unwrap_or(name)), wanted) {
+                (Some(file), None) => Reply::ok(file.sent.clone()),
+                (Some(file), Some(_)) => metadata_of(&file.announced).map_or(Reply::status(404), Reply::ok),
+                (None, _) => Reply::status(404),
+            }
+        }
         _ => Reply::status(404),
     })
 }
@@ -267,6 +271,16 @@ impl IndexedFile {
     }
 }
 
+/// What an index serves beside a wheel, so that nobody has to fetch the wheel for it (PEP 658).
+fn metadata_of(wheel: &[u8]) -> Option<Vec<u8>> {
+    let mut archive = zip::ZipArchive::new(std::io::Cursor::new(wheel)).ok()?;
+    let name =
+        archive.file_names().filter_map(Result::ok).find(|name| name.ends_with("/METADATA"))?.into_owned();
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut archive.by_name(&name).ok()?, &mut bytes).ok()?;
+    Some(bytes)
+}
+
 fn page<'a>(pages: Pages, project: &str, files: impl Iterator<Item = &'a IndexedFile>) -> Reply {
     let hex = |file: &IndexedFile| Digest::of(&file.announced).hex();
     match pages {
@@ -278,6 +292,7 @@ fn page<'a>(pages: Pages, project: &str, files: impl Iterator<Item = &'a Indexed
                         "url": format!("/files/{}", file.name),
                         "hashes": {"sha256": hex(file)},
                         "size": file.announced.len(),
+                        "core-metadata": metadata_of(&file.announced).is_some(),
                     })
                 })
                 .collect();
@@ -286,7 +301,9 @@ fn page<'a>(pages: Pages, project: &str, files: impl Iterator<Item = &'a Indexed
         }
         Pages::Html => {
             let link = |file: &IndexedFile| {
-                format!("<a href=\"/files/{0}#sha256={1}\">{0}</a><br>\n", file.name, hex(file))
+                let also =
+                    if metadata_of(&file.announced).is_some() { " data-core-metadata=\"true\"" } else { "" };
+                format!("<a href=\"/files/{0}#sha256={1}\"{also}>{0}</a><br>\n", file.name, hex(file))
             };
             let page =
                 format!("<!DOCTYPE html><html><body>{}</body></html>", files.map(link).collect::<String>());

@@ -388,8 +388,7 @@ fn pinned_wheels_are_fetched_once_from_an_index_that_speaks_json_or_html() {
         assert_eq!(components[0]["wheels"].as_array().unwrap().len(), 1);
         assert_eq!(components[0]["targets"][0]["wheels"][0], wanted.0.as_str());
         assert_eq!(blob(&archive, &Digest::of(&wanted.1).to_string()), wanted.1);
-        let fetched =
-            server.requests().into_iter().filter(|r| r.method == "GET" && r.path.starts_with("/files/"));
+        let fetched = server.requests().into_iter().filter(|r| r.method == "GET" && r.path.ends_with(".whl"));
         assert_eq!(fetched.count(), 1, "{pages:?}");
     }
 }

@@ -81,8 +81,15 @@ impl BuildArgs {
         let destination = self.destination(screen, &loaded);
         let (cache, http) = (Cache::of(screen.env), super::lock::client()?);
         let bars = screen.wants_bars();
-        let world =
-            World { base: loaded.base.clone(), cache: &cache, http: &http, env: screen.env, note: &|_| {} };
+        let world = World {
+            base: loaded.base.clone(),
+            cache: &cache,
+            http: &http,
+            env: screen.env,
+            note: &|_| {},
+            bars,
+            wheels: &loaded.spec.wheels,
+        };
         let interrupted = super::interruption()?;
         let unwritten = |source| ExportError::Write { path: destination.clone(), source };
         let documents = export::documents(&lock, &world).map_err(unwritten)?;

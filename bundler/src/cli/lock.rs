@@ -79,13 +79,22 @@ fn size(lock: &BundleLock, digest: &Digest) -> u64 {
 pub(super) fn make(screen: &mut Screen<'_>, loaded: &LoadedSpec) -> Result<BundleLock, Failure> {
     let cache = Cache::of(screen.env);
     let http = client()?;
+    let bars = screen.wants_bars();
     let (stderr, verbose) = (screen.env.stderr.clone(), screen.common.verbose > 0);
     let note = |text: &str| {
         if verbose || text.starts_with("note:") {
             stderr.say(text);
         }
     };
-    let world = World { base: loaded.base.clone(), cache: &cache, http: &http, env: screen.env, note: &note };
+    let world = World {
+        base: loaded.base.clone(),
+        cache: &cache,
+        http: &http,
+        env: screen.env,
+        note: &note,
+        bars,
+        wheels: &loaded.spec.wheels,
+    };
     let lock = crate::resolve::resolve(loaded, &world)?;
     lock.write(&lock::path_for(&loaded.path))?;
     Ok(lock)

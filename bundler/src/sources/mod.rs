@@ -3,6 +3,7 @@
 //! hashed or compressed to know its digest.
 
 pub mod charts;
+pub(crate) mod closure;
 pub mod files;
 pub mod images;
 pub mod wheelhouse;
@@ -30,6 +31,10 @@ pub struct World<'a> {
     pub env: &'a edge::Env,
     /// Says something to the person at the keyboard.
     pub note: &'a dyn Fn(&str),
+    /// Whether progress is shown.
+    pub bars: bool,
+    /// The wheelhouses of the spec: their indexes may want a login.
+    pub wheels: &'a [crate::spec::WheelsSpec],
 }
 
 impl World<'_> {

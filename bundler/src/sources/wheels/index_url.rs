@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use manifests::Name;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use registry::Url;
 use registry::url::UrlError;
 
@@ -111,10 +112,49 @@ impl IndexUrl {
         self.0.basic_authorization().filter(|_| self.0.same_origin(url))
     }
 
-    /// The page of a project, with the `/` at the end that PEP 503 asks for, and without the login.
+    /// Whether it holds a login.
     #[must_use]
-    pub fn project_page(&self, project: &Name) -> Url {
-        self.0.at_path(&format!("{}{project}/", self.0.path())).without_userinfo()
+    pub fn has_login(&self) -> bool {
+        self.0.basic_authorization().is_some()
+    }
+
+    /// The whole address, **login included**: for a request or a program's environment.
+    #[must_use]
+    pub fn to_wire(&self) -> String {
+        self.0.to_wire()
+    }
+
+    /// With a password for the user that it names; `None` if it names none or has a password already.
+    #[must_use]
+    pub fn with_password(&self, password: &str) -> Option<Self> {
+        let wire = self.to_wire();
+        let (scheme, rest) = wire.split_once("://")?;
+        let (user, rest) =
+            rest.split_once('@').filter(|(user, _)| !user.is_empty() && !user.contains(':'))?;
+        let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+        let escaped =
+            |byte: u8| if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+        let password: String = password.bytes().map(escaped).collect();
+        format!("{scheme}://{user}:{password}@{rest}").parse().ok()
+    }
+
+    /// Every spelling of its login that may turn up in a text: escaped, plain, and as it is sent.
+    #[must_use]
+    pub(super) fn secrets(&self) -> Vec<String> {
+        let wire = self.to_wire();
+        let userinfo = wire.split_once("://").and_then(|(_, rest)| rest.split_once('@'));
+        let (Some((userinfo, _)), Some(basic)) = (userinfo, self.0.basic_authorization()) else {
+            return Vec::new();
+        };
+        let sent = basic.trim_start_matches("Basic ");
+        let plain =
+            STANDARD.decode(sent).ok().and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
+        // A user without a password is a token.
+        let password = |text: &str| text.split_once(':').map_or(text, |(_, password)| password).to_string();
+        let token = |text: &str| {
+            if password(text).is_empty() { text.trim_end_matches(':').to_string() } else { password(text) }
+        };
+        vec![userinfo.to_string(), sent.to_string(), plain.clone(), token(userinfo), token(&plain)]
     }
 }
 
@@ -154,8 +194,6 @@ mod tests {
             assert_eq!(index(text).to_string(), "https://index.example/simple/");
         }
         assert_eq!(index("https://index.example").to_string(), "https://index.example/");
-        let page = index("https://index.example/simple").project_page(&"ruamel-yaml".parse().unwrap());
-        assert_eq!(page.to_string(), "https://index.example/simple/ruamel-yaml/");
     }
 
     #[test]
@@ -189,11 +227,18 @@ mod tests {
     }
 
     #[test]
+    fn a_password_joins_the_user_that_the_address_names() {
+        let with = |text: &str| index(text).with_password("p@ss/w%").map(|index| index.to_wire());
+        assert_eq!(with("https://ci@h/simple").as_deref(), Some("https://ci:p%40ss%2Fw%25@h/simple/"));
+        assert_eq!(with("https://h/simple"), None);
+        assert_eq!(with("https://ci:old@h/simple"), None);
+    }
+
+    #[test]
     fn a_login_is_for_the_indexs_own_origin_and_never_shown() {
         let index = index("https://ci:hunter2@index.example/simple");
         assert!(!format!("{index} {index:?}").contains("hunter2"));
-        let page = index.project_page(&"x".parse().unwrap());
-        assert_eq!(page.to_wire(), "https://index.example/simple/x/");
+        let page = "https://index.example/simple/x/".parse().unwrap();
         assert_eq!(index.authorization_for(&page).as_deref(), Some("Basic Y2k6aHVudGVyMg=="));
         for other in ["http://index.example/", "https://index.example:8443/", "https://files.example/"] {
             assert_eq!(index.authorization_for(&other.parse().unwrap()), None, "{other}");

@@ -4,11 +4,12 @@
 //! *Invariant:* a [`WheelMetadata`] agrees with the wheel's file name, and the wheel is an archive that
 //! every reader sees alike: no name twice, and none that leads out of it.
 
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom, Write};
 
 use manifests::text::printable;
-use zip::ZipArchive;
 use zip::result::ZipError;
+use zip::write::SimpleFileOptions;
+use zip::{ZipArchive, ZipWriter};
 
 use super::Class;
 use super::filename::{WheelFilename, project_name};
@@ -133,6 +134,26 @@ impl MetadataError {
     }
 }
 
+/// A wheel of the same name that holds nothing but the `METADATA` of this one: all that a resolver reads,
+/// in a few kilobytes. (`uv` unpacks whole wheels into its cache to look at it.)
+///
+/// # Errors
+/// As for [`WheelMetadata::read`].
+pub fn skeleton(reader: impl Read + Seek, filename: &WheelFilename) -> Result<Vec<u8>, MetadataError> {
+    let problem = |problem| MetadataError { filename: filename.to_string(), problem };
+    let (dist_info, metadata) = document(reader, filename).map_err(problem)?;
+    let write = || -> Result<Vec<u8>, ZipError> {
+        let mut archive = ZipWriter::new(std::io::Cursor::new(Vec::new()));
+        let kind = "Wheel-Version: 1.0\nGenerator: airlock\nRoot-Is-Purelib: true\n".as_bytes();
+        for (name, bytes) in [("METADATA", metadata.as_slice()), ("WHEEL", kind), ("RECORD", &[])] {
+            archive.start_file(format!("{dist_info}/{name}"), SimpleFileOptions::default())?;
+            archive.write_all(bytes)?;
+        }
+        Ok(archive.finish()?.into_inner())
+    };
+    write().map_err(|error| problem(MetadataProblem::Archive(error)))
+}
+
 impl WheelMetadata {
     /// Reads the head of the wheel's `METADATA`, and nothing else of its content.
     ///
@@ -144,6 +165,22 @@ impl WheelMetadata {
 }
 
 fn read(reader: impl Read + Seek, filename: &WheelFilename) -> Result<WheelMetadata, MetadataProblem> {
+    let (_, bytes) = document(reader, filename)?;
+    let metadata = head(&bytes)?;
+    if project_name(&metadata.name).ok().as_ref() != Some(filename.project()) {
+        return Err(contradiction("METADATA", &metadata.name, "project"));
+    }
+    if metadata.version != *filename.version() {
+        return Err(contradiction("METADATA", metadata.version.as_str(), "version"));
+    }
+    Ok(metadata)
+}
+
+/// The `.dist-info` directory of a wheel that agrees with its name, and the bytes of its `METADATA`.
+fn document(
+    reader: impl Read + Seek,
+    filename: &WheelFilename,
+) -> Result<(String, Vec<u8>), MetadataProblem> {
     let mut archive = ZipArchive::new(reader).map_err(MetadataProblem::Archive)?;
     if archive.len() > ENTRIES_MAX {
         return Err(MetadataProblem::TooManyEntries { found: archive.len() });
@@ -169,15 +206,8 @@ fn read(reader: impl Read + Seek, filename: &WheelFilename) -> Result<WheelMetad
     if bytes.len() as u64 > METADATA_BYTES_MAX {
         return Err(MetadataProblem::TooLarge);
     }
-    let metadata = head(&bytes)?;
-    if project_name(&metadata.name).ok().as_ref() != Some(filename.project()) {
-        return Err(contradiction("METADATA", &metadata.name, "project"));
-    }
-    if metadata.version != *filename.version() {
-        return Err(contradiction("METADATA", metadata.version.as_str(), "version"));
-    }
     same_names(&mut archive.into_inner(), &named)?;
-    Ok(metadata)
+    Ok((dist_info, bytes))
 }
 
 /// Where each file is, and what the directory at the end of the archive calls it. No file is a link.
@@ -300,9 +330,8 @@ fn head(bytes: &[u8]) -> Result<WheelMetadata, MetadataProblem> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use std::io::{Cursor, Write};
+    use std::io::Cursor;
     use zip::CompressionMethod;
-    use zip::write::{SimpleFileOptions, ZipWriter};
 
     /// A wheel with these files; the names are not checked.
     pub(in super::super) fn wheel(files: &[(&str, &str)]) -> Vec<u8> {
@@ -384,6 +413,15 @@ pub(super) mod tests {
             bytes[place + 7] = b'A';
         }
         assert!(matches!(read_as(ZOPE, &bytes), Err(MetadataProblem::DuplicateEntry)));
+    }
+
+    #[test]
+    fn a_skeleton_says_the_same_of_itself_and_holds_nothing_else() {
+        let whole = wheel(&[("zope/__init__.py", "x"), ("zope_interface-6.4.dist-info/METADATA", METADATA)]);
+        let bytes = skeleton(Cursor::new(&whole), &ZOPE.parse().unwrap()).unwrap();
+        assert_eq!(read_as(ZOPE, &bytes).unwrap(), read_as(ZOPE, &whole).unwrap());
+        assert_eq!(ZipArchive::new(Cursor::new(bytes)).unwrap().len(), 3);
+        assert!(skeleton(Cursor::new(b"x"), &ZOPE.parse().unwrap()).is_err());
     }
 
     #[test]

@@ -1,25 +1,26 @@
-//! Python wheels: which files a wheelhouse is made of, from a requirements file that is pinned with
-//! hashes and a package index, or from a directory of wheels.
+//! Python wheels: which files a wheelhouse is made of, from requirements or a lock that `uv` reads, or from
+//! a directory of wheels.
 //!
-//! **What this may never do:** run code of a wheel, unpack one, build one, or take a file whose digest
-//! was not pinned. Nothing here opens a connection: the index is asked through
-//! [`index::IndexTransport`]; the chosen files are fetched, and checked against the digests given here,
-//! by the caller.
+//! **What this may never do:** run code of a wheel, unpack one, build one that nobody asked for, or take a
+//! file whose digest was not pinned.
 //!
-//! Read in this order: [`requirements`] (what is asked for), [`tags`] (for which machine), [`index`]
-//! (what there is), [`resolve`] (what is taken), [`metadata`] (what a wheel says of itself).
+//! Read in this order: [`requirements`] and [`pylock`] (what is asked for), [`tags`] (for which machine),
+//! [`uv`] (who resolves), [`choose`] (what is taken), [`fetch`] (how it comes), [`metadata`] (what a wheel
+//! says of itself). [`super::closure`] joins them.
 
 use std::fmt;
 
+pub mod choose;
 pub mod directory;
+pub mod fetch;
 pub mod filename;
-mod html;
-pub mod index;
 pub mod index_url;
+pub mod logins;
 pub mod metadata;
+pub mod pylock;
 pub mod requirements;
-pub mod resolve;
 pub mod tags;
+pub mod uv;
 pub mod version;
 
 #[cfg(test)]
@@ -27,12 +28,13 @@ mod compared_with_python;
 
 pub use directory::{LocalWheel, wheels_in};
 pub use filename::WheelFilename;
-pub use index::{IndexTransport, Page, TransportError};
 pub use index_url::{IndexNames, IndexUrl};
+pub use logins::Logins;
 pub use metadata::WheelMetadata;
+pub use pylock::Pylock;
 pub use requirements::Requirements;
-pub use resolve::{ChosenWheel, resolve};
 pub use tags::Target;
+pub use uv::Uv;
 
 /// Which kind of failure an error is: it decides the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,10 +43,8 @@ pub enum Class {
     Spec,
     /// Bytes are not what they were said to be.
     Damaged,
-    /// A source could not be asked, or its answer makes no sense.
+    /// A source could not be asked, or lacks what was asked of it.
     Unreachable,
-    /// A feature that may come.
-    NotYet,
 }
 
 /// Any failure of this module.
@@ -63,9 +63,18 @@ pub enum WheelsError {
     /// The address of the index.
     #[error(transparent)]
     IndexUrl(#[from] index_url::IndexUrlError),
+    /// `uv`.
+    #[error(transparent)]
+    Uv(#[from] uv::UvError),
+    /// A `pylock.toml`.
+    #[error(transparent)]
+    Pylock(#[from] pylock::PylockError),
     /// The choice of wheels.
     #[error(transparent)]
-    Resolve(#[from] resolve::ResolveError),
+    Choose(#[from] choose::ChooseError),
+    /// The fetching of files.
+    #[error(transparent)]
+    Fetch(#[from] fetch::FetchError),
     /// The inside of a wheel.
     #[error(transparent)]
     Metadata(#[from] metadata::MetadataError),
@@ -81,9 +90,29 @@ impl WheelsError {
         match self {
             Self::Filename(_) | Self::Target(_) | Self::IndexUrl(_) => Class::Spec,
             Self::Requirements(error) => error.class(),
-            Self::Resolve(error) => error.class(),
+            Self::Uv(error) => error.class(),
+            Self::Pylock(error) => error.class(),
+            Self::Choose(error) => error.class(),
+            Self::Fetch(error) => error.class(),
             Self::Metadata(error) => error.class(),
             Self::Directory(error) => error.class(),
+        }
+    }
+
+    /// What to do next.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::IndexUrl(_) => {
+                Some("name the package index with `index:` in bundle.yaml or in PIP_INDEX_URL".to_string())
+            }
+            Self::Uv(error) => error.hint(),
+            Self::Choose(error) => error.hint(),
+            Self::Fetch(error) => error.hint(),
+            Self::Pylock(pylock::PylockError::Kind { .. }) => {
+                Some("write the lock without it, such as with `uv export --no-emit-project`".to_string())
+            }
+            _ => None,
         }
     }
 }

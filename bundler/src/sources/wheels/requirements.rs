@@ -1,10 +1,11 @@
-//! A requirements file that is pinned with hashes, as `pip-compile --generate-hashes` and
-//! `uv pip compile --generate-hashes` write it (pip's requirements file format, PEP 508).
+//! What we ourselves read in a requirements file: the hashes that it pins, and the indexes that it names.
+//! What it requires is for `uv` to understand, which reads the same file; but `uv` looks at no hash while
+//! it resolves, and a login in an index's address has to be kept out of what is written down.
 //!
-//! Every line is understood as pip understands it or refused by name. Nothing is resolved, no other file
-//! is read and no environment variable is put in: what the file says is all there is.
+//! Follows pip's requirements file format: comments, continued lines, `-r` and `-c`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use manifests::text::printable;
 use manifests::{Digest, Name};
@@ -12,36 +13,28 @@ use manifests::{Digest, Name};
 use super::Class;
 use super::filename::project_name;
 use super::index_url::IndexUrl;
-use super::version::Version;
 
-/// Bounds the file: a hundred hashes for each of a thousand projects need about 10 MiB.
+/// Bounds one file: a hundred hashes for each of a thousand projects need about 10 MiB.
 pub const REQUIREMENTS_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
-/// What the file asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Bounds how many files one file may lead to.
+const FILES_MAX: usize = 64;
+
+/// What the file pins and where it looks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Requirements {
-    /// One for each project, in the order of the file.
-    pub pins: Vec<Pin>,
+    /// The SHA-256 digests of the files that will do, of each project that has any. If this is empty,
+    /// nothing is pinned by hash; if not, everything has to be, as with pip's `--require-hashes`.
+    pub hashes: BTreeMap<Name, BTreeSet<Digest>>,
     /// `--index-url`, if the file has it; the last one counts.
     pub index: Option<IndexUrl>,
+    /// `--extra-index-url`, in the order of the file.
+    pub extra: Vec<IndexUrl>,
+    /// Other files: `-r` and `-c`, as written.
+    included: Vec<String>,
 }
 
-/// One project at one version, in one of the given files.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pin {
-    /// The project, normalised.
-    pub project: Name,
-    /// Its extras, normalised. The file lists what they need as projects of their own.
-    pub extras: BTreeSet<Name>,
-    /// The version behind `==`.
-    pub version: Version,
-    /// The SHA-256 digests of the files that will do: at least one.
-    pub hashes: BTreeSet<Digest>,
-    /// Where it starts, counted from 1.
-    pub line: usize,
-}
-
-/// A line that is not a pinned requirement.
+/// A file that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("{file}:{line}: {problem}")]
 pub struct RequirementsError {
@@ -54,51 +47,18 @@ pub struct RequirementsError {
 }
 
 /// What is wrong with a line.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Problem {
-    /// The file is larger than [`REQUIREMENTS_BYTES_MAX`].
-    #[error("the file is larger than {REQUIREMENTS_BYTES_MAX} bytes")]
-    TooLarge,
+    /// It is not there, or not readable.
+    #[error("the file cannot be read: {0}")]
+    Read(std::io::Error),
     /// The bytes are not UTF-8.
     #[error("the file is not UTF-8")]
     NotUtf8,
-    /// Neither an option nor the name of a project.
-    #[error("`{shown}` does not start with the name of a project")]
-    Project {
-        /// The line, made printable.
-        shown: String,
-    },
-    /// No `==`, or more than one version.
-    #[error("{project} is not pinned: expected `{project}==VERSION`, found `{found}`")]
-    NotPinned {
-        /// The project as the line spells it.
-        project: String,
-        /// What follows the name.
-        found: String,
-    },
-    /// `==1.0.*`
-    #[error("{project} is pinned to the range `{found}`, not to one version")]
-    Range {
-        /// The project.
-        project: Name,
-        /// `1.0.*`
-        found: String,
-    },
-    /// What follows `==` is no version.
-    #[error("{project} is pinned to `{found}`, which is not a version by PEP 440")]
-    Version {
-        /// The project.
-        project: Name,
-        /// The text.
-        found: String,
-    },
-    /// No `--hash`.
-    #[error("{project} has no `--hash=sha256:…`: write the file with `--generate-hashes`")]
-    NoHash {
-        /// The project.
-        project: Name,
-    },
+    /// `-r` and `-c` lead to more files than [`FILES_MAX`].
+    #[error("it leads to more than {FILES_MAX} files")]
+    TooMany,
     /// A hash of another kind.
     #[error("{project} has a hash by `{algorithm}`, expected sha256")]
     Algorithm {
@@ -115,31 +75,14 @@ pub enum Problem {
         /// The text.
         found: String,
     },
-    /// The same project a second time.
-    #[error("{project} was already required on line {first}")]
-    Twice {
-        /// The project.
-        project: Name,
-        /// Counted from 1.
-        first: usize,
-    },
-    /// An option that is not known or would weaken the pins.
-    #[error("`{option}` is not accepted in a pinned requirements file")]
-    Option {
-        /// The option's name; never its value, which may hold a password.
-        option: String,
-    },
-    /// `--index-url` without an address.
-    #[error("`--index-url` is not followed by an http or https address")]
-    Index,
-    /// `${NAME}`: pip would put in an environment variable.
-    #[error("environment variables are not put into a requirements file: write the value")]
-    Variable,
-    /// A feature that may come.
-    #[error("{what} not supported yet")]
-    NotYet {
-        /// With its verb: `environment markers are`.
-        what: &'static str,
+    /// A hash without a project's name before it: for what it is meant cannot be told.
+    #[error("a `--hash` follows something else than the name of a project")]
+    Nameless,
+    /// `--index-url` without an address, which is not shown: it may hold a password.
+    #[error("`{option}` is not followed by an http or https address")]
+    Index {
+        /// The option.
+        option: &'static str,
     },
 }
 
@@ -147,39 +90,108 @@ impl RequirementsError {
     /// Which kind of failure it is.
     #[must_use]
     pub fn class(&self) -> Class {
-        if matches!(self.problem, Problem::NotYet { .. }) { Class::NotYet } else { Class::Spec }
+        if matches!(self.problem, Problem::Read(_)) { Class::Unreachable } else { Class::Spec }
     }
 }
 
 impl Requirements {
-    /// Reads the bytes of a file; `file` is its name for messages.
+    /// Reads a file and those that it includes; `shown` is its name for messages.
     ///
     /// # Errors
-    /// The first line that is not understood or not pinned.
+    /// The first line that is not understood.
+    pub fn read(path: &Path, shown: &str) -> Result<Self, RequirementsError> {
+        let mut found = Self::default();
+        let mut seen: BTreeSet<PathBuf> = BTreeSet::new();
+        let mut waiting = vec![(path.to_path_buf(), shown.to_string())];
+        while let Some((path, shown)) = waiting.pop() {
+            // The same file by two paths is the same file.
+            if !seen.insert(path.canonicalize().unwrap_or_else(|_| path.clone())) {
+                continue;
+            }
+            let at = |problem| RequirementsError { file: printable(&shown), line: 1, problem };
+            if seen.len() > FILES_MAX {
+                return Err(at(Problem::TooMany));
+            }
+            let bytes = layout::durable::read_bounded(&path, REQUIREMENTS_BYTES_MAX);
+            let one = Self::parse(&shown, &bytes.map_err(|error| at(Problem::Read(error)))?)?;
+            let directory = path.parent().unwrap_or(Path::new("."));
+            // An address is `uv`'s to fetch or to refuse.
+            let local = one.included.iter().filter(|name| !name.contains("://"));
+            waiting.extend(local.map(|name| (directory.join(name), name.clone())));
+            found.take(one);
+        }
+        Ok(found)
+    }
+
+    fn take(&mut self, one: Self) {
+        for (project, hashes) in one.hashes {
+            self.hashes.entry(project).or_default().extend(hashes);
+        }
+        self.index = self.index.take().or(one.index);
+        self.extra.extend(one.extra);
+    }
+
+    /// Reads the bytes of one file; `file` is its name for messages.
+    ///
+    /// # Errors
+    /// The first line that is not understood.
     pub fn parse(file: &str, bytes: &[u8]) -> Result<Self, RequirementsError> {
         let at = |line, problem| RequirementsError { file: printable(file), line, problem };
-        if bytes.len() as u64 > REQUIREMENTS_BYTES_MAX {
-            return Err(at(1, Problem::TooLarge));
-        }
         let text = std::str::from_utf8(bytes).map_err(|error| {
             let before = bytes.iter().take(error.valid_up_to());
             at(before.filter(|byte| **byte == b'\n').count() + 1, Problem::NotUtf8)
         })?;
-        let mut found = Self { pins: Vec::new(), index: None };
-        let mut lines: BTreeMap<Name, usize> = BTreeMap::new();
+        let mut found = Self::default();
         for (number, line) in logical_lines(text.strip_prefix('\u{feff}').unwrap_or(text)) {
-            match statement(&line, number).map_err(|problem| at(number, problem))? {
-                Statement::Nothing => {}
-                Statement::Index(url) => found.index = Some(url),
-                Statement::Pin(pin) => {
-                    if let Some(first) = lines.insert(pin.project.clone(), number) {
-                        return Err(at(number, Problem::Twice { project: pin.project, first }));
-                    }
-                    found.pins.push(pin);
-                }
-            }
+            found.statement(line.trim()).map_err(|problem| at(number, problem))?;
         }
         Ok(found)
+    }
+
+    fn statement(&mut self, line: &str) -> Result<(), Problem> {
+        if line.starts_with('-') { self.option(line) } else { self.requirement(line) }
+    }
+
+    /// A line of its own that starts with a dash.
+    fn option(&mut self, line: &str) -> Result<(), Problem> {
+        let short = ["-i", "-r", "-c"].into_iter().find(|name| line.starts_with(name));
+        let end = short.map_or_else(
+            || line.find(|c: char| c == '=' || c.is_whitespace()).unwrap_or(line.len()),
+            str::len,
+        );
+        let (name, rest) = line.split_at_checked(end).unwrap_or((line, ""));
+        let value = rest.trim_start().strip_prefix('=').unwrap_or(rest).trim();
+        let address = |option| value.parse().map_err(|_| Problem::Index { option });
+        match name {
+            "-i" | "--index-url" => self.index = Some(address("--index-url")?),
+            "--extra-index-url" => self.extra.push(address("--extra-index-url")?),
+            "-r" | "--requirement" | "-c" | "--constraint" => self.included.push(value.to_string()),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// `name[extras]==version ; marker --hash=sha256:…`
+    fn requirement(&mut self, line: &str) -> Result<(), Problem> {
+        if !line.split_whitespace().any(|word| word == "--hash" || word.starts_with("--hash=")) {
+            return Ok(());
+        }
+        let named = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        let end = line.find(|c| !named(c)).unwrap_or(line.len());
+        let spelled = line.get(..end).unwrap_or_default();
+        let is_path = line.get(end..).is_some_and(|rest| rest.starts_with([':', '/', '\\']));
+        let project = project_name(spelled).ok().filter(|_| !is_path).ok_or(Problem::Nameless)?;
+        let mut words = line.split_whitespace();
+        while let Some(word) = words.next() {
+            let value = match word.strip_prefix("--hash") {
+                Some("") => words.next().unwrap_or_default(),
+                Some(value) if value.starts_with('=') => value.get(1..).unwrap_or_default(),
+                _ => continue,
+            };
+            let digest = digest(&project, value)?;
+            self.hashes.entry(project.clone()).or_default().insert(digest);
+        }
+        Ok(())
     }
 }
 
@@ -219,139 +231,10 @@ fn without_comment(line: &str) -> &str {
     comment.and_then(|position| line.get(..position)).unwrap_or(line)
 }
 
-enum Statement {
-    Nothing,
-    Index(IndexUrl),
-    Pin(Pin),
-}
-
-fn statement(line: &str, number: usize) -> Result<Statement, Problem> {
-    let line = line.trim();
-    if line.is_empty() {
-        return Ok(Statement::Nothing);
-    }
-    if has_variable(line) {
-        return Err(Problem::Variable);
-    }
-    if line.starts_with('-') { option(line) } else { pin(line, number).map(Statement::Pin) }
-}
-
-/// `${NAME}`, with the capital letters that pip asks for.
-fn has_variable(line: &str) -> bool {
-    line.split("${").skip(1).any(|rest| {
-        let name = rest.split_once('}').map_or("", |(name, _)| name);
-        !name.is_empty() && name.bytes().all(|byte| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'_'))
-    })
-}
-
-/// A line of its own that starts with a dash.
-fn option(line: &str) -> Result<Statement, Problem> {
-    let end = line.find(|c: char| c == '=' || c.is_whitespace()).unwrap_or(line.len());
-    let (name, rest) = line.split_at_checked(end).unwrap_or((line, ""));
-    let value = rest.trim_start().strip_prefix('=').unwrap_or(rest).trim();
-    match name {
-        "-i" if rest.starts_with('=') => Err(Problem::Index),
-        "-i" | "--index-url" => {
-            let one_word = !value.is_empty() && !value.contains(char::is_whitespace);
-            let url = one_word.then(|| value.parse().ok()).flatten();
-            url.map(Statement::Index).ok_or(Problem::Index)
-        }
-        // Nothing but wheels is ever taken and every hash is required, so both ask for what is done.
-        "--only-binary" if !value.contains(char::is_whitespace) && !value.is_empty() => {
-            Ok(Statement::Nothing)
-        }
-        "--require-hashes" if value.is_empty() => Ok(Statement::Nothing),
-        "-r" | "--requirement" => Err(Problem::NotYet { what: "other requirements files (`-r`) are" }),
-        "-c" | "--constraint" => Err(Problem::NotYet { what: "constraints files (`-c`) are" }),
-        "--extra-index-url" => Err(Problem::NotYet { what: "a second index (`--extra-index-url`) is" }),
-        "-f" | "--find-links" => Err(Problem::NotYet { what: "lists of links (`--find-links`) are" }),
-        _ => Err(Problem::Option { option: printable(name) }),
-    }
-}
-
-/// `name[extras]==version --hash=sha256:…`
-fn pin(line: &str, number: usize) -> Result<Pin, Problem> {
-    let (requirement, options) = match line.find(" -").or_else(|| line.find("\t-")) {
-        Some(position) => line.split_at_checked(position).unwrap_or((line, "")),
-        None => (line, ""),
-    };
-    let requirement = requirement.trim();
-    let named = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    let end = requirement.find(|c| !named(c)).unwrap_or(requirement.len());
-    let (spelled, rest) = requirement.split_at_checked(end).unwrap_or((requirement, ""));
-    if is_location(spelled, rest) {
-        return Err(Problem::NotYet { what: "requirements by address or by path are" });
-    }
-    let no_project = || Problem::Project { shown: printable(requirement) };
-    if spelled.starts_with(['-', '_', '.']) {
-        return Err(no_project());
-    }
-    let project = project_name(spelled).map_err(|_| no_project())?;
-    let (extras, rest) = extras(rest.trim_start()).ok_or_else(no_project)?;
-    if rest.contains(';') {
-        return Err(Problem::NotYet { what: "environment markers are" });
-    }
-    let version = pinned_version(&project, spelled, rest)?;
-    let hashes = hashes(&project, options)?;
-    Ok(Pin { project, extras, version, hashes, line: number })
-}
-
-/// `name @ https://…`, `https://…`, `./dir`, `git+ssh://…`.
-fn is_location(spelled: &str, rest: &str) -> bool {
-    let after = rest.trim_start();
-    let after = after.strip_prefix('[').and_then(|rest| rest.split_once(']')).map_or(after, |(_, rest)| rest);
-    after.trim_start().starts_with('@')
-        || rest.contains("://")
-        || rest.starts_with(['/', '\\', ':'])
-        || (spelled.ends_with(".whl") && rest.is_empty())
-}
-
-/// The extras between brackets, and what follows them.
-fn extras(rest: &str) -> Option<(BTreeSet<Name>, &str)> {
-    let Some(inner) = rest.strip_prefix('[') else {
-        return Some((BTreeSet::new(), rest));
-    };
-    let (list, rest) = inner.split_once(']')?;
-    let extras = list.split(',').map(str::trim).filter(|extra| !extra.is_empty());
-    let extras: Option<BTreeSet<Name>> = extras.map(|extra| project_name(extra).ok()).collect();
-    Some((extras?, rest))
-}
-
-fn pinned_version(project: &Name, spelled: &str, rest: &str) -> Result<Version, Problem> {
-    let rest = rest.trim();
-    let inner = rest.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')).map_or(rest, str::trim);
-    let not_pinned = || Problem::NotPinned { project: printable(spelled), found: printable(rest) };
-    let version = inner.strip_prefix("==").ok_or_else(not_pinned)?.trim();
-    if version.starts_with('=') || version.contains(',') {
-        return Err(not_pinned());
-    }
-    if version.ends_with(".*") {
-        return Err(Problem::Range { project: project.clone(), found: printable(version) });
-    }
-    version.parse().map_err(|_| Problem::Version { project: project.clone(), found: printable(version) })
-}
-
-fn hashes(project: &Name, options: &str) -> Result<BTreeSet<Digest>, Problem> {
-    let mut hashes = BTreeSet::new();
-    let mut words = options.split_whitespace();
-    while let Some(word) = words.next() {
-        let (option, value) = match word.split_once('=') {
-            Some((option, value)) => (option, Some(value)),
-            None => (word, None),
-        };
-        if option != "--hash" {
-            return Err(Problem::Option { option: printable(option) });
-        }
-        let value = value.or_else(|| words.next()).unwrap_or_default();
-        hashes.insert(digest(project, value)?);
-    }
-    if hashes.is_empty() { Err(Problem::NoHash { project: project.clone() }) } else { Ok(hashes) }
-}
-
 fn digest(project: &Name, text: &str) -> Result<Digest, Problem> {
     let wrong = || Problem::Hash { project: project.clone(), found: printable(text) };
     let (algorithm, hex) = text.split_once(':').ok_or_else(wrong)?;
-    if algorithm != "sha256" {
+    if !algorithm.eq_ignore_ascii_case("sha256") {
         return Err(Problem::Algorithm { project: project.clone(), algorithm: printable(algorithm) });
     }
     Digest::from_hex(&hex.to_ascii_lowercase()).map_err(|_| wrong())
@@ -373,130 +256,72 @@ mod tests {
     }
 
     fn problem(text: &str) -> Problem {
-        match parse(text) {
-            Ok(requirements) => panic!("accepted {text:?} as {requirements:?}"),
-            Err(error) => error.problem,
-        }
+        parse(text).unwrap_err().problem
+    }
+
+    fn hashes(text: &str, project: &str) -> usize {
+        good(text).hashes.get(&project.parse::<Name>().unwrap()).map_or(0, BTreeSet::len)
     }
 
     #[test]
-    fn reads_what_pip_compile_writes() {
-        let found = good(&format!(
-            "#\n# This file is autogenerated by pip-compile with Python 3.11\n# by the following command:\n#\n\
-             #    pip-compile --generate-hashes requirements.in\n#\n--index-url https://index.example/simple\n\
-             --only-binary :all:\n\n\
-             click==8.1.7 \\\n    {A} \\\n    {B}\n    # via flask\n\
-             Zope.Interface==6.4.post2 \\\n    {A}\n    # via\n    #   -r requirements.in\n    #   other\n\
-             uvicorn[standard, Foo_Bar]==0.30.0 {B}\n"
-        ));
-        assert_eq!(found.index.unwrap().to_string(), "https://index.example/simple/");
-        let [click, zope, uvicorn] = found.pins.as_slice() else { panic!("{:?}", found.pins) };
-        assert_eq!((click.project.as_str(), click.version.as_str(), click.line), ("click", "8.1.7", 10));
-        assert_eq!(click.hashes.len(), 2);
-        assert_eq!((zope.project.as_str(), zope.version.as_str()), ("zope-interface", "6.4.post2"));
-        let extras: Vec<&str> = uvicorn.extras.iter().map(Name::as_str).collect();
-        assert_eq!(extras, ["foo-bar", "standard"]);
-    }
-
-    #[test]
-    fn reads_what_uv_writes_and_what_windows_does_to_it() {
+    fn finds_the_hashes_that_pip_compile_writes() {
         let text = format!(
-            "# This file was autogenerated by uv via the following command:\r\n\
-             -i https://index.example/simple\r\n\
-             colorama==0.4.6 \\\r\n    {A} \\\r\n    {B}\r\n    # via tqdm\r\ntqdm==4.66.4 \\\r\n    {A}"
+            "#\n# This file is autogenerated by pip-compile\n#\n--index-url https://index.example/simple\n\n\
+             Foo_Bar[x,y]==1.0 ; python_version >= \"3.8\" \\\n    {A} \\\n    {B}\n    # via -r requirements.in\n\
+             b==2 {A}\nc>=1\n"
         );
-        let found = good(&format!("\u{feff}{text}"));
-        assert_eq!(found.pins.len(), 2);
-        assert_eq!(found.pins[0].hashes.len(), 2);
-        assert_eq!(found.index.unwrap().to_string(), "https://index.example/simple/");
+        assert_eq!(hashes(&text, "foo-bar"), 2);
+        assert_eq!(hashes(&text, "b"), 1);
+        assert_eq!(hashes(&text, "c"), 0);
+        assert_eq!(good(&text).index.unwrap().to_string(), "https://index.example/simple/");
     }
 
     #[test]
-    fn takes_the_other_spellings_that_pip_takes() {
-        assert_eq!(good(&format!("a == 1.0 {A}")).pins[0].version.as_str(), "1.0");
-        assert_eq!(good(&format!("a (==1.0) {A}")).pins[0].version.as_str(), "1.0");
-        assert_eq!(good(&format!("a==1!2.0+cpu.1\t{A}")).pins[0].version.as_str(), "1!2.0+cpu.1");
-        let upper = A.to_uppercase().replace("--HASH=SHA256", "--hash sha256");
-        assert_eq!(good(&format!("a==1 {upper}")).pins[0].hashes, good(&format!("a==1 {A}")).pins[0].hashes);
-        assert_eq!(good(&format!("--require-hashes\n--only-binary=:all:\na==1 {A}")).pins.len(), 1);
-        assert_eq!(good(&format!("--index-url=https://x.example\na==1 {A} # why")).pins.len(), 1);
-        assert_eq!(good("").pins.len(), 0);
+    fn takes_the_spellings_that_pip_takes() {
+        assert_eq!(hashes(&format!("\u{feff}a == 1.0\t{A}"), "a"), 1);
+        assert_eq!(
+            hashes(&A.replace("--hash=", "a==1 --hash ").to_uppercase().replace("--HASH", "--hash"), "a"),
+            1
+        );
+        assert_eq!(hashes(&format!("a==1 \\\n  {A} \\\n  # note\nb==1 {B}\n"), "a"), 1);
+        let found = good("-ihttps://a/simple\n--extra-index-url=https://u:p@b/simple\n--pre\n-e .\n./x\n");
+        assert_eq!(found.index.unwrap().to_string(), "https://a/simple/");
+        assert_eq!(found.extra[0].to_string(), "https://***@b/simple/");
+        assert!(good("").hashes.is_empty());
     }
 
     #[test]
-    fn refuses_what_is_not_pinned_by_version_and_hash() {
-        assert!(matches!(problem(&format!("a>=1.0 {A}")), Problem::NotPinned { .. }));
-        assert!(matches!(problem(&format!("a {A}")), Problem::NotPinned { .. }));
-        assert!(matches!(problem(&format!("a===1.0 {A}")), Problem::NotPinned { .. }));
-        assert!(matches!(problem(&format!("a==1.0,!=2 {A}")), Problem::NotPinned { .. }));
-        assert!(matches!(problem(&format!("a==1.0.* {A}")), Problem::Range { .. }));
-        assert!(matches!(problem(&format!("a==latest {A}")), Problem::Version { .. }));
-        assert!(matches!(problem("a==1.0"), Problem::NoHash { .. }));
+    fn refuses_hashes_that_could_not_be_held_to() {
         assert!(matches!(problem("a==1.0 --hash=md5:abc"), Problem::Algorithm { .. }));
         assert!(matches!(problem("a==1.0 --hash=sha256:abc"), Problem::Hash { .. }));
         assert!(matches!(problem("a==1.0 --hash"), Problem::Hash { .. }));
-        let twice = problem(&format!("Foo_Bar==1 {A}\n\nfoo.bar==1 {A}"));
-        assert!(matches!(twice, Problem::Twice { first: 1, .. }));
-    }
-
-    #[test]
-    fn refuses_options_by_name() {
-        for option in
-            ["--no-binary :all:", "--trusted-host x", "--pre", "--no-index", "-e .", "--prefer-binary", "-x"]
-        {
-            let name = option.split(' ').next().unwrap_or_default();
-            assert_eq!(problem(option), Problem::Option { option: name.to_owned() });
-        }
-        assert_eq!(
-            problem(&format!("a==1 {A} --global-option=x")),
-            Problem::Option { option: "--global-option".to_owned() }
-        );
-        assert_eq!(problem("--index-url"), Problem::Index);
-        assert_eq!(problem("--index-url simple"), Problem::Index);
-        assert_eq!(problem("--index-url https://${TOKEN}@index.example/"), Problem::Variable);
-    }
-
-    #[test]
-    fn says_what_may_come_later() {
-        for text in [
-            &format!("a==1 ; python_version < \"3.12\" {A}"),
-            &format!("a==1; sys_platform == 'win32' \\\n  {A}"),
-            "-r base.txt",
-            "--requirement=base.txt",
-            "-c constraints.txt",
-            "--extra-index-url https://u:hunter2@other.example",
-            "--find-links wheels/",
-            "a @ https://u:hunter2@other.example/a-1-py3-none-any.whl",
-            "a[x] @ file:///a.whl",
-            "https://u:hunter2@other.example/a-1-py3-none-any.whl",
-            "git+ssh://git@host/x",
-            "./local",
-            "wheels/a-1-py3-none-any.whl",
-            "a-1-py3-none-any.whl",
-        ] {
-            let error = parse(text).unwrap_err();
-            assert_eq!(error.class(), Class::NotYet, "{text}: {error}");
-            assert!(!error.to_string().contains("hunter2"), "{error}");
-        }
-    }
-
-    #[test]
-    fn an_error_names_file_and_line() {
-        let error = parse(&format!("# one\na==1 \\\n  {A}\n\nb>1 \\\n  {A}\n")).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "requirements.txt:5: b is not pinned: expected `b==VERSION`, found `>1`"
-        );
-        assert_eq!(error.class(), Class::Spec);
+        assert!(matches!(problem(&format!("https://u:p@x/a.whl {A}")), Problem::Nameless));
+        assert!(matches!(problem(&format!("./a.whl {A}")), Problem::Nameless));
+        let error = parse("# one\n--index-url https://u:hunter2@a b/\n").unwrap_err();
+        let said = "requirements.txt:2: `--index-url` is not followed by an http or https address";
+        assert_eq!(error.to_string(), said);
         let error = Requirements::parse("r", b"a\n\xff").unwrap_err();
         assert_eq!(error.to_string(), "r:2: the file is not UTF-8");
     }
 
     #[test]
-    fn a_comment_ends_a_continued_line_as_in_pip() {
-        let found = good(&format!("a==1 \\\n  {A} \\\n  # note\nb==1 {A}\n"));
-        assert_eq!(found.pins.len(), 2);
-        assert!(matches!(problem("a==1#x"), Problem::Version { .. }));
+    fn follows_the_files_that_a_file_includes_once_each() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: String| std::fs::write(dir.path().join(name), text).unwrap();
+        std::fs::create_dir(dir.path().join("more")).unwrap();
+        write("a.txt", format!("-r more/b.txt\n-c https://x/c.txt\na==1 {A}\n"));
+        write("more/b.txt", format!("--requirement ../a.txt\n-i https://i/\na==1 {B}\nb==1 {B}\n"));
+        let found = Requirements::read(&dir.path().join("a.txt"), "a.txt").unwrap();
+        let counts: Vec<usize> = found.hashes.values().map(BTreeSet::len).collect();
+        assert_eq!(counts, [2, 1]);
+        assert!(found.index.is_some());
+        write("a.txt", "-r nothing.txt\n".to_string());
+        let error = Requirements::read(&dir.path().join("a.txt"), "a.txt").unwrap_err();
+        assert!(
+            error.to_string().starts_with("nothing.txt:1: the file cannot be read: No such file"),
+            "{error}"
+        );
+        assert_eq!(error.class(), Class::Unreachable);
     }
 
     proptest::proptest! {

@@ -1,8 +1,7 @@
 //! Versions of Python projects and the ranges that `Requires-Python` states, after PEP 440.
 //!
-//! Only what a pinned wheel needs: two spellings of one version are equal, versions have an order, and a
-//! range admits a CPython release or does not. Choosing among versions is not done here: a requirement
-//! that reaches us is pinned.
+//! Two spellings of one version are equal, versions have an order, and a range admits a CPython release or
+//! does not. Choosing among versions is not done here: `uv` does that.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -69,18 +68,6 @@ impl Version {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
-    }
-
-    /// Whether `==self` in a requirement takes `candidate`: a requirement without a local part (`+cpu`)
-    /// takes every local build of its version.
-    #[must_use]
-    pub fn accepts(&self, candidate: &Self) -> bool {
-        if self.key.local.is_some() {
-            return self == candidate;
-        }
-        let mut public = candidate.key.clone();
-        public.local = None;
-        self.key == public
     }
 
     /// A final release of CPython.
@@ -416,15 +403,6 @@ mod tests {
         for pair in sorted.windows(2) {
             assert!(version(pair[0]) < version(pair[1]), "{pair:?}");
         }
-    }
-
-    #[test]
-    fn a_pin_without_a_local_part_takes_local_builds_and_a_pin_with_one_takes_only_it() {
-        assert!(version("2.3.0").accepts(&version("2.3.0+cpu")));
-        assert!(version("2.3.0+cpu").accepts(&version("2.3.0+cpu")));
-        assert!(!version("2.3.0+cpu").accepts(&version("2.3.0")));
-        assert!(!version("2.3.0+cpu").accepts(&version("2.3.0+cu121")));
-        assert!(!version("2.3.0").accepts(&version("2.3.0.post1")));
     }
 
     #[test]
