@@ -265,7 +265,7 @@ fn a_registry_that_wants_a_login_is_told_from_one_that_is_not_there() {
         &world,
         &["build"],
         Exit::Unreachable,
-        &[&registry.host(), "credentials", "authentication is not supported yet"],
+        &[&registry.host(), "asks for a login, and there is none"],
     );
     registry.clear_faults();
     registry.fault(Fault::Status(403));
