@@ -14,7 +14,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
 use crate::lock::{BundleLock, LockedBlob, Origin};
 use crate::pack::Packed;
-use crate::sources::images::{docker_archive, registry_source, tar_index};
+use crate::sources::images::{docker_archive, pull, tar_index};
 use crate::sources::{World, charts, wheelhouse};
 
 /// Why an archive could not be exported.
@@ -241,15 +241,9 @@ pub fn open(content: Content, blob: &LockedBlob, world: &World<'_>) -> io::Resul
             charts::pack(&world.path(directory), directory, world).map_err(io::Error::other)?;
             again(content, world).map_err(named(directory))
         }
-        Origin::Registry(place) => {
-            let repository =
-                registry_source::open(world, &place.url, &place.repository).map_err(io::Error::other)?;
-            Ok(Box::new(repository.open_blob(&content.digest, content.size).map_err(io::Error::other)?))
-        }
+        Origin::Registry(place) => pull::blob(world, place, content),
         Origin::RegistryManifest(place) => {
-            let repository =
-                registry_source::open(world, &place.url, &place.repository).map_err(io::Error::other)?;
-            let raw = repository.get_manifest(&content.digest.into()).map_err(io::Error::other)?;
+            let raw = pull::manifest(world, place, &content.digest.into()).map_err(io::Error::other)?;
             Ok(Box::new(io::Cursor::new(raw.bytes)))
         }
         Origin::Url(url) => wheelhouse::open(url, world.http),

@@ -6,6 +6,8 @@
 
 pub mod docker_archive;
 pub mod layout_source;
+pub mod list;
+pub mod pull;
 pub mod registry_source;
 pub mod tar_index;
 pub mod transport;
@@ -17,12 +19,13 @@ use edge::{Classified, Exit};
 use manifests::inventory::{Component, Image, UpstreamSignature};
 use manifests::oci::{Descriptor, ImageIndex, ManifestDocument, OciError, Platform};
 use manifests::reference::ReferenceError;
-use manifests::text::printable;
+use manifests::text::{Marking, printable};
 use manifests::{Digest, canonical};
 use serde::Deserialize;
 
 use super::{Resolved, World};
 use crate::lock::{LockedBlob, Origin};
+use crate::registries::RegistriesError;
 use crate::spec::ImageSpec;
 use transport::ImageSource;
 
@@ -117,6 +120,14 @@ pub enum ImageError {
         /// What happened.
         source: registry::RegistryError,
     },
+    /// How the registry is reached.
+    #[error("image {image}")]
+    Registries {
+        /// The image.
+        image: String,
+        /// What is wrong.
+        source: RegistriesError,
+    },
     /// The cache.
     #[error("the cache cannot be written to")]
     Cache(#[source] std::io::Error),
@@ -132,6 +143,7 @@ impl Classified for ImageError {
             Self::Transport { .. } | Self::Reference(_) | Self::NotYet(_) | Self::Unnamed(_) => Exit::Usage,
             Self::Format { .. } | Self::Manifest { .. } | Self::Blob { .. } => Exit::Damaged,
             Self::Registry { source, .. } if source.is_damage() => Exit::Damaged,
+            Self::Registries { source, .. } => source.exit(),
             Self::Read { .. }
             | Self::NoSuchImage { .. }
             | Self::NoSuchPlatform { .. }
@@ -145,13 +157,13 @@ impl Classified for ImageError {
             Self::NoSuchPlatform { .. } => {
                 Some("change `platforms`, or leave it out to carry all of them".to_string())
             }
-            Self::NotYet(what) if what.contains("registry") => Some(
-                "copy the image with `skopeo copy docker://… oci-archive:FILE:NAME` and name the file"
-                    .to_string(),
-            ),
             Self::Registry { source, .. } if source.is_damage() => {
                 Some("do not use this image: the registry gives other bytes than it names".to_string())
             }
+            Self::Registry { source, .. } if source.is_login() => Some(
+                "log in with `docker login` or `podman login`, or name a file of logins in REGISTRY_AUTH_FILE"
+                    .to_string(),
+            ),
             Self::Registry { .. } => Some("check that the registry is running and has the image".to_string()),
             _ => None,
         }
@@ -185,10 +197,10 @@ pub trait ImageContent {
 ///
 /// # Errors
 /// See [`ImageError`].
-pub fn resolve(spec: &ImageSpec, world: &World<'_>) -> Result<Resolved, ImageError> {
-    let source = ImageSource::parse(spec.source.as_str())?;
+pub fn resolve(spec: &ImageSpec, written: &Marking, world: &World<'_>) -> Result<Resolved, ImageError> {
+    let source = ImageSource::parse(written.as_str())?;
     let name = spec.name.clone().or_else(|| source.own_name());
-    let name = name.ok_or_else(|| ImageError::Unnamed(spec.source.to_string()))?;
+    let name = name.ok_or_else(|| ImageError::Unnamed(written.to_string()))?;
     let mut content: Box<dyn ImageContent> = match source {
         ImageSource::Registry(reference) => {
             Box::new(registry_source::RegistrySource::new(&reference, world)?)
@@ -215,7 +227,7 @@ pub fn resolve(spec: &ImageSpec, world: &World<'_>) -> Result<Resolved, ImageErr
     let (blobs, order) = (walk.blobs, walk.order);
     let component = Component::Image(Image {
         name,
-        source: spec.source.clone(),
+        source: written.clone(),
         manifest,
         platforms,
         upstream_signature: UpstreamSignature::NotChecked,
