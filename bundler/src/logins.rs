@@ -36,10 +36,12 @@ impl UserLogins {
     pub fn of(env: &Env) -> Self {
         let named = env.var("REGISTRY_AUTH_FILE").map(|file| env.path(Path::new(file)));
         let home = env.var("HOME").map(PathBuf::from);
-        let session = env
-            .var("XDG_RUNTIME_DIR")
-            .map_or_else(|| PathBuf::from(format!("/run/containers/{}", env.uid)), |run| Path::new(run).join("containers"));
-        let user = env.var("XDG_CONFIG_HOME").map(PathBuf::from).or(home.as_ref().map(|home| home.join(".config")));
+        let session = env.var("XDG_RUNTIME_DIR").map_or_else(
+            || PathBuf::from(format!("/run/containers/{}", env.uid)),
+            |run| Path::new(run).join("containers"),
+        );
+        let user =
+            env.var("XDG_CONFIG_HOME").map(PathBuf::from).or(home.as_ref().map(|home| home.join(".config")));
         let docker = env.var("DOCKER_CONFIG").map(PathBuf::from).or(home.map(|home| home.join(".docker")));
         let usual = [
             Some(session.join("auth.json")),
@@ -72,8 +74,7 @@ impl UserLogins {
         let mut helper = Program::new(&program, &self.cwd).arg("get").input(server);
         helper.env.clone_from(&self.vars);
         helper.time_limit = HELPER_TIME_LIMIT;
-        let finished =
-            helper.run(&*edge::env::system_clock()).map_err(|error| failed(edge_chain(&error)))?;
+        let finished = helper.run(&*edge::env::system_clock()).map_err(|error| failed(edge_chain(&error)))?;
         if finished.succeeded() {
             return helper_answer(finished.stdout.as_bytes()).map_err(failed);
         }

@@ -145,15 +145,21 @@ impl Registries {
                 registry: host.clone(),
                 problem,
             };
-            let url: Url = mirror.parse().map_err(|error: registry::url::UrlError| failed(error.to_string()))?;
+            let url: Url =
+                mirror.parse().map_err(|error: registry::url::UrlError| failed(error.to_string()))?;
             let insecure = self.specs.get(&url.authority()).is_some_and(|spec| spec.insecure);
             if url.scheme() == Scheme::Http && !url.is_loopback() && !insecure {
                 let entry = url.authority();
-                return Err(failed(format!("it is not encrypted, and `registries` does not say `{entry}: {{insecure: true}}`")));
+                return Err(failed(format!(
+                    "it is not encrypted, and `registries` does not say `{entry}: {{insecure: true}}`"
+                )));
             }
             let prefix = url.path().trim_matches('/').to_string();
-            let path =
-                if prefix.is_empty() { place.repository.clone() } else { format!("{prefix}/{}", place.repository) };
+            let path = if prefix.is_empty() {
+                place.repository.clone()
+            } else {
+                format!("{prefix}/{}", place.repository)
+            };
             let base = url.without_userinfo().at_path("/");
             let repository = self.registry(base.to_wire().trim_end_matches('/'))?.repository(&path)?;
             sources.push(Source { repository, mirror: Some(mirror.clone()) });

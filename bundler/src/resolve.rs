@@ -8,8 +8,8 @@ use manifests::text::Name;
 use manifests::{Digest, Timestamp};
 
 use crate::lock::{self, BundleLock, LockSchema, LockedBlob};
-use crate::sources::{Resolved, World, charts, files, images, wheelhouse};
 use crate::sources::images::list;
+use crate::sources::{Resolved, World, charts, files, images, wheelhouse};
 use crate::spec::{ImageFrom, LoadedSpec};
 
 /// Resolves everything that a spec names.

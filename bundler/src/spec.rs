@@ -490,7 +490,9 @@ mod tests {
             ("[all]", &[]),
             ("[linux/amd64, linux/arm64]", &["linux/amd64", "linux/arm64"]),
         ] {
-            let spec = load_text(&format!("{HEAD}images:\n  - source: oci:x\n    platforms: {text}\n")).unwrap().spec;
+            let spec = load_text(&format!("{HEAD}images:\n  - source: oci:x\n    platforms: {text}\n"))
+                .unwrap()
+                .spec;
             assert_eq!(spec.images[0].platforms, expected, "{text}");
         }
         let mixed = format!("{HEAD}images:\n  - source: oci:x\n    platforms: [all, linux/arm64]\n");
@@ -499,17 +501,24 @@ mod tests {
 
     #[test]
     fn an_image_is_a_source_or_a_list_of_images() {
-        for text in ["{name: r.example.com/a:v1}", "{source: \"oci:x\", list: y}", "{list: y, name: r.example.com/a:v1}"] {
+        for text in [
+            "{name: r.example.com/a:v1}",
+            "{source: \"oci:x\", list: y}",
+            "{list: y, name: r.example.com/a:v1}",
+        ] {
             assert!(load_text(&format!("{HEAD}images: [{text}]\n")).is_err(), "{text}");
         }
-        let spec = load_text(&format!("{HEAD}images: [{{list: images.txt, signatures: false}}]\n")).unwrap().spec;
+        let spec =
+            load_text(&format!("{HEAD}images: [{{list: images.txt, signatures: false}}]\n")).unwrap().spec;
         assert!(matches!(&spec.images[0].from, ImageFrom::List(list) if list.ends_with("images.txt")));
         assert!(!spec.images[0].signatures);
     }
 
     #[test]
     fn a_registry_says_how_it_is_reached() {
-        let text = format!("{HEAD}images: [\"oci:x\"]\nregistries:\n  r.example.com:5000: {{ca: ca.pem, mirrors: [\"https://m.example.com\"], insecure: true}}\n");
+        let text = format!(
+            "{HEAD}images: [\"oci:x\"]\nregistries:\n  r.example.com:5000: {{ca: ca.pem, mirrors: [\"https://m.example.com\"], insecure: true}}\n"
+        );
         let spec = load_text(&text).unwrap().spec;
         let registry = &spec.registries["r.example.com:5000"];
         assert!(registry.insecure && registry.ca.is_some() && registry.mirrors.len() == 1);

@@ -261,12 +261,7 @@ fn a_registry_that_wants_a_login_is_told_from_one_that_is_not_there() {
     let registry = FakeRegistry::start();
     let world = app_in(&registry);
     registry.fault(Fault::Status(401));
-    fails(
-        &world,
-        &["build"],
-        Exit::Unreachable,
-        &[&registry.host(), "asks for a login, and there is none"],
-    );
+    fails(&world, &["build"], Exit::Unreachable, &[&registry.host(), "asks for a login, and there is none"]);
     registry.clear_faults();
     registry.fault(Fault::Status(403));
     fails(&world, &["build"], Exit::Unreachable, &["team/app", "denied"]);

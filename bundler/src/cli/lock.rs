@@ -113,8 +113,7 @@ pub(super) fn clients(screen: &Screen<'_>, loaded: &LoadedSpec) -> Result<(Http,
         longest_pause: LONGEST_PAUSE,
         ..HttpSettings::default()
     };
-    let http =
-        Http::new(&settings).map_err(|error| Failure::new(Exit::Unexpected, error.to_string()))?;
+    let http = Http::new(&settings).map_err(|error| Failure::new(Exit::Unexpected, error.to_string()))?;
     let registries =
         Registries::new(screen.env, settings, http.clone(), &loaded.base, &loaded.spec.registries);
     Ok((http, registries))

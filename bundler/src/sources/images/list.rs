@@ -127,7 +127,10 @@ mod tests {
 
     #[test]
     fn a_line_that_is_no_image_is_named_with_its_place() {
-        assert_eq!(parsed("# x\nr.example.com/A B\n"), Err("images.txt:2: `r.example.com/A B` is not an image".to_string()));
+        assert_eq!(
+            parsed("# x\nr.example.com/A B\n"),
+            Err("images.txt:2: `r.example.com/A B` is not an image".to_string())
+        );
         assert_eq!(parsed("# nothing\n"), Err("images.txt lists no image".to_string()));
     }
 }

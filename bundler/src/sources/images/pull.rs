@@ -180,4 +180,3 @@ impl Read for Kept {
         }
     }
 }
-
