@@ -267,7 +267,7 @@ fn again(content: Content, world: &World<'_>) -> io::Result<Box<dyn Read>> {
     }
 }
 
-/// Reads every manifest of the lock's images, which the packer needs in memory.
+/// Reads every manifest of the lock's images and of what goes beside them, which the packer needs in memory.
 ///
 /// # Errors
 /// One cannot be read.
@@ -280,7 +280,9 @@ pub fn documents(
     let mut documents = std::collections::BTreeMap::new();
     for component in &lock.components {
         let Component::Image(image) = component else { continue };
-        let mut wanted = vec![image.manifest.clone()];
+        let beside = image.companions.iter();
+        let mut wanted: Vec<_> = beside.map(|companion| companion.manifest.clone()).collect();
+        wanted.push(image.manifest.clone());
         while let Some(descriptor) = wanted.pop() {
             let Some(blob) = lock.blobs.get(&descriptor.digest) else { continue };
             let failed = |source| WriteError::Source { digest: descriptor.digest, source };

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use edge::show::{bytes, table};
 use edge::{Exit, Failure, Screen};
-use manifests::companion::{Companion, CompanionKind};
+use manifests::companion::Companion;
 use manifests::inventory::Component;
 use manifests::{Digest, Timestamp};
 use registry::{Http, HttpSettings};
@@ -147,9 +147,7 @@ pub(super) fn row(component: &Component, size: &dyn Fn(&Digest) -> u64) -> Row {
 pub(super) fn companion_rows(component: &Component) -> Vec<Row> {
     let Component::Image(image) = component else { return Vec::new() };
     let row = |companion: &Companion| Row {
-        kind: match companion.kind {
-            CompanionKind::CosignSignature => "signature",
-        },
+        kind: companion.kind.noun(),
         name: image.companion_name(companion),
         detail: format!("of {}", companion.of.short()),
         digest: companion.manifest.digest,

@@ -543,7 +543,7 @@ impl Repository {
         format!("{}/{}", self.registry.host(), self.path)
     }
 
-    fn url(&self, rest: &str) -> Url {
+    pub(crate) fn url(&self, rest: &str) -> Url {
         self.registry.base.at_path(&format!("/v2/{}/{rest}", self.path))
     }
 }
@@ -567,7 +567,7 @@ fn page_of_tags(what: &str, response: Response) -> Result<Vec<String>, RegistryE
 }
 
 /// `Link: <URL>; rel="next"`, on the registry's own origin.
-fn next_page(what: &str, response: &Response) -> Result<Option<Url>, RegistryError> {
+pub(crate) fn next_page(what: &str, response: &Response) -> Result<Option<Url>, RegistryError> {
     let Some(link) = response.headers.get("link") else {
         return Ok(None);
     };
@@ -604,7 +604,7 @@ fn media_type(what: &str, response: &Response) -> Result<String, RegistryError> 
     })
 }
 
-fn too_large(what: &str, error: HttpError) -> RegistryError {
+pub(crate) fn too_large(what: &str, error: HttpError) -> RegistryError {
     match error {
         HttpError::TooLarge { limit, .. } => RegistryError::TooLarge { what: what.to_string(), limit },
         other => other.into(),

@@ -4,9 +4,11 @@
 //! The name and the digest are those of the registry, whoever gives the bytes: a blob or manifest is taken
 //! only if its bytes have the digest that was asked for.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 
 use manifests::bundle::Content;
+use manifests::{Descriptor, Digest};
 use registry::{BlobReader, RawManifest, RegistryError, TagOrDigest};
 
 use super::super::World;
@@ -48,6 +50,46 @@ pub fn manifest(
         }
     }
     Err(refusal.map_or_else(|| RegistriesError::Registry(nobody(place)).into(), PullError::Registry))
+}
+
+/// A manifest that need not be there.
+///
+/// # Errors
+/// The registry itself says something else than there or not there.
+pub fn find(
+    world: &World<'_>,
+    place: &RegistryPlace,
+    reference: &TagOrDigest,
+) -> Result<Option<RawManifest>, PullError> {
+    let mut last = Ok(None);
+    for source in world.registries.sources(place)? {
+        last = match source.repository.get_manifest(reference) {
+            Ok(raw) => return Ok(Some(raw)),
+            Err(RegistryError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(PullError::Registry(passed_over(world, &source, error))),
+        };
+    }
+    last
+}
+
+/// What speaks about a manifest, at every host that has it: a mirror may hold some and not all.
+///
+/// # Errors
+/// What the registry itself says.
+pub fn referrers(
+    world: &World<'_>,
+    place: &RegistryPlace,
+    of: &Digest,
+) -> Result<Vec<Descriptor>, PullError> {
+    let mut found: BTreeMap<Digest, Descriptor> = BTreeMap::new();
+    for source in world.registries.sources(place)? {
+        match source.repository.referrers(of) {
+            Ok(referrers) => found.extend(referrers.manifests.into_iter().map(|entry| (entry.digest, entry))),
+            Err(error) if source.mirror.is_none() => return Err(error.into()),
+            Err(error) => drop(passed_over(world, &source, error)),
+        }
+    }
+    Ok(found.into_values().collect())
 }
 
 fn nobody(place: &RegistryPlace) -> RegistryError {

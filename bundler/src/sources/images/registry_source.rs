@@ -1,13 +1,14 @@
 //! `docker://`: an image in a registry.
 
 use manifests::bundle::Content;
+use manifests::companion::{Companion, CompanionKind};
 use manifests::oci::Descriptor;
 use manifests::{Digest, Reference};
 use registry::{RawManifest, RegistryError, TagOrDigest};
 
 use super::super::World;
 use super::pull::{self, PullError};
-use super::{ImageContent, ImageError};
+use super::{ImageContent, ImageError, companions};
 use crate::lock::{Origin, RegistryPlace};
 
 /// An image in a registry.
@@ -83,9 +84,30 @@ impl ImageContent for RegistrySource<'_> {
             Origin::Registry(self.place.clone())
         })
     }
+
+    fn beside(&mut self, of: &Digest) -> Result<Vec<Companion>, ImageError> {
+        let mut found = Vec::new();
+        for kind in CompanionKind::TAGGED {
+            found.extend(self.beside_with_tag(kind, of)?);
+        }
+        let referrers = pull::referrers(self.world, &self.place, of).map_err(|error| self.failed(error))?;
+        let referrer = |entry: &Descriptor| companions::companion(CompanionKind::Referrer, of, entry);
+        found.extend(referrers.iter().map(referrer));
+        Ok(found)
+    }
 }
 
 impl RegistrySource<'_> {
+    fn beside_with_tag(&self, kind: CompanionKind, of: &Digest) -> Result<Option<Companion>, ImageError> {
+        let Some(tag) = kind.tag(of) else { return Ok(None) };
+        let failed = |source| ImageError::Registry { image: self.image.clone(), source };
+        let tag: TagOrDigest = tag.parse().map_err(failed)?;
+        let found = pull::find(self.world, &self.place, &tag).map_err(|error| self.failed(error))?;
+        let Some(raw) = found else { return Ok(None) };
+        self.world.cache.put(&raw.bytes).map_err(ImageError::Cache)?;
+        Ok(Some(companions::companion(kind, of, &Descriptor::of(&raw.media_type, &raw.bytes))))
+    }
+
     fn unread(&self, descriptor: &Descriptor, error: std::io::Error) -> ImageError {
         match error.downcast::<RegistryError>() {
             Ok(source) => ImageError::Registry { image: self.image.clone(), source },
