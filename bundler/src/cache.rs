@@ -36,6 +36,12 @@ impl Cache {
         Self { store: Store::at(root) }
     }
 
+    /// Its directory.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        self.store.root()
+    }
+
     /// Keeps these bytes.
     ///
     /// # Errors

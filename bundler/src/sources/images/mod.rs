@@ -1,4 +1,4 @@
-//! Images: from a registry, an OCI layout, an OCI archive or a `docker save` archive, to a component and
+//! Images: from a registry, a Docker Engine, an OCI layout, an OCI archive or a `docker save` archive, to a component and
 //! the places of its blobs.
 //!
 //! A manifest's bytes are its identity: they travel as they are. A new manifest is written only where the
@@ -6,6 +6,7 @@
 
 pub mod companions;
 pub mod docker_archive;
+pub mod docker_daemon;
 pub mod layout_source;
 pub mod list;
 pub mod pull;
@@ -41,7 +42,7 @@ const NESTING_MAX: usize = 3;
 pub enum ImageError {
     /// Not a source.
     #[error(
-        "`{}` is not an image source: expected docker://, oci:, oci-archive: or docker-archive:",
+        "`{}` is not an image source: expected docker://, docker-daemon:, oci:, oci-archive: or docker-archive:",
         printable(source_text)
     )]
     Transport {
@@ -131,6 +132,24 @@ pub enum ImageError {
         /// What is wrong.
         source: RegistriesError,
     },
+    /// The Docker Engine, or what it says.
+    #[error("cannot get image {image} from the Docker Engine at {}", socket.display())]
+    Daemon {
+        /// Where it was looked for.
+        socket: PathBuf,
+        /// The image.
+        image: String,
+        /// What happened.
+        source: std::io::Error,
+    },
+    /// An Engine on another machine.
+    #[error(
+        "DOCKER_HOST is `{host}`, and `docker-daemon:` takes images only from a socket of this machine (unix://…)"
+    )]
+    DaemonHost {
+        /// Made printable.
+        host: String,
+    },
     /// What travels beside it.
     #[error("image {image}")]
     Companions {
@@ -154,7 +173,11 @@ fn list(names: &[String]) -> String {
 impl Classified for ImageError {
     fn exit(&self) -> Exit {
         match self {
-            Self::Transport { .. } | Self::Reference(_) | Self::NotYet(_) | Self::Unnamed(_) => Exit::Usage,
+            Self::Transport { .. }
+            | Self::Reference(_)
+            | Self::NotYet(_)
+            | Self::Unnamed(_)
+            | Self::DaemonHost { .. } => Exit::Usage,
             Self::Format { .. } | Self::Manifest { .. } | Self::Blob { .. } => Exit::Damaged,
             Self::Registry { source, .. } if source.is_damage() => Exit::Damaged,
             Self::Registries { source, .. } => source.exit(),
@@ -164,6 +187,7 @@ impl Classified for ImageError {
             | Self::NoSuchImage { .. }
             | Self::NoSuchPlatform { .. }
             | Self::Registry { .. }
+            | Self::Daemon { .. }
             | Self::Cache(_) => Exit::Unreachable,
         }
     }
@@ -177,6 +201,9 @@ impl Classified for ImageError {
                 Some("do not use this image: the registry gives other bytes than it names".to_string())
             }
             Self::Companions { source, .. } => source.hint(),
+            Self::Daemon { .. } => Some(
+                "check `docker image ls`, or save the image and name the file with docker-archive:".to_string(),
+            ),
             Self::Upstream(source) => source.hint(),
             Self::Registry { source, .. } if source.is_login() => Some(
                 "log in with `docker login` or `podman login`, or name a file of logins in REGISTRY_AUTH_FILE"
@@ -239,6 +266,7 @@ pub fn resolve(spec: &ImageSpec, written: &Marking, world: &World<'_>) -> Result
         ImageSource::DockerArchive { path, name } => {
             Box::new(docker_archive::DockerArchive::open(path, name, world)?)
         }
+        ImageSource::DockerDaemon { name } => Box::new(docker_daemon::open(&name, world)?),
     };
     let mut walk = Walk {
         image: name.to_string(),

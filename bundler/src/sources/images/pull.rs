@@ -109,7 +109,8 @@ fn passed_over(world: &World<'_>, source: &Source, error: RegistryError) -> Regi
     error
 }
 
-/// A blob as a stream that ends well only if it was the right one. It is kept in the cache on the way.
+/// A blob as a stream that ends well only if it was the right one. One that an earlier run has half fetched, or that
+/// there are mirrors of, is completed in the cache first, so that wrong bytes can still be thrown away.
 ///
 /// # Errors
 /// Nobody gives it. What happens later comes from the reader.
@@ -123,8 +124,10 @@ pub fn blob(world: &World<'_>, place: &RegistryPlace, content: Content) -> io::R
         return Ok(Box::new(reader));
     };
     if partial.is_empty() && sources.is_empty() {
+        // Straight through: nothing is written twice. What an archive that fails has of it is saved then.
+        partial.discard();
         let reader = last.repository.open_blob(&content.digest, content.size).map_err(io::Error::other)?;
-        return Ok(Box::new(Kept { reader, partial: Some(partial) }));
+        return Ok(Box::new(reader));
     }
     sources.push(last);
     complete(world, &sources, content, partial)?;
