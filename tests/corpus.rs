@@ -522,6 +522,11 @@ const GENERATORS: &[(&str, Generator)] = &[
             companion.of = companion.manifest.digest;
         })
     }),
+    ("companion-that-is-a-referrer-without-a-subject", || {
+        countersigned(|draft| {
+            image_of(&mut draft.inventory).companions[0].kind = CompanionKind::Referrer;
+        })
+    }),
     ("companion-without-its-manifest", || {
         countersigned(|draft| {
             let gone = image_of(&mut draft.inventory).companions[0].manifest.digest;

@@ -19,6 +19,7 @@ use e2e::{Ran, World};
 use edge::Exit;
 use ingredients::{Image, entries, image, index, layer, tool};
 use manifests::Digest;
+use manifests::oci::{MEDIA_INDEX, MEDIA_MANIFEST};
 use testkit::{FakeRegistry, Fault, REAL_PASSWORD, REAL_USER, RealRegistry, RealRegistryOptions, real_part};
 
 /// `airlock:hunter2`
@@ -303,4 +304,39 @@ fn images_of_a_list_are_taken_and_a_line_that_is_none_is_named() {
         "{}",
         ran.stderr
     );
+}
+
+#[test]
+fn what_no_bundle_carries_is_refused_by_name() {
+    let (digest, md5) = (Digest::of(b"{}"), "md5:99914b932bd37a50b983c5e7c90ae93b");
+    let with = |digest: &str, more: &str| {
+        format!(
+            "{{\"mediaType\":\"application/vnd.oci.image.layer.v1.tar+gzip\",\"digest\":\"{digest}\",\"size\":2{more}}}"
+        )
+    };
+    let plain = with(&digest.to_string(), "");
+    let foreign = with(&digest.to_string(), ",\"urls\":[\"https://vendor.example.com/layer\"]");
+    let manifest = |layer: &str| format!("{{\"schemaVersion\":2,\"config\":{plain},\"layers\":[{layer}]}}");
+    let list = "application/vnd.docker.distribution.manifest.v1+prettyjws";
+    for (media_type, body, words) in [
+        (
+            list,
+            "{\"schemaVersion\":1,\"name\":\"a\",\"fsLayers\":[]}".to_string(),
+            "schema version 1 is not supported",
+        ),
+        (MEDIA_MANIFEST, manifest(&foreign), "is a foreign layer"),
+        (MEDIA_MANIFEST, manifest(&with(md5, "")), "is not of sha256"),
+        (
+            MEDIA_INDEX,
+            format!("{{\"schemaVersion\":2,\"config\":{plain},\"layers\":[],\"manifests\":[]}}"),
+            "both an image manifest and an index",
+        ),
+    ] {
+        let (registry, world) = (FakeRegistry::start(), World::new());
+        registry.store_blob("team/app", b"{}");
+        registry.store_manifest("team/app", "v1", media_type, body.as_bytes());
+        spec(&world, &format!("{}/team/app:v1", registry.host()), "");
+        let ran = world.bundler(&["lock"]).expect_exit(Exit::Damaged);
+        assert!(ran.stderr.contains(words) && ran.stderr.contains("team/app:v1"), "{words}: {}", ran.stderr);
+    }
 }
