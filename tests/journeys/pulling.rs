@@ -317,10 +317,9 @@ fn what_no_bundle_carries_is_refused_by_name() {
     let plain = with(&digest.to_string(), "");
     let foreign = with(&digest.to_string(), ",\"urls\":[\"https://vendor.example.com/layer\"]");
     let manifest = |layer: &str| format!("{{\"schemaVersion\":2,\"config\":{plain},\"layers\":[{layer}]}}");
-    let list = "application/vnd.docker.distribution.manifest.v1+prettyjws";
     for (media_type, body, words) in [
         (
-            list,
+            MEDIA_MANIFEST,
             "{\"schemaVersion\":1,\"name\":\"a\",\"fsLayers\":[]}".to_string(),
             "schema version 1 is not supported",
         ),
