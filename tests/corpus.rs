@@ -631,8 +631,8 @@ const GENERATORS: &[(&str, Generator)] = &[
     ("companion-with-the-tag-of-another-digest", || {
         signed(|draft| {
             *draft = Draft::new(&SampleOptions { countersigners: vec![1], ..SampleOptions::default() });
-            let tag = image_of(&mut draft.inventory).companions[0].tag();
-            let other = CompanionKind::CosignSignature.tag(&Digest::of(b"another image"));
+            let tag = image_of(&mut draft.inventory).companions[0].tag().unwrap();
+            let other = CompanionKind::CosignSignature.tag(&Digest::of(b"another image")).unwrap();
             let text = String::from_utf8(draft.inventory_bytes.clone()).unwrap();
             draft.inventory_bytes = text.replacen(&tag, &other, 1).into_bytes();
             draft.redo_checksums();
@@ -651,6 +651,11 @@ const GENERATORS: &[(&str, Generator)] = &[
         countersigned(|draft| {
             let companion = &mut image_of(&mut draft.inventory).companions[0];
             companion.of = companion.manifest.digest;
+        })
+    }),
+    ("companion-that-is-a-referrer-without-a-subject", || {
+        countersigned(|draft| {
+            image_of(&mut draft.inventory).companions[0].kind = CompanionKind::Referrer;
         })
     }),
     ("companion-without-its-manifest", || {
@@ -681,7 +686,7 @@ const GENERATORS: &[(&str, Generator)] = &[
     }),
     ("companion-with-the-name-of-an-image", || {
         countersigned(|draft| {
-            let tag = image_of(&mut draft.inventory).companions[0].tag();
+            let tag = image_of(&mut draft.inventory).companions[0].tag().unwrap();
             with_a_second_image(&mut draft.inventory, &tag, |image| image.companions.clear());
         })
     }),

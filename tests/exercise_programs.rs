@@ -30,7 +30,8 @@ const BODIES: &[Body] = &[
     ("wheel", parsers::wheel),
     ("image_archive", parsers::image_archive),
     ("chart", parsers::chart),
-    ("index_page", parsers::index_page),
+    ("pylock", |bytes| as_text(parsers::pylock, bytes)),
+    ("logins", parsers::logins),
     ("answers", |bytes| as_text(parsers::answers, bytes)),
     ("request", |bytes| as_text(parsers::request, bytes)),
     ("site_files", parsers::site_files),
@@ -159,8 +160,8 @@ const TEXTS: &[&str] = &[
     "/files/set/a%20b/%2e%2e/x",
     "{\"errors\":[{\"code\":\"DENIED\",\"message\":\"no\",\"detail\":{}}]}",
     "--index-url https://index.example/simple\nflask==3.0.0 ; python_version > '3' \\\n    --hash=sha256:0000000000000000000000000000000000000000000000000000000000000000\n",
-    "<html><head><meta name=\"pypi:repository-version\" content=\"1.0\"><base href=\"/f/\"></head><a href=\"tiny-1.0-py3-none-any.whl#sha256=00\" data-requires-python=\"&gt;=3\" data-yanked>x</a>",
-    "{\"meta\":{\"api-version\":\"1.0\"},\"files\":[{\"filename\":\"tiny-1.0-py3-none-any.whl\",\"url\":\"../t.whl\",\"hashes\":{\"sha256\":\"00\"},\"yanked\":\"why\",\"size\":1}]}",
+    "lock-version = \"1.0\"\ncreated-by = \"uv\"\nrequires-python = \">=3.9\"\n[[packages]]\nname = \"tiny\"\nversion = \"1.0\"\nmarker = \"os_name == 'posix'\"\nwheels = [{name = \"tiny-1.0-py3-none-any.whl\", url = \"https://index.example/t.whl\", size = 1, hashes = {sha256 = \"00\"}}]\n",
+    "{\"auths\":{\"registry.example.com/team\":{\"auth\":\"dXNlcjpwYXNz\"},\"https://registry.example.com:5000/v1/\":{\"identitytoken\":\"t\"}},\"credHelpers\":{\"registry.example.com\":\"pass\"},\"credsStore\":\"secretservice\"}",
     SITE_YAML,
 ];
 

@@ -47,6 +47,7 @@ fn the_schema_of_bundle_yaml_names_the_keys_that_bundler_takes() {
     assert_eq!(keys(&schema), bundle("zzz: 1\n"));
     let definitions = &schema["$defs"];
     assert_eq!(keys(&definitions["image"]), bundle("images: [{zzz: 1}]\n"));
+    assert_eq!(keys(&definitions["registry"]), bundle("registries: {h: {zzz: 1}}\n"));
     assert_eq!(keys(&definitions["wheels"]), bundle("wheels: [{zzz: 1}]\n"));
     let target = &definitions["wheels"]["properties"]["targets"]["items"];
     assert_eq!(keys(target), bundle("wheels: [{targets: [{zzz: 1}]}]\n"));

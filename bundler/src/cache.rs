@@ -3,14 +3,16 @@
 //! written into an archive.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use edge::Env;
 use layout::hashing::HashingWriter;
 use layout::store::Store;
-use manifests::Digest;
 use manifests::bundle::Content;
+use manifests::{Digest, Hasher};
+use rustix::fs::FlockOperation;
 
 /// Bounds a document that is read from the cache whole.
 const DOCUMENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -96,9 +98,85 @@ impl Cache {
         if self.store.has(content) { self.store.open(&content.digest) } else { Ok(None) }
     }
 
+    /// The beginning of content that an earlier run has left, or an empty one. `None` while another run has it.
+    ///
+    /// # Errors
+    /// The cache cannot be written to.
+    pub fn partial(&self, content: &Content) -> io::Result<Option<Partial>> {
+        self.store.create()?;
+        let path = self.store.root().join(format!("partial-{}", content.digest.hex()));
+        let file = File::options().read(true).write(true).create(true).truncate(false).open(&path)?;
+        if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            return Ok(None);
+        }
+        // Whoever had it before may have finished it meanwhile: then this is no longer the file of that name.
+        let (ours, named) = (file.metadata()?, std::fs::metadata(&path));
+        if named.map_or(true, |named| named.ino() != ours.ino()) {
+            return Ok(None);
+        }
+        Ok(Some(Partial { file, size: ours.len(), path, whole: self.store.blob_path(&content.digest) }))
+    }
+
     /// Reads a document; `None` if the cache does not have it, or has it rotten.
     #[must_use]
     pub fn document(&self, digest: &Digest) -> Option<Vec<u8>> {
         self.store.read(digest, DOCUMENT_BYTES_MAX).ok()
+    }
+}
+
+/// Content that is being fetched, or was once. What it holds is worth nothing until its digest is checked at the
+/// end; it stays for the next run if it is dropped before that.
+pub struct Partial {
+    file: File,
+    size: u64,
+    path: PathBuf,
+    whole: PathBuf,
+}
+
+impl Partial {
+    /// Whether there is nothing to go on from.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.size == 0
+    }
+
+    /// What has seen all that is there. From here on only the end is written to.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn hasher(&mut self) -> io::Result<Hasher> {
+        let mut hasher = Hasher::new();
+        let mut buffer = vec![0_u8; layout::writer::CHUNK_BYTES];
+        loop {
+            let count = self.file.read(&mut buffer)?;
+            if count == 0 {
+                return Ok(hasher);
+            }
+            hasher.update(buffer.get(..count).unwrap_or_default());
+        }
+    }
+
+    /// Adds to its end.
+    ///
+    /// # Errors
+    /// The disk is full, for instance.
+    pub fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)?;
+        self.size = self.size.saturating_add(bytes.len() as u64);
+        Ok(())
+    }
+
+    /// Puts it among the content of the cache: its digest was checked.
+    ///
+    /// # Errors
+    /// The cache cannot be written to.
+    pub fn finish(self) -> io::Result<()> {
+        std::fs::rename(&self.path, &self.whole)
+    }
+
+    /// Throws it away.
+    pub fn discard(self) {
+        // What cannot be removed is found to be wrong again.
+        let _ = std::fs::remove_file(&self.path);
     }
 }

@@ -47,14 +47,6 @@ pub enum CountersignError {
         /// What is wrong.
         source: OciError,
     },
-    /// The lock has signatures already.
-    #[error("image {image} has a companion {tag} already")]
-    AlreadyThere {
-        /// Which image.
-        image: String,
-        /// The companion.
-        tag: String,
-    },
     /// A document of ours that is not one.
     #[error(transparent)]
     Document(#[from] CanonicalError),
@@ -63,7 +55,7 @@ pub enum CountersignError {
 impl Classified for CountersignError {
     fn exit(&self) -> Exit {
         match self {
-            Self::Key(_) | Self::AlreadyThere { .. } => Exit::Usage,
+            Self::Key(_) => Exit::Usage,
             Self::Wrong(_) => Exit::Refused,
             Self::Manifest { .. } => Exit::Damaged,
             Self::Document(_) => Exit::Unexpected,
@@ -72,7 +64,7 @@ impl Classified for CountersignError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Manifest { .. } | Self::AlreadyThere { .. } => Some("run `bundler lock` again".to_string()),
+            Self::Manifest { .. } => Some("run `bundler lock` again".to_string()),
             _ => None,
         }
     }
@@ -134,23 +126,95 @@ pub fn countersign(
         let Component::Image(image) = component else { continue };
         images = images.saturating_add(1);
         for of in carried(image, documents)? {
-            let tag = CompanionKind::CosignSignature.tag(&of);
-            if image.companions.iter().any(|there| there.tag() == tag) {
-                return Err(CountersignError::AlreadyThere { image: image.name.to_string(), tag });
-            }
             let repository = image.name.repository();
-            let name = format!("{repository}:{tag}");
+            let name = format!("{repository} {of}");
+            let upstream = upstream(image, &of, documents)?;
             let signed = match made.remove(&name) {
                 Some(signed) => signed,
-                None => Signed::new(&repository, of, signers)?,
+                None => Signed::new(&repository, of, signers, upstream.as_ref())?,
             };
+            if let Some(upstream) = &upstream {
+                upstream.take_from(image);
+            }
             signed.add_to(image, &mut lock.blobs);
             made.insert(name, signed);
         }
-        image.companions.sort_by_key(Companion::tag);
+        image.companions.sort_by_key(Companion::name_in_repository);
+        let needed = needed(image, documents, &lock.blobs);
+        image.blobs.retain(|blob| needed.contains(blob));
     }
+    drop_unused(&mut lock);
     let by = signers.0.keys().copied().collect();
     Ok((lock, Countersigned { images, companions: made.len(), by }))
+}
+
+/// Signatures that came with an image.
+struct Upstream {
+    descriptor: Descriptor,
+    manifest: ImageManifest,
+}
+
+/// What the image's publisher has under the tag that we need: our signatures go beside those.
+fn upstream(
+    image: &Image,
+    of: &Digest,
+    documents: &BTreeMap<Digest, Vec<u8>>,
+) -> Result<Option<Upstream>, CountersignError> {
+    let signature = |there: &&Companion| there.kind == CompanionKind::CosignSignature && there.of == *of;
+    let Some(there) = image.companions.iter().find(signature) else { return Ok(None) };
+    let (digest, bytes) = (there.manifest.digest, documents.get(&there.manifest.digest));
+    let broken = |source| CountersignError::Manifest { image: image.name.to_string(), digest, source };
+    let bytes = bytes.ok_or_else(|| broken(OciError::Shape("it is missing".to_string())))?;
+    match ManifestDocument::parse(bytes, &there.manifest.media_type).map_err(broken)? {
+        ManifestDocument::Image(manifest) => {
+            Ok(Some(Upstream { descriptor: there.manifest.clone(), manifest }))
+        }
+        ManifestDocument::Index(_) => Err(broken(OciError::Shape("it is an index".to_string()))),
+    }
+}
+
+impl Upstream {
+    /// It gives way to one with our signatures too.
+    fn take_from(&self, image: &mut Image) {
+        image.companions.retain(|companion| companion.manifest.digest != self.descriptor.digest);
+    }
+}
+
+/// Everything that an image's manifests and those beside it name.
+fn needed(
+    image: &Image,
+    documents: &BTreeMap<Digest, Vec<u8>>,
+    blobs: &BTreeMap<Digest, LockedBlob>,
+) -> BTreeSet<Digest> {
+    let mut found = BTreeSet::new();
+    let mut waiting: Vec<Descriptor> = image.companions.iter().map(|c| c.manifest.clone()).collect();
+    waiting.push(image.manifest.clone());
+    while let Some(descriptor) = waiting.pop() {
+        if !found.insert(descriptor.digest) {
+            continue;
+        }
+        let ours = blobs.get(&descriptor.digest).and_then(|blob| match &blob.from {
+            Origin::Inline(text) => Some(text.as_bytes()),
+            _ => None,
+        });
+        let bytes = documents.get(&descriptor.digest).map(Vec::as_slice).or(ours).unwrap_or_default();
+        match ManifestDocument::parse(bytes, &descriptor.media_type) {
+            Ok(ManifestDocument::Index(index)) => waiting.extend(index.manifests),
+            Ok(ManifestDocument::Image(manifest)) => {
+                found.insert(manifest.config.digest);
+                found.extend(manifest.layers.iter().map(|layer| layer.digest));
+            }
+            Err(_) => {}
+        }
+    }
+    found
+}
+
+/// What no component needs any more is in no archive.
+fn drop_unused(lock: &mut BundleLock) {
+    let used: BTreeSet<Digest> =
+        lock.components.iter().flat_map(Component::blobs).map(|(digest, _)| digest).collect();
+    lock.blobs.retain(|digest, _| used.contains(digest));
 }
 
 /// The manifests of an image that are here: its own and those below it.
@@ -184,14 +248,22 @@ struct Signed {
 }
 
 impl Signed {
-    fn new(repository: &str, of: Digest, signers: &Signers<'_>) -> Result<Self, CountersignError> {
+    fn new(
+        repository: &str,
+        of: Digest,
+        signers: &Signers<'_>,
+        upstream: Option<&Upstream>,
+    ) -> Result<Self, CountersignError> {
         let text = signed_text(repository, &of)?;
         let layer = Descriptor::of(MEDIA_SIMPLE_SIGNING, text.as_bytes());
-        let layers: Vec<Descriptor> = signers
-            .signatures(text.as_bytes())?
-            .iter()
-            .map(|raw| layer.clone().annotated(ANNOTATION_SIGNATURE, &STANDARD.encode(raw)))
-            .collect();
+        let mut layers: Vec<Descriptor> =
+            upstream.map(|upstream| upstream.manifest.layers.clone()).unwrap_or_default();
+        for raw in signers.signatures(text.as_bytes())? {
+            let ours = layer.clone().annotated(ANNOTATION_SIGNATURE, &STANDARD.encode(raw));
+            if !layers.contains(&ours) {
+                layers.push(ours);
+            }
+        }
         let config = configuration(&layers)?;
         let manifest = ImageManifest {
             schema_version: 2,
@@ -200,7 +272,7 @@ impl Signed {
             config: Descriptor::of(MEDIA_CONFIG, config.as_bytes()),
             layers,
             subject: None,
-            annotations: BTreeMap::new(),
+            annotations: upstream.map(|upstream| upstream.manifest.annotations.clone()).unwrap_or_default(),
         };
         let written = canonical_text(&manifest)?;
         let descriptor = Descriptor::of(MEDIA_MANIFEST, written.as_bytes());
@@ -274,7 +346,7 @@ mod tests {
         let secret = |seed| SecretKey::from_seed(&[seed; 32]);
         let make = |seeds: &[u8]| {
             let secrets: Vec<SecretKey> = seeds.iter().map(|seed| secret(*seed)).collect();
-            Signed::new("r.example.com/app", of(), &Signers::of(&secrets).unwrap()).unwrap()
+            Signed::new("r.example.com/app", of(), &Signers::of(&secrets).unwrap(), None).unwrap()
         };
         let (one, two) = (make(&[1]), make(&[1, 2]));
         assert_ne!(one.blobs, two.blobs);
@@ -292,10 +364,10 @@ mod tests {
     #[test]
     fn every_blob_of_a_signature_image_has_the_digest_that_names_it() {
         let secrets = [SecretKey::from_seed(&[1; 32])];
-        let signed = Signed::new("r.example.com/app", of(), &Signers::of(&secrets).unwrap()).unwrap();
+        let signed = Signed::new("r.example.com/app", of(), &Signers::of(&secrets).unwrap(), None).unwrap();
         for (descriptor, text) in &signed.blobs {
             assert_eq!(Descriptor::of(&descriptor.media_type, text.as_bytes()), *descriptor);
         }
-        assert_eq!(signed.companion.tag(), format!("sha256-{}.sig", of().hex()));
+        assert_eq!(signed.companion.tag().unwrap(), format!("sha256-{}.sig", of().hex()));
     }
 }

@@ -1,8 +1,10 @@
 //! From a packed lock to an archive at its destination: the space is there before the first byte is
 //! written, and the file has a name only when it is whole.
 
+use std::cell::Cell;
 use std::fs::File;
-use std::io::{self, BufWriter, Read};
+use std::io::{self, BufWriter, Read, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use edge::progress::Progress;
@@ -12,12 +14,16 @@ use layout::writer::{ArchiveWriter, WriteError};
 use manifests::bundle::Content;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
+use crate::cache::Partial;
 use crate::lock::{BundleLock, LockedBlob, Origin};
 use crate::pack::Packed;
-use crate::sources::images::{docker_archive, registry_source, tar_index};
+use crate::sources::images::{docker_archive, docker_daemon, pull, tar_index};
 use crate::sources::wheels::fetch::{FetchError, Fetcher};
 use crate::sources::wheels::{Class, fetch};
 use crate::sources::{World, charts, closure};
+
+/// Before each blob.
+const HEADER_BYTES: u64 = 512;
 
 /// Why an archive could not be exported.
 #[derive(Debug, thiserror::Error)]
@@ -148,21 +154,99 @@ pub fn export(
             ExportError::Write { path: path.clone(), source }
         }
     };
+    let written = Cell::new(0_u64);
     let out = BufWriter::with_capacity(layout::writer::CHUNK_BYTES, file.file());
-    let mut writer = ArchiveWriter::begin(out, head).map_err(failed)?;
-    for content in &packed.inventory.blobs {
-        let open = lock.blobs.get(&content.digest).map_or_else(
-            || Err(io::Error::new(io::ErrorKind::NotFound, "it is not in the lock")),
-            |blob| open(*content, blob, world),
-        );
-        let source = open.map_err(|source| failed(WriteError::Source { digest: content.digest, source }))?;
-        let mut source = Stoppable { source, interrupted };
-        writer.blob(*content, &mut source, &mut |count| progress.advance(count)).map_err(failed)?;
+    let mut writer = ArchiveWriter::begin(Counted { out, written: &written }, head).map_err(failed)?;
+    let mut places = Vec::new();
+    let mut blobs = || -> Result<(), ExportError> {
+        for content in &packed.inventory.blobs {
+            places.push((*content, written.get().saturating_add(HEADER_BYTES)));
+            let open = lock.blobs.get(&content.digest).map_or_else(
+                || Err(io::Error::new(io::ErrorKind::NotFound, "it is not in the lock")),
+                |blob| open(*content, blob, world),
+            );
+            let source =
+                open.map_err(|source| failed(WriteError::Source { digest: content.digest, source }))?;
+            let mut source = Stoppable { source, interrupted };
+            writer.blob(*content, &mut source, &mut |count| progress.advance(count)).map_err(failed)?;
+        }
+        Ok(())
+    };
+    if let Err(error) = blobs() {
+        // Flushes what is there.
+        drop(writer);
+        if error.exit() != Exit::Damaged {
+            rescue(file.file(), &places, lock, world);
+        }
+        return Err(error);
     }
     let out = writer.finish().map_err(failed)?;
     drop(out);
     file.name(destination).map_err(|source| ExportError::Destination { path, source })?;
     Ok(needed)
+}
+
+/// Counts what passes.
+struct Counted<'a, W> {
+    out: W,
+    written: &'a Cell<u64>,
+}
+
+impl<W: Write> Write for Counted<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.out.write(bytes)?;
+        self.written.set(self.written.get().saturating_add(count as u64));
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// Of an archive that will not be finished, what came from registries goes into the cache: whole blobs as such,
+/// the last one as what the next run goes on from. Nobody is told if that fails, because nothing is lost then
+/// but time.
+fn rescue(archive: &File, places: &[(Content, u64)], lock: &BundleLock, world: &World<'_>) {
+    let length = archive.metadata().map_or(0, |metadata| metadata.len());
+    let last = places.last().map(|(content, _)| content.digest);
+    for (content, start) in places {
+        let fetched = lock.blobs.get(&content.digest).map(|blob| &blob.from);
+        let there = length.saturating_sub(*start).min(content.size);
+        if there > 0 && matches!(fetched, Some(Origin::Registry(_))) {
+            // A blob that is followed by another one was whole, and its digest right.
+            let verified = last != Some(content.digest);
+            let _ = saved(archive, *start, there, *content, verified, world);
+        }
+    }
+}
+
+fn saved(
+    archive: &File,
+    start: u64,
+    there: u64,
+    content: Content,
+    verified: bool,
+    world: &World<'_>,
+) -> io::Result<()> {
+    // What is there whole was taken from there, or need not be saved.
+    if world.cache.open(&content)?.is_some() {
+        return Ok(());
+    }
+    let Some(mut partial) = world.cache.partial(&content)?.filter(Partial::is_empty) else { return Ok(()) };
+    let mut buffer = vec![0_u8; layout::writer::CHUNK_BYTES];
+    let mut done = 0_u64;
+    while done < there {
+        let left = usize::try_from(there.saturating_sub(done)).unwrap_or(usize::MAX).min(buffer.len());
+        let count =
+            archive.read_at(buffer.get_mut(..left).unwrap_or_default(), start.saturating_add(done))?;
+        if count == 0 {
+            break;
+        }
+        partial.append(buffer.get(..count).unwrap_or_default())?;
+        done = done.saturating_add(count as u64);
+    }
+    if verified && done == content.size { partial.finish() } else { Ok(()) }
 }
 
 fn check_space(directory: &Path, needed: u64) -> Result<(), ExportError> {
@@ -254,19 +338,17 @@ pub fn open(content: Content, blob: &LockedBlob, world: &World<'_>) -> io::Resul
             docker_archive::compress(world, slice).map_err(named(&slice.file))?;
             again(content, world).map_err(named(&slice.file))
         }
+        Origin::Daemon(name) => {
+            docker_daemon::open(name, world).map_err(io::Error::other)?;
+            again(content, world)
+        }
         Origin::PackedChart(directory) => {
             charts::pack(&world.path(directory), directory, world).map_err(io::Error::other)?;
             again(content, world).map_err(named(directory))
         }
-        Origin::Registry(place) => {
-            let repository =
-                registry_source::open(world, &place.url, &place.repository).map_err(io::Error::other)?;
-            Ok(Box::new(repository.open_blob(&content.digest, content.size).map_err(io::Error::other)?))
-        }
+        Origin::Registry(place) => pull::blob(world, place, content),
         Origin::RegistryManifest(place) => {
-            let repository =
-                registry_source::open(world, &place.url, &place.repository).map_err(io::Error::other)?;
-            let raw = repository.get_manifest(&content.digest.into()).map_err(io::Error::other)?;
+            let raw = pull::manifest(world, place, &content.digest.into()).map_err(io::Error::other)?;
             Ok(Box::new(io::Cursor::new(raw.bytes)))
         }
         Origin::Url(_) => {
@@ -319,7 +401,7 @@ fn again(content: Content, world: &World<'_>) -> io::Result<Box<dyn Read>> {
     }
 }
 
-/// Reads every manifest of the lock's images, which the packer needs in memory.
+/// Reads every manifest of the lock's images and of what goes beside them, which the packer needs in memory.
 ///
 /// # Errors
 /// One cannot be read.
@@ -332,7 +414,9 @@ pub fn documents(
     let mut documents = std::collections::BTreeMap::new();
     for component in &lock.components {
         let Component::Image(image) = component else { continue };
-        let mut wanted = vec![image.manifest.clone()];
+        let beside = image.companions.iter();
+        let mut wanted: Vec<_> = beside.map(|companion| companion.manifest.clone()).collect();
+        wanted.push(image.manifest.clone());
         while let Some(descriptor) = wanted.pop() {
             let Some(blob) = lock.blobs.get(&descriptor.digest) else { continue };
             let failed = |source| WriteError::Source { digest: descriptor.digest, source };

@@ -62,6 +62,8 @@ pub enum Origin {
     Slice(Slice),
     /// A stretch of a file, compressed once: a layer that `docker save` wrote uncompressed.
     Gzip(Slice),
+    /// An image of the Docker Engine on this machine, by its name: what it saved is in the cache.
+    Daemon(String),
     /// A chart's directory, packed once.
     PackedChart(PathBuf),
     /// A file on a server.

@@ -8,8 +8,9 @@ use manifests::text::Name;
 use manifests::{Digest, Timestamp};
 
 use crate::lock::{self, BundleLock, LockSchema, LockedBlob};
+use crate::sources::images::list;
 use crate::sources::{Resolved, World, charts, files, images, wheelhouse};
-use crate::spec::LoadedSpec;
+use crate::spec::{ImageFrom, LoadedSpec};
 
 /// Resolves everything that a spec names.
 ///
@@ -18,8 +19,14 @@ use crate::spec::LoadedSpec;
 pub fn resolve(loaded: &LoadedSpec, world: &World<'_>) -> Result<BundleLock, Failure> {
     let mut found = Found::default();
     for image in &loaded.spec.images {
-        (world.note)(&format!("image {}", image.source));
-        found.add(images::resolve(image, world)?)?;
+        let sources = match &image.from {
+            ImageFrom::Source(source) => vec![source.clone()],
+            ImageFrom::List(path) => list::read(path, world)?,
+        };
+        for source in &sources {
+            (world.note)(&format!("image {source}"));
+            found.add(images::resolve(image, source, world)?)?;
+        }
     }
     for wheels in &loaded.spec.wheels {
         (world.note)(&format!("wheels {}", wheels.name));

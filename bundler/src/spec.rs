@@ -1,6 +1,7 @@
 //! `bundle.yaml`, the BundleSpec: what a person writes. Every unknown key is an error with line and
 //! column; a key that the design has and this version does not is refused by name.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use edge::{Classified, Exit};
 use manifests::inventory::FileMode;
 use manifests::text::{Audience, BundleVersion, Destination, Marking, Name};
 use manifests::{Digest, Reference, Timestamp};
-use serde::de::{IgnoredAny, MapAccess, Visitor, value::MapAccessDeserializer};
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer};
 
 /// The document.
@@ -56,6 +57,9 @@ pub struct BundleSpec {
     /// Plain files.
     #[serde(default)]
     pub files: Vec<FilesSpec>,
+    /// How registries are reached, by `HOST[:PORT]`.
+    #[serde(default)]
+    pub registries: BTreeMap<String, RegistrySpec>,
     #[serde(default)]
     manifests: Option<IgnoredAny>,
     #[serde(default)]
@@ -85,28 +89,111 @@ pub enum Kind {
     Bundle,
 }
 
-/// An image: a source alone, or a source with more to say about it.
+/// How a registry is reached.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegistrySpec {
+    /// A file of certificates that its own hangs on.
+    #[serde(default)]
+    pub ca: Option<PathBuf>,
+    /// URLs that are asked first, such as `https://mirror.example.com/hub`.
+    #[serde(default)]
+    pub mirrors: Vec<String>,
+    /// Plain HTTP, logins included.
+    #[serde(default)]
+    pub insecure: bool,
+}
+
+/// An image, or a file that lists some.
 #[derive(Debug, Clone)]
 pub struct ImageSpec {
-    /// `TRANSPORT:…`, as skopeo writes it.
-    pub source: Marking,
+    /// Where it is.
+    pub from: ImageFrom,
     /// The name that the charts use; by default the one in the source.
     pub name: Option<Reference>,
     /// `linux/amd64`, …; empty for all that the source has.
     pub platforms: Vec<String>,
-    verify: bool,
+    /// Whether signatures and other companions of the source's travel along.
+    pub signatures: bool,
+    /// Who must have signed it.
+    pub verify: Option<VerifySpec>,
 }
+
+/// Where an image is, or several are.
+#[derive(Debug, Clone)]
+pub enum ImageFrom {
+    /// `TRANSPORT:…`, as skopeo writes it.
+    Source(Marking),
+    /// A file with one reference on each line.
+    List(PathBuf),
+}
+
+/// Who must have signed an image.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VerifySpec {
+    /// A file with cosign's public key.
+    pub key: PathBuf,
+}
+
+/// One platform, several, or `all`.
+#[derive(Default)]
+struct Platforms(Vec<String>);
+
+impl<'de> Deserialize<'de> for Platforms {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneOrMany;
+        impl<'de> Visitor<'de> for OneOrMany {
+            type Value = Platforms;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a platform such as linux/amd64, a list of them, or `all`")
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Platforms, E> {
+                Ok(Platforms(if text == ALL { Vec::new() } else { vec![text.to_string()] }))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Platforms, A::Error> {
+                let mut platforms = Vec::new();
+                while let Some(platform) = list.next_element::<String>()? {
+                    platforms.push(platform);
+                }
+                match platforms.iter().any(|platform| platform == ALL) {
+                    true if platforms.len() == 1 => Ok(Platforms(Vec::new())),
+                    true => Err(serde::de::Error::custom("`all` stands alone in `platforms`")),
+                    false => Ok(Platforms(platforms)),
+                }
+            }
+        }
+        deserializer.deserialize_any(OneOrMany)
+    }
+}
+
+/// Every platform.
+const ALL: &str = "all";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ImageMap {
-    source: Marking,
+    #[serde(default)]
+    source: Option<Marking>,
+    #[serde(default)]
+    list: Option<PathBuf>,
     #[serde(default)]
     name: Option<Reference>,
     #[serde(default)]
-    platforms: Vec<String>,
+    platforms: Platforms,
     #[serde(default)]
-    verify: Option<IgnoredAny>,
+    signatures: Option<bool>,
+    #[serde(default)]
+    verify: Option<VerifySpec>,
+}
+
+impl ImageSpec {
+    /// A source with nothing more to say about it.
+    #[must_use]
+    pub fn plain(source: Marking) -> Self {
+        let from = ImageFrom::Source(source);
+        Self { from, name: None, platforms: Vec::new(), signatures: true, verify: None }
+    }
 }
 
 impl<'de> Deserialize<'de> for ImageSpec {
@@ -127,16 +214,25 @@ impl<'de> Visitor<'de> for TextOrMap {
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<ImageSpec, E> {
         let source = text.parse().map_err(E::custom)?;
-        Ok(ImageSpec { source, name: None, platforms: Vec::new(), verify: false })
+        Ok(ImageSpec::plain(source))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ImageSpec, A::Error> {
         let map = ImageMap::deserialize(MapAccessDeserializer::new(map))?;
+        let from = match (map.source, map.list) {
+            (Some(source), None) => ImageFrom::Source(source),
+            (None, Some(_)) if map.name.is_some() => {
+                return Err(serde::de::Error::custom("a list of images has no `name`"));
+            }
+            (None, Some(list)) => ImageFrom::List(list),
+            _ => return Err(serde::de::Error::custom("an image needs either `source` or `list`")),
+        };
         Ok(ImageSpec {
-            source: map.source,
+            from,
             name: map.name,
-            platforms: map.platforms,
-            verify: map.verify.is_some(),
+            platforms: map.platforms.0,
+            signatures: map.signatures.unwrap_or(true),
+            verify: map.verify,
         })
     }
 }
@@ -343,8 +439,6 @@ impl BundleSpec {
             ("health", self.health.is_some()),
         ];
         let top = top.into_iter().map(|(key, there)| (key.to_string(), there));
-        let images =
-            self.images.iter().enumerate().map(|(i, image)| (format!("images[{i}].verify"), image.verify));
         let charts = self.charts.iter().enumerate().flat_map(|(i, chart)| {
             [
                 (format!("charts[{i}].repo"), chart.repo.is_some()),
@@ -352,7 +446,7 @@ impl BundleSpec {
                 (format!("charts[{i}].version"), chart.version.is_some()),
             ]
         });
-        match top.chain(images).chain(charts).find(|(_, there)| *there) {
+        match top.chain(charts).find(|(_, there)| *there) {
             Some((key, _)) => Err(SpecError::NotYet { path: path.to_path_buf(), key }),
             None => Ok(()),
         }
@@ -434,6 +528,48 @@ mod tests {
     }
 
     #[test]
+    fn platforms_are_one_or_several_or_all() {
+        for (text, expected) in [
+            ("linux/amd64", &["linux/amd64"][..]),
+            ("all", &[]),
+            ("[all]", &[]),
+            ("[linux/amd64, linux/arm64]", &["linux/amd64", "linux/arm64"]),
+        ] {
+            let spec = load_text(&format!("{HEAD}images:\n  - source: oci:x\n    platforms: {text}\n"))
+                .unwrap()
+                .spec;
+            assert_eq!(spec.images[0].platforms, expected, "{text}");
+        }
+        let mixed = format!("{HEAD}images:\n  - source: oci:x\n    platforms: [all, linux/arm64]\n");
+        assert!(load_text(&mixed).unwrap_err().to_string().contains("stands alone"));
+    }
+
+    #[test]
+    fn an_image_is_a_source_or_a_list_of_images() {
+        for text in [
+            "{name: r.example.com/a:v1}",
+            "{source: \"oci:x\", list: y}",
+            "{list: y, name: r.example.com/a:v1}",
+        ] {
+            assert!(load_text(&format!("{HEAD}images: [{text}]\n")).is_err(), "{text}");
+        }
+        let spec =
+            load_text(&format!("{HEAD}images: [{{list: images.txt, signatures: false}}]\n")).unwrap().spec;
+        assert!(matches!(&spec.images[0].from, ImageFrom::List(list) if list.ends_with("images.txt")));
+        assert!(!spec.images[0].signatures);
+    }
+
+    #[test]
+    fn a_registry_says_how_it_is_reached() {
+        let text = format!(
+            "{HEAD}images: [\"oci:x\"]\nregistries:\n  r.example.com:5000: {{ca: ca.pem, mirrors: [\"https://m.example.com\"], insecure: true}}\n"
+        );
+        let spec = load_text(&text).unwrap().spec;
+        let registry = &spec.registries["r.example.com:5000"];
+        assert!(registry.insecure && registry.ca.is_some() && registry.mirrors.len() == 1);
+    }
+
+    #[test]
     fn an_unknown_key_is_named_with_its_place() {
         let error = load_text(&format!("{HEAD}images:\n  - source: oci:x\n    colour: red\n")).unwrap_err();
         let text = error.to_string();
@@ -448,7 +584,6 @@ mod tests {
             ("scripts: []\n", "scripts"),
             ("manifests: []\n", "manifests"),
             ("requires: {disk: 2GiB}\n", "requires"),
-            ("images: [{source: \"oci:x\", verify: {key: k}}]\n", "images[0].verify"),
             ("charts: [{repo: x, name: y, version: z}]\n", "charts[0].repo"),
         ] {
             let error = load_text(&format!("{HEAD}{text}")).unwrap_err();

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use manifests::bundle::{BundleDigest, Sequence};
-use manifests::companion::{self, Companion};
+use manifests::companion::{self, Companion, CompanionKind};
 use manifests::inventory::{Chart, Component, FileMode, FileSet, Image, Wheelhouse};
 use manifests::text::{BundleVersion, FileName, Marking, Name, PackageVersion};
 use manifests::{Descriptor, Digest, VerifiedBundle};
@@ -106,11 +106,20 @@ pub struct PushCompanion {
     pub old: Option<Digest>,
     /// Whether the repository has the manifest already.
     pub was_there: bool,
+    /// Whether the registry lists it as a referrer of what it speaks about already.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub was_listed: bool,
 }
 
 impl PushCompanion {
     fn new(companion: Companion) -> Self {
-        Self { companion, old: None, was_there: false }
+        Self { companion, old: None, was_there: false, was_listed: false }
+    }
+
+    /// What it is a referrer of, if it is one.
+    #[must_use]
+    pub fn subject(&self) -> Option<Digest> {
+        (self.companion.kind == CompanionKind::Referrer).then_some(self.companion.of)
     }
 }
 
@@ -125,13 +134,21 @@ pub struct Placing<'a> {
     pub old: Option<Digest>,
     /// Whether the repository had the manifest.
     pub was_there: bool,
+    /// Whose referrer it is.
+    pub about: Option<Digest>,
+    /// Whether the registry listed it as one.
+    pub was_listed: bool,
 }
 
 impl Placing<'_> {
     /// Whether there is nothing to do.
     #[must_use]
     pub fn is_in_place(&self) -> bool {
-        if self.tag.is_some() { self.old == Some(self.manifest.digest) } else { self.was_there }
+        match (&self.tag, &self.about) {
+            (Some(_), _) => self.old == Some(self.manifest.digest),
+            (None, Some(_)) => self.was_there && self.was_listed,
+            (None, None) => self.was_there,
+        }
     }
 }
 
@@ -139,16 +156,25 @@ impl Push {
     /// The image or chart itself.
     #[must_use]
     pub fn own(&self) -> Placing<'_> {
-        Placing { tag: self.tag.clone(), manifest: &self.manifest, old: self.old, was_there: self.was_there }
+        Placing {
+            tag: self.tag.clone(),
+            manifest: &self.manifest,
+            old: self.old,
+            was_there: self.was_there,
+            about: None,
+            was_listed: false,
+        }
     }
 
     /// What goes beside it, in the order of its tags.
     pub fn beside(&self) -> impl Iterator<Item = Placing<'_>> {
         self.companions.iter().map(|beside| Placing {
-            tag: Some(beside.companion.tag()),
+            tag: beside.companion.tag(),
             manifest: &beside.companion.manifest,
             old: beside.old,
             was_there: beside.was_there,
+            about: beside.subject(),
+            was_listed: beside.was_listed,
         })
     }
 

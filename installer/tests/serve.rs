@@ -287,7 +287,8 @@ mod registry {
         let other = image(&shelf, "r.example.com/team/other:v1", "other");
         shelf.publish("1", vec![signed, other]);
         let server = Server::start(&shelf);
-        let (app, tag, digest) = ("/v2/r.example.com/team/app", companion.tag(), companion.manifest.digest);
+        let (app, tag, digest) =
+            ("/v2/r.example.com/team/app", companion.tag().unwrap(), companion.manifest.digest);
         for name in [tag.clone(), digest.to_string()] {
             let found = server.get(&format!("{app}/manifests/{name}"));
             assert_eq!((found.status, found.header("content-type")), (200, Some(MEDIA_MANIFEST)));

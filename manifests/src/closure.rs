@@ -7,6 +7,7 @@ use alloc::format;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
+use crate::companion::{Companion, CompanionKind};
 use crate::digest::Digest;
 use crate::inventory::{Component, Inventory};
 use crate::oci::{Descriptor, MEDIA_INDEX, MEDIA_MANIFEST, ManifestDocument};
@@ -72,15 +73,46 @@ impl Walk<'_> {
         Damage::Incomplete { component: self.component.title(), reason }
     }
 
-    /// Each companion speaks about a manifest of the image itself, not about a layer, another companion or
-    /// something that is not here. Called when only the image itself was followed.
+    /// Each companion speaks about a manifest of the image itself, or about another companion that does, and so
+    /// on; not about itself, a layer or something that is not here. Called when only the image itself was
+    /// followed.
     fn check_companions(&self, reached: &Reached) -> Result<(), Damage> {
         let Component::Image(image) = self.component else { return Ok(()) };
-        let stranger = image.companions.iter().find(|c| !reached.manifests.contains(&c.of));
-        stranger.map_or(Ok(()), |companion| {
-            let (tag, of) = (companion.tag(), companion.of);
-            Err(self.broken(format!("its companion {tag} speaks about {of}, which is no manifest of it")))
+        let mut about: BTreeMap<Digest, Vec<&Companion>> = BTreeMap::new();
+        for companion in &image.companions {
+            self.check_subject(companion)?;
+            about.entry(companion.of).or_default().push(companion);
+        }
+        let mut known: Vec<Digest> = reached.manifests.iter().copied().collect();
+        while let Some(of) = known.pop() {
+            let spoken = about.remove(&of).unwrap_or_default();
+            known.extend(spoken.into_iter().map(|companion| companion.manifest.digest));
+        }
+        about.values().flatten().next().map_or(Ok(()), |companion| {
+            let (name, of) = (image.companion_name(companion), companion.of);
+            Err(self.broken(format!("its companion {name} speaks about {of}, which is no manifest of it")))
         })
+    }
+
+    /// A referrer says itself what it speaks about.
+    fn check_subject(&self, companion: &Companion) -> Result<(), Damage> {
+        if companion.kind != CompanionKind::Referrer {
+            return Ok(());
+        }
+        let bytes = self.manifests.0.get(&companion.manifest.digest);
+        let document =
+            bytes.and_then(|bytes| ManifestDocument::parse(bytes, &companion.manifest.media_type).ok());
+        match document {
+            Some(ManifestDocument::Image(manifest))
+                if manifest.subject.as_ref().is_some_and(|subject| subject.digest == companion.of) =>
+            {
+                Ok(())
+            }
+            _ => Err(self.broken(format!(
+                "its companion {} does not say that it speaks about {}",
+                companion.manifest.digest, companion.of
+            ))),
+        }
     }
 
     fn follow(&self, descriptor: &Descriptor, nesting: usize, reached: &mut Reached) -> Result<(), Damage> {

@@ -17,6 +17,7 @@ use crate::bundle::{Content, Counts};
 use crate::canonical::{self, CanonicalError};
 use crate::companion::Companion;
 use crate::digest::Digest;
+use crate::key::KeyId;
 use crate::oci::{
     ANNOTATION_CONTAINERD_NAME, ANNOTATION_REF_NAME, Descriptor, ImageIndex, MEDIA_INDEX, Platform,
 };
@@ -93,16 +94,21 @@ pub struct Image {
     pub sbom: Option<Digest>,
     /// Every blob that belongs to it or to its companions, the manifest first.
     pub blobs: Vec<Digest>,
-    /// Manifests that go beside it in its repository, sorted by tag.
+    /// The upstream index of which only some platforms are carried. That index is not in the bundle, so
+    /// signatures over it cannot be checked on site.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part_of: Option<Digest>,
+    /// Manifests that go beside it in its repository, sorted by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub companions: Vec<Companion>,
 }
 
 impl Image {
-    /// The name of one of its companions inside the layout: `HOST/PATH:sha256-<hex>.sig`.
+    /// The name of one of its companions inside the layout: `HOST/PATH:sha256-<hex>.sig`, or
+    /// `HOST/PATH@sha256:<hex>` for one that has no tag.
     #[must_use]
     pub fn companion_name(&self, companion: &Companion) -> String {
-        format!("{}:{}", self.name.repository(), companion.tag())
+        format!("{}{}", self.name.repository(), companion.name_in_repository())
     }
 }
 
@@ -112,6 +118,18 @@ impl Image {
 pub enum UpstreamSignature {
     /// Nobody asked for a check.
     NotChecked,
+    /// A cosign signature of this key over this manifest was there and verified.
+    Verified(UpstreamVerdict),
+}
+
+/// What was verified when the bundle was locked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpstreamVerdict {
+    /// Whose signature it is.
+    pub key: KeyId,
+    /// Over what: the image's manifest as the source named it, before platforms were chosen.
+    pub manifest: Digest,
 }
 
 /// A set of wheels, complete for each of its targets.

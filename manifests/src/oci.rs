@@ -244,6 +244,9 @@ pub enum OciError {
     /// A configuration over the limit of registries.
     #[error("a configuration of {0} bytes is over the limit of 4 MiB")]
     Configuration(u64),
+    /// Digests of other algorithms: md5 and sha1 are broken, and sha512 is not what registries on site take.
+    #[error("the digest `{0}` is not of sha256, the only algorithm that a bundle carries")]
+    Algorithm(String),
     /// A layer that only its vendor may distribute.
     #[error("layer {0} is a foreign layer: its licence does not let it travel in a bundle")]
     Foreign(Digest),
@@ -274,6 +277,9 @@ impl ManifestDocument {
         }
         let value: Value = serde_json::from_slice(bytes).map_err(shape)?;
         one_reading(&value)?;
+        if let Some(digest) = probe.digests().find(|digest| !digest.starts_with("sha256:")) {
+            return Err(OciError::Algorithm(crate::text::printable(digest)));
+        }
         let descriptor = Descriptor::new(media_type, Digest::of(b""), 0);
         if descriptor.is_index() {
             let index: ImageIndex = serde_json::from_slice(bytes).map_err(shape)?;
@@ -311,9 +317,33 @@ impl ManifestDocument {
 struct Probe {
     schema_version: u32,
     media_type: Option<String>,
-    manifests: Option<serde::de::IgnoredAny>,
-    layers: Option<serde::de::IgnoredAny>,
-    config: Option<serde::de::IgnoredAny>,
+    manifests: Option<Named>,
+    layers: Option<Named>,
+    config: Option<Named>,
+    subject: Option<Named>,
+}
+
+/// What descriptors are called, whatever else they say and whether or not they are descriptors.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Named {
+    One { digest: String },
+    Many(Vec<Self>),
+    Other(serde::de::IgnoredAny),
+}
+
+impl Probe {
+    fn digests(&self) -> impl Iterator<Item = &str> {
+        let all = [&self.manifests, &self.layers, &self.config, &self.subject].into_iter().flatten();
+        all.flat_map(|named| match named {
+            Named::Many(list) => list.as_slice(),
+            one => core::slice::from_ref(one),
+        })
+        .filter_map(|named| match named {
+            Named::One { digest } => Some(digest.as_str()),
+            _ => None,
+        })
+    }
 }
 
 /// The keys that readers act on.
@@ -395,7 +425,12 @@ mod tests {
         );
         assert_eq!(refusal(&foreign, MEDIA_MANIFEST), OciError::Foreign(digest));
         let md5 = "{\"schemaVersion\":2,\"config\":{\"mediaType\":\"x\",\"digest\":\"md5:00\",\"size\":0},\"layers\":[]}";
-        assert!(matches!(refusal(md5, MEDIA_MANIFEST), OciError::Shape(_)));
+        assert_eq!(refusal(md5, MEDIA_MANIFEST), OciError::Algorithm("md5:00".into()));
+        let list =
+            "{\"schemaVersion\":2,\"manifests\":[{\"mediaType\":\"x\",\"digest\":\"sha512:00\",\"size\":0}]}";
+        assert_eq!(refusal(list, MEDIA_INDEX), OciError::Algorithm("sha512:00".into()));
+        let missing = "{\"schemaVersion\":2,\"config\":{\"mediaType\":\"x\",\"size\":0},\"layers\":[7]}";
+        assert!(matches!(refusal(missing, MEDIA_MANIFEST), OciError::Shape(_)));
         assert!(matches!(refusal("[]", MEDIA_MANIFEST), OciError::Shape(_)));
     }
 

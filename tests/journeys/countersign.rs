@@ -94,7 +94,7 @@ fn real(delete: bool) -> Option<RealRegistry> {
 }
 
 fn signature_tag(of: &Digest) -> String {
-    CompanionKind::CosignSignature.tag(of)
+    CompanionKind::CosignSignature.tag(of).unwrap()
 }
 
 fn tagged(url: &str, repository: &str, tag: &str) -> Option<Digest> {

@@ -18,7 +18,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use e2e::World;
-use ingredients::{Image, image, index, layer, tar_of, tool, write_layout};
+use ingredients::{Image, entries, image, index, layer, tar_of, tool, write_layout};
 use manifests::Digest;
 use serde_json::Value;
 use testkit::real_part;
@@ -172,6 +172,45 @@ impl Docker {
 fn config_of(image: &Image) -> String {
     let manifest: Value = serde_json::from_slice(image.root_bytes()).unwrap();
     manifest["config"]["digest"].as_str().unwrap().to_string()
+}
+
+#[test]
+fn an_image_of_a_docker_engine_is_taken_as_docker_save_would_give_it() {
+    let Some(docker) = docker() else { return };
+    let mut world = World::new();
+    world.vars.insert("DOCKER_HOST".into(), docker.socket.clone().into());
+    let layers = [ingredients::layer(1, 300_000), ingredients::layer(2, 1000)];
+    world.write("app.tar", ingredients::docker_archive("r.example.com/team/app:v1", &layers));
+    docker.run(&["load", "-i", "app.tar"], world.dir());
+    world.spec("1.0.0", 1, "images: [\"docker-daemon:r.example.com/team/app:v1\"]\n");
+    world.bundler(&["build", "--out", "b.tar"]).ok();
+    let id =
+        docker.run(&["image", "inspect", "--format", "{{.Id}}", "r.example.com/team/app:v1"], world.dir());
+    let archive = entries(&world.path("b.tar"));
+    let blob = |digest: &str| archive.get(&format!("blobs/sha256/{}", digest.trim_start_matches("sha256:")));
+    assert!(blob(id.trim()).is_some(), "the configuration is what Docker calls the image by");
+    let plain: Vec<Digest> = layers.iter().map(|layer| Digest::of(layer)).collect();
+    let list: Value = serde_json::from_slice(&archive["manifest.json"]).unwrap();
+    let carried = list[0]["Layers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|name| Digest::of(&ingredients::gunzip(&archive[name.as_str().unwrap()])));
+    assert_eq!(carried.collect::<Vec<_>>(), plain);
+
+    // Without its cache it is asked again, and gives the same.
+    let before = std::fs::read(world.path("b.tar")).unwrap();
+    std::fs::remove_dir_all(world.path("cache")).unwrap();
+    std::fs::remove_file(world.path("b.tar")).unwrap();
+    world.bundler(&["build", "--out", "b.tar"]).ok();
+    assert!(std::fs::read(world.path("b.tar")).unwrap() == before);
+
+    world.spec("1.0.0", 1, "images: [\"docker-daemon:r.example.com/team/other:v1\"]\n");
+    let ran = world.bundler(&["lock"]).expect_exit(edge::Exit::Unreachable);
+    assert!(ran.stderr.contains("it answered 404") && ran.stderr.contains("team/other"), "{}", ran.stderr);
+    world.vars.insert("DOCKER_HOST".into(), "tcp://127.0.0.1:1".into());
+    let ran = world.bundler(&["lock"]).expect_exit(edge::Exit::Usage);
+    assert!(ran.stderr.contains("DOCKER_HOST is `tcp://127.0.0.1:1`"), "{}", ran.stderr);
 }
 
 #[test]

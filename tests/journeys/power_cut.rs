@@ -149,7 +149,7 @@ impl<'a> Receiver<'a> {
     }
 
     fn state(&self) -> State {
-        let signature = |seed| CompanionKind::CosignSignature.tag(&small(seed).root.digest);
+        let signature = |seed| CompanionKind::CosignSignature.tag(&small(seed).root.digest).unwrap();
         let base = ["stable".to_string(), signature(10), signature(11), signature(12)];
         let extra = ["stable".to_string(), signature(20)];
         let names = base.map(|tag| (BASE, tag)).into_iter().chain(extra.map(|tag| (EXTRA, tag)));

@@ -79,18 +79,22 @@ impl BuildArgs {
         let loaded = spec::load(&screen.env.path(&self.spec))?;
         let lock = current_lock(screen, &loaded)?;
         let destination = self.destination(screen, &loaded);
-        let (cache, http) = (Cache::of(screen.env), super::lock::client()?);
+        let cache = Cache::of(screen.env);
+        let (http, registries) = super::lock::clients(screen, &loaded)?;
         let bars = screen.wants_bars();
+        let interrupted = super::interruption()?;
+        let stderr = screen.env.stderr.clone();
         let world = World {
             base: loaded.base.clone(),
             cache: &cache,
             http: &http,
+            registries: &registries,
+            interrupted: &interrupted,
             env: screen.env,
-            note: &|_| {},
+            note: &|text| stderr.say(text),
             bars,
             wheels: &loaded.spec.wheels,
         };
-        let interrupted = super::interruption()?;
         let unwritten = |source| ExportError::Write { path: destination.clone(), source };
         let documents = export::documents(&lock, &world).map_err(unwritten)?;
         let (lock, countersigned) = countersign(lock, &documents, &countersigners)?;

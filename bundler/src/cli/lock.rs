@@ -1,11 +1,13 @@
 //! `bundler lock`
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use edge::show::{bytes, table};
 use edge::{Exit, Failure, Screen};
-use manifests::companion::{Companion, CompanionKind};
+use manifests::companion::Companion;
 use manifests::inventory::Component;
 use manifests::{Digest, Timestamp};
 use registry::{Http, HttpSettings};
@@ -13,8 +15,12 @@ use serde::Serialize;
 
 use crate::cache::Cache;
 use crate::lock::{self, BundleLock};
+use crate::registries::Registries;
 use crate::sources::World;
 use crate::spec::{self, LoadedSpec};
+
+/// A registry that wants more patience than this is given up; it says so at once.
+const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
 /// The arguments of `lock`.
 #[derive(Debug, Args)]
@@ -78,7 +84,6 @@ fn size(lock: &BundleLock, digest: &Digest) -> u64 {
 /// Resolves a spec and writes its lock.
 pub(super) fn make(screen: &mut Screen<'_>, loaded: &LoadedSpec) -> Result<BundleLock, Failure> {
     let cache = Cache::of(screen.env);
-    let http = client()?;
     let bars = screen.wants_bars();
     let (stderr, verbose) = (screen.env.stderr.clone(), screen.common.verbose > 0);
     let note = |text: &str| {
@@ -86,10 +91,13 @@ pub(super) fn make(screen: &mut Screen<'_>, loaded: &LoadedSpec) -> Result<Bundl
             stderr.say(text);
         }
     };
+    let (http, registries) = clients(screen, loaded)?;
     let world = World {
         base: loaded.base.clone(),
         cache: &cache,
         http: &http,
+        registries: &registries,
+        interrupted: &|| false,
         env: screen.env,
         note: &note,
         bars,
@@ -100,9 +108,18 @@ pub(super) fn make(screen: &mut Screen<'_>, loaded: &LoadedSpec) -> Result<Bundl
     Ok(lock)
 }
 
-/// The one HTTP client of a run.
-pub(super) fn client() -> Result<Http, Failure> {
-    Http::new(&HttpSettings::default()).map_err(|error| Failure::new(Exit::Unexpected, error.to_string()))
+/// The HTTP client of a run, and those for its registries.
+pub(super) fn clients(screen: &Screen<'_>, loaded: &LoadedSpec) -> Result<(Http, Registries), Failure> {
+    let stderr = screen.env.stderr.clone();
+    let settings = HttpSettings {
+        notice: Some(Arc::new(move |text: &str| stderr.say(text))),
+        longest_pause: LONGEST_PAUSE,
+        ..HttpSettings::default()
+    };
+    let http = Http::new(&settings).map_err(|error| Failure::new(Exit::Unexpected, error.to_string()))?;
+    let registries =
+        Registries::new(screen.env, settings, http.clone(), &loaded.base, &loaded.spec.registries);
+    Ok((http, registries))
 }
 
 /// A component for people.
@@ -133,9 +150,7 @@ pub(super) fn row(component: &Component, size: &dyn Fn(&Digest) -> u64) -> Row {
 pub(super) fn companion_rows(component: &Component) -> Vec<Row> {
     let Component::Image(image) = component else { return Vec::new() };
     let row = |companion: &Companion| Row {
-        kind: match companion.kind {
-            CompanionKind::CosignSignature => "signature",
-        },
+        kind: companion.kind.noun(),
         name: image.companion_name(companion),
         detail: format!("of {}", companion.of.short()),
         digest: companion.manifest.digest,

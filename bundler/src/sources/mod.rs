@@ -18,6 +18,7 @@ use manifests::{Digest, canonical};
 
 use crate::cache::Cache;
 use crate::lock::{LockedBlob, Origin};
+use crate::registries::Registries;
 
 /// What a source may use.
 pub struct World<'a> {
@@ -27,6 +28,10 @@ pub struct World<'a> {
     pub cache: &'a Cache,
     /// The one HTTP client.
     pub http: &'a registry::Http,
+    /// The registries, each with its own client.
+    pub registries: &'a Registries,
+    /// Whether somebody wants the run to stop.
+    pub interrupted: &'a dyn Fn() -> bool,
     /// The world of this run.
     pub env: &'a edge::Env,
     /// Says something to the person at the keyboard.

@@ -105,6 +105,13 @@ impl Env {
     }
 }
 
+/// The clock of this machine, for what outlives the borrow of an [`Env`]: a time limit of a program.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "this is the one door to the clock")]
+pub fn system_clock() -> Box<dyn Clock> {
+    Box::new(SystemClock { started: std::time::Instant::now() })
+}
+
 struct SystemClock {
     started: std::time::Instant,
 }

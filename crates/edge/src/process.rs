@@ -1,8 +1,8 @@
 //! The only file that starts a program: an argument vector (never a shell line), a working directory, an
-//! environment of named variables only, no standard input, a time limit, and bounded output.
+//! environment of named variables only, no standard input but a given one, a time limit, and bounded output.
 
 use std::ffi::OsString;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -23,6 +23,8 @@ pub struct Program {
     pub cwd: PathBuf,
     /// All the variables it gets.
     pub env: Vec<(OsString, OsString)>,
+    /// What it reads from its standard input; nothing for none at all.
+    pub input: Option<Vec<u8>>,
     /// When it is ended.
     pub time_limit: Duration,
 }
@@ -94,6 +96,7 @@ impl Program {
             args: Vec::new(),
             cwd: cwd.to_path_buf(),
             env: Vec::new(),
+            input: None,
             time_limit: Duration::from_secs(600),
         }
     }
@@ -119,12 +122,23 @@ impl Program {
         self
     }
 
+    /// With this to read from its standard input.
+    #[must_use]
+    pub fn input(mut self, input: impl Into<Vec<u8>>) -> Self {
+        self.input = Some(input.into());
+        self
+    }
+
     /// Runs it to its end.
     ///
     /// # Errors
     /// It cannot be started, takes too long, or is lost. A non-zero exit code is not an error here.
     pub fn run(&self, clock: &dyn Clock) -> Result<Finished, ProcessError> {
         let mut child = self.start()?;
+        if let (Some(mut stdin), Some(input)) = (child.stdin.take(), self.input.clone()) {
+            // On a thread of its own, as it may never read; one that does not want to know is no error.
+            std::thread::spawn(move || stdin.write_all(&input));
+        }
         let stdout = child.stdout.take().map(keep_tail);
         let stderr = child.stderr.take().map(keep_tail);
         let code = self.wait(&mut child, clock)?;
@@ -142,7 +156,7 @@ impl Program {
             .current_dir(&self.cwd)
             .env_clear()
             .envs(self.env.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
+            .stdin(if self.input.is_some() { Stdio::piped() } else { Stdio::null() })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn();
@@ -202,6 +216,13 @@ mod tests {
         let finished =
             program("echo ${HOME:-none} $GIVEN >&2; exit 3").var("GIVEN", "x").run(&*clock).unwrap();
         assert_eq!((finished.code, finished.last_words().as_str()), (Some(3), "none x"));
+    }
+
+    #[test]
+    fn a_program_reads_what_it_was_given_and_need_not() {
+        let clock = Env::real().clock;
+        let said = |script| program(script).input("server").run(&*clock).unwrap().stdout;
+        assert_eq!((said("cat"), said("echo x")), ("server".to_string(), "x\n".to_string()));
     }
 
     #[test]

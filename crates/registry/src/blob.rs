@@ -23,7 +23,8 @@ pub struct BlobReader {
     digest: Digest,
     size: u64,
     hasher: Hasher,
-    body: Body,
+    /// Nothing where nothing had to be asked for.
+    body: Option<Body>,
     state: State,
     failures: u32,
     since_failure: u64,
@@ -37,20 +38,31 @@ enum State {
 }
 
 impl BlobReader {
-    /// Asks for the whole blob.
-    pub(crate) fn open(repository: Repository, digest: Digest, size: u64) -> Result<Self, RegistryError> {
-        let response = request(&repository, &digest, 0)?;
-        let body = whole(&repository, &digest, size, response)?;
-        Ok(Self {
-            repository,
-            digest,
-            size,
-            hasher: Hasher::new(),
-            body,
-            state: State::Open,
-            failures: 0,
-            since_failure: 0,
-        })
+    /// Asks for what the hasher has not seen.
+    pub(crate) fn open(
+        repository: Repository,
+        digest: Digest,
+        size: u64,
+        hasher: Hasher,
+    ) -> Result<Self, RegistryError> {
+        let offset = hasher.size();
+        let (state, failures, since_failure) = (State::Open, 0, 0);
+        let mut reader =
+            Self { repository, digest, size, hasher, body: None, state, failures, since_failure };
+        // With nothing left to ask for, only the digest is to be compared.
+        if offset < size || size == 0 {
+            let response = request(&reader.repository, &digest, offset)?;
+            reader.body = Some(match response.status {
+                206 => reader.rest(response, offset)?,
+                416 => return Err(reader.truncated(None)),
+                _ => {
+                    let mut body = whole(&reader.repository, &digest, size, response)?;
+                    skip(&mut body, offset).map_err(|error| reader.truncated(Some(error)))?;
+                    body
+                }
+            });
+        }
+        Ok(reader)
     }
 
     fn what(&self) -> String {
@@ -64,7 +76,8 @@ impl BlobReader {
                 return self.complete();
             }
             let room = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
-            let broken = match self.body.read(buffer.get_mut(..room).unwrap_or_default()) {
+            let buffer = buffer.get_mut(..room).unwrap_or_default();
+            let broken = match self.body.as_mut().map_or(Ok(0), |body| body.read(buffer)) {
                 Ok(0) => None,
                 Ok(count) => {
                     self.hasher.update(buffer.get(..count).unwrap_or_default());
@@ -80,7 +93,7 @@ impl BlobReader {
 
     /// All bytes have passed: there must be no more, and they must be the right ones.
     fn complete(&mut self) -> Result<usize, RegistryError> {
-        if matches!(self.body.read(&mut [0]), Ok(1..)) {
+        if self.body.as_mut().is_some_and(|body| matches!(body.read(&mut [0]), Ok(1..))) {
             return Err(RegistryError::BlobTooLong { what: self.what(), expected: self.size });
         }
         let found = self.hasher.clone().finish();
@@ -106,7 +119,7 @@ impl BlobReader {
             let response = request(&self.repository, &self.digest, offset)?;
             match response.status {
                 206 => {
-                    self.body = self.rest(response, offset)?;
+                    self.body = Some(self.rest(response, offset)?);
                     return Ok(());
                 }
                 416 => return Err(self.truncated(broken)),
@@ -114,7 +127,7 @@ impl BlobReader {
                     let mut body = whole(&self.repository, &self.digest, self.size, response)?;
                     match skip(&mut body, offset) {
                         Ok(()) => {
-                            self.body = body;
+                            self.body = Some(body);
                             return Ok(());
                         }
                         Err(error) => broken = Some(error),

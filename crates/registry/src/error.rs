@@ -1,12 +1,14 @@
 //! What can go wrong between us and a registry, and what the registry itself says about it.
 
 use std::io;
+use std::time::Duration;
 
 use manifests::Digest;
 use manifests::text::printable;
 use serde::Deserialize;
 
 use crate::http::{HttpError, Response};
+use crate::login::LoginError;
 use crate::url::UrlError;
 
 /// Of a registry's error document, as much is read as a person would.
@@ -42,20 +44,64 @@ pub enum RegistryError {
         text: String,
     },
     /// The registry wants to know who we are.
-    #[error("{registry} asks for credentials for {what}, and authentication is not supported yet{message}")]
+    #[error("{registry} {} for {what}{message}", refused_login(.login.as_deref()))]
     Unauthorized {
         /// Host and port.
         registry: String,
         /// What was asked for.
         what: String,
+        /// Where the login came from that it does not take, if there was one.
+        login: Option<String>,
         /// What the registry says, or nothing.
         message: String,
     },
     /// The registry knows who we are, and does not let us.
-    #[error("access to {what} is denied{message}")]
+    #[error("access to {what} is denied{}{message}", with_login(.login.as_deref()))]
     Denied {
         /// What was asked for.
         what: String,
+        /// Where the login came from, if there was one.
+        login: Option<String>,
+        /// What the registry says, or nothing.
+        message: String,
+    },
+    /// A file or helper that should know the login does not work.
+    #[error("cannot look up the login for {registry}")]
+    Login {
+        /// Host and port.
+        registry: String,
+        /// Which, and what is wrong with it.
+        source: LoginError,
+    },
+    /// The server that the registry sends us to for a token gives none.
+    #[error("{registry} wants a token from {realm}{}: {problem}", with_login(.from.as_deref()))]
+    Token {
+        /// Host and port.
+        registry: String,
+        /// The token server, without secrets.
+        realm: String,
+        /// Where the login came from, if there was one.
+        from: Option<String>,
+        /// In words.
+        problem: String,
+    },
+    /// Logins and tokens travel encrypted, or stay on this machine.
+    #[error("{registry} asks for a login, which would go to {to} unencrypted; it was not sent")]
+    Unencrypted {
+        /// Host and port.
+        registry: String,
+        /// Where it would go.
+        to: String,
+    },
+    /// Too many requests, and the registry wants to be left alone for longer than we wait.
+    #[error("{registry} limits how often it may be asked{}{message}", patience(*.retry_after))]
+    RateLimited {
+        /// Host and port.
+        registry: String,
+        /// What was asked for.
+        what: String,
+        /// For how long.
+        retry_after: Option<Duration>,
         /// What the registry says, or nothing.
         message: String,
     },
@@ -181,6 +227,19 @@ impl RegistryError {
         )
     }
 
+    /// Whether it is about who we are.
+    #[must_use]
+    pub fn is_login(&self) -> bool {
+        matches!(
+            self,
+            Self::Unauthorized { .. }
+                | Self::Denied { .. }
+                | Self::Login { .. }
+                | Self::Token { .. }
+                | Self::Unencrypted { .. }
+        )
+    }
+
     /// Whether nobody was reached at all, or nobody answered.
     #[must_use]
     pub fn is_unreachable(&self) -> bool {
@@ -197,6 +256,7 @@ impl RegistryError {
         match self {
             Self::Http(error) => error.is_unreachable() && !matches!(error, HttpError::Tls { .. }),
             Self::Refused { status, .. } => crate::retry::is_transient(*status),
+            Self::RateLimited { .. } => true,
             _ => false,
         }
     }
@@ -204,14 +264,31 @@ impl RegistryError {
     /// What an unwanted status means.
     pub(crate) fn of(what: String, response: Response) -> Self {
         let (status, registry) = (response.status, response.url.authority());
+        let (login, retry_after) = (response.login.clone(), response.retry_after());
         let message = message(&response.beginning(ERROR_BYTES_MAX));
         match status {
-            401 => Self::Unauthorized { registry, what, message },
-            403 => Self::Denied { what, message },
+            401 => Self::Unauthorized { registry, what, login, message },
+            403 => Self::Denied { what, login, message },
+            429 => Self::RateLimited { registry, what, retry_after, message },
             404 => Self::NotFound { what, message },
             _ => Self::Refused { what, status, message },
         }
     }
+}
+
+fn refused_login(login: Option<&str>) -> String {
+    match login {
+        Some(from) => format!("does not take the login from {from}"),
+        None => "asks for a login, and there is none".to_string(),
+    }
+}
+
+fn with_login(login: Option<&str>) -> String {
+    login.map_or(String::new(), |from| format!(" (with the login from {from})"))
+}
+
+fn patience(retry_after: Option<Duration>) -> String {
+    retry_after.map_or(String::new(), |wait| format!(" and wants to be left alone for {} s", wait.as_secs()))
 }
 
 impl From<RegistryError> for io::Error {

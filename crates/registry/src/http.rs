@@ -11,8 +11,9 @@ use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
+use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig};
 use ureq::{Agent, SendBody};
+use zeroize::Zeroizing;
 
 use crate::retry::{Pause, Retry, is_transient, retry_after};
 use crate::url::{Scheme, Url, UrlError};
@@ -42,10 +43,26 @@ pub struct HttpSettings {
     pub longest_pause: Duration,
     /// Waits between tries. Default: the thread sleeps.
     pub pause: Pause,
+    /// Is told when a server asks for patience and gets it. Default: nobody is.
+    pub notice: Option<Notice>,
     /// Certificates in PEM form that are trusted beside the machine's own.
     pub ca_pem: Option<Vec<u8>>,
+    /// Who we are to servers that ask for a certificate. Default: nobody.
+    pub identity: Option<Identity>,
     /// Whether `HTTPS_PROXY`, `NO_PROXY` and the likes apply. Never to this very machine. Default true.
     pub environment_proxy: bool,
+}
+
+/// Says something to the person at the keyboard.
+pub type Notice = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// A certificate for TLS, with its private key, in PEM form. No `Debug`: it is a secret.
+#[derive(Clone)]
+pub struct Identity {
+    /// The certificate, and those above it.
+    pub certificate_pem: Vec<u8>,
+    /// Its private key.
+    pub key_pem: Zeroizing<Vec<u8>>,
 }
 
 impl Default for HttpSettings {
@@ -56,7 +73,9 @@ impl Default for HttpSettings {
             retries: 4,
             longest_pause: Duration::from_secs(60),
             pause: Arc::new(std::thread::sleep),
+            notice: None,
             ca_pem: None,
+            identity: None,
             environment_proxy: true,
         }
     }
@@ -288,7 +307,23 @@ impl<'a> Request<'a> {
         self
     }
 
-    fn can_be_sent_again(&self) -> bool {
+    pub(crate) fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// Whether it is one that changes nothing.
+    pub(crate) fn only_reads(&self) -> bool {
+        self.method.follows_redirects()
+    }
+
+    /// Back to where it was for, and with this login in place of another.
+    pub(crate) fn authorize(&mut self, url: Url, header: &str) {
+        self.url = url;
+        self.headers.retain(|(name, _)| *name != "authorization");
+        self.headers.push(("authorization", header.to_string()));
+    }
+
+    pub(crate) fn can_be_sent_again(&self) -> bool {
         !matches!(&self.payload, Payload::Stream(exact) if exact.taken)
     }
 
@@ -343,6 +378,11 @@ impl Headers {
         self.0.get(name)?.to_str().ok()
     }
 
+    /// Every header of this name that is printable ASCII.
+    pub(crate) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.0.get_all(name).iter().filter_map(|value| value.to_str().ok())
+    }
+
     /// `Content-Length`, where there is one.
     #[must_use]
     pub fn content_length(&self) -> Option<u64> {
@@ -368,6 +408,8 @@ pub struct Response {
     pub url: Url,
     /// The body.
     pub body: Body,
+    /// Whose login the request had, where [`crate::repository`] gave it one.
+    pub(crate) login: Option<String>,
 }
 
 impl Response {
@@ -406,12 +448,13 @@ impl Response {
         bytes
     }
 
-    fn retry_after(&self) -> Option<Duration> {
-        retry_after(self.headers.get("retry-after"))
+    /// How long the server wants to be left alone, if it says.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        retry_after(self.headers.get("retry-after"), self.headers.get("date"))
     }
 
     /// Frees the connection for the next request.
-    fn discard(mut self) {
+    pub(crate) fn discard(mut self) {
         let _ = io::copy(&mut (&mut self.body).take(DRAINED_BYTES_MAX), &mut io::sink());
     }
 }
@@ -464,6 +507,7 @@ struct Inner {
     retry: Retry,
     connect_timeout: Duration,
     response_timeout: Duration,
+    notice: Option<Notice>,
 }
 
 impl Http {
@@ -475,6 +519,7 @@ impl Http {
     pub fn new(settings: &HttpSettings) -> Result<Self, HttpError> {
         let tls = TlsConfig::builder()
             .root_certs(roots(settings.ca_pem.as_deref())?)
+            .client_cert(settings.identity.as_ref().map(client_certificate).transpose()?)
             .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .build();
         let proxy = if settings.environment_proxy { ureq::Proxy::try_from_env() } else { None };
@@ -484,6 +529,7 @@ impl Http {
             retry: Retry::new(settings.retries, settings.longest_pause, Arc::clone(&settings.pause)),
             connect_timeout: settings.connect_timeout,
             response_timeout: settings.response_timeout,
+            notice: settings.notice.clone(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -494,9 +540,14 @@ impl Http {
     /// # Errors
     /// No answer.
     pub fn send(&self, mut request: Request<'_>) -> Result<Response, HttpError> {
+        self.send_keeping(&mut request)
+    }
+
+    /// The same; the request can be sent once more afterwards, from where its redirects led.
+    pub(crate) fn send_keeping(&self, request: &mut Request<'_>) -> Result<Response, HttpError> {
         for _ in 0..=REDIRECTS_MAX {
-            let response = self.send_patiently(&mut request)?;
-            let Some(next) = redirect(&request, &response)? else {
+            let response = self.send_patiently(request)?;
+            let Some(next) = redirect(request, &response)? else {
                 return Ok(response);
             };
             response.discard();
@@ -539,13 +590,25 @@ impl Http {
                 _ => return outcome,
             };
             failures = failures.saturating_add(1);
-            if !request.can_be_sent_again() || !self.inner.retry.again_after(failures, asked) {
-                return outcome;
-            }
+            let pause = self.inner.retry.pause_after(failures, asked);
+            let Some(pause) = pause.filter(|_| request.can_be_sent_again()) else { return outcome };
             if let Ok(response) = outcome {
+                if asked.is_some() || response.status == 429 {
+                    self.notify(&response, pause);
+                }
                 response.discard();
             }
+            self.inner.retry.wait(pause);
         }
+    }
+
+    fn notify(&self, response: &Response, pause: Duration) {
+        let Some(notice) = &self.inner.notice else { return };
+        let (host, status, seconds) = (response.url.authority(), response.status, pause.as_secs_f32());
+        notice(&format!(
+            "note: {host} asks for patience ({status}{}): trying again in {seconds} s",
+            reason(status)
+        ));
     }
 
     fn send_once(&self, request: &mut Request<'_>) -> Result<Response, HttpError> {
@@ -596,6 +659,7 @@ impl Http {
             headers: Headers(head.headers),
             url: url.clone(),
             body: Body { reader: body.into_reader(), url, response_timeout },
+            login: None,
         })
     }
 }
@@ -652,6 +716,21 @@ fn roots(ca_pem: Option<&[u8]>) -> Result<RootCerts, HttpError> {
         }
     }
     Ok(RootCerts::from(roots))
+}
+
+fn client_certificate(identity: &Identity) -> Result<ClientCert, HttpError> {
+    let unusable = |what: String| HttpError::Roots { what: format!("the client's certificate: {what}") };
+    let mut chain = Vec::new();
+    for item in ureq::tls::parse_pem(&identity.certificate_pem) {
+        if let PemItem::Certificate(certificate) = item.map_err(|error| unusable(error.to_string()))? {
+            chain.push(certificate);
+        }
+    }
+    if chain.is_empty() {
+        return Err(unusable("the PEM text holds none".to_string()));
+    }
+    let key = PrivateKey::from_pem(&identity.key_pem).map_err(|error| unusable(error.to_string()))?;
+    Ok(ClientCert::new_with_certs(&chain, key))
 }
 
 fn redirect(request: &Request<'_>, response: &Response) -> Result<Option<Url>, HttpError> {

@@ -6,11 +6,15 @@
 //! host than the one they are for; decompress anything; print.
 //!
 //! It follows the OCI distribution spec 1.1, and where servers in the field differ from it, says so
-//! beside the code. Read in this order: [`url`], [`http`], [`retry`], [`repository`], [`blob`].
+//! beside the code. Read in this order: [`url`], [`http`], [`retry`], [`login`], [`repository`], [`blob`].
 
+mod auth;
 pub mod blob;
+mod challenge;
 pub mod error;
 pub mod http;
+pub mod login;
+pub mod referrers;
 pub mod repository;
 pub mod retry;
 pub mod url;
@@ -18,5 +22,7 @@ pub mod url;
 pub use blob::BlobReader;
 pub use error::RegistryError;
 pub use http::{Http, HttpError, HttpSettings};
+pub use login::{Credential, Login, LoginError, Logins, Secret};
+pub use referrers::Referrers;
 pub use repository::{Deleted, RawManifest, Registry, Repository, TagOrDigest};
 pub use url::Url;

@@ -4,11 +4,12 @@
 //! a manifest, believe a registry that something is stored without asking again, or send credentials to
 //! another origin than the registry's own.
 //!
-//! Authentication is not there yet. Every request of this module and of [`crate::blob`] goes through
-//! `Registry::send`, which is where credentials will be added.
+//! Every request of this module and of [`crate::blob`] goes through `Registry::send`, which answers the
+//! registry's demand for a login.
 
 use std::io::Read;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use manifests::oci::{
     MANIFEST_BYTES_MAX, MEDIA_DOCKER_LIST, MEDIA_DOCKER_MANIFEST, MEDIA_INDEX, MEDIA_MANIFEST,
@@ -19,9 +20,11 @@ use manifests::text::printable;
 use manifests::{Descriptor, Digest, Reference};
 use serde::Deserialize;
 
+use crate::auth::Authorizer;
 use crate::blob::BlobReader;
 use crate::error::{RegistryError, has_code};
 use crate::http::{Http, HttpError, Method, Request, Response, follow};
+use crate::login::{Anonymous, SharedLogins};
 use crate::url::Url;
 
 /// The spec's bound on a repository's path, host included; ours leaves the host out.
@@ -42,6 +45,7 @@ const DIGEST_HEADER: &str = "docker-content-digest";
 pub struct Registry {
     http: Http,
     base: Url,
+    authorizer: Arc<Authorizer>,
 }
 
 /// One repository of a registry. Cloning is cheap.
@@ -135,7 +139,15 @@ impl Registry {
         if base.path() != "/" {
             return Err(RegistryError::BasePath { url: base.to_string() });
         }
-        Ok(Self { http, base })
+        Ok(Self { http, base, authorizer: Arc::new(Authorizer::new(Arc::new(Anonymous), false)) })
+    }
+
+    /// With logins. They are sent encrypted, or to this very machine; `unencrypted` allows more, for a
+    /// registry that the person at the keyboard has called insecure.
+    #[must_use]
+    pub fn with_logins(mut self, logins: SharedLogins, unencrypted: bool) -> Self {
+        self.authorizer = Arc::new(Authorizer::new(logins, unencrypted));
+        self
     }
 
     /// `HOST[:PORT]`.
@@ -163,7 +175,7 @@ impl Registry {
     /// # Errors
     /// [`RegistryError::Unauthorized`], [`RegistryError::NotARegistry`], or no answer.
     pub fn ping(&self) -> Result<(), RegistryError> {
-        let response = self.send(Request::new(Method::Get, self.base.at_path("/v2/")))?;
+        let response = self.send(Request::new(Method::Get, self.base.at_path("/v2/")), "")?;
         let html = response.headers.media_type().is_some_and(|media_type| media_type == "text/html");
         let found = match response.status {
             200 if !html => return Ok(()),
@@ -174,10 +186,34 @@ impl Registry {
         Err(RegistryError::NotARegistry { registry: self.host(), found })
     }
 
-    /// The one door to the wire. Credentials will be added here, to requests for [`Self::base`]'s own
-    /// origin only.
-    fn send(&self, request: Request<'_>) -> Result<Response, RegistryError> {
-        Ok(self.http.send(request)?)
+    /// The one door to the wire. A demand for a login is met once, where it is the registry's own; a token
+    /// that has run out is replaced that way.
+    fn send(&self, mut request: Request<'_>, repository: &str) -> Result<Response, RegistryError> {
+        let url = request.url().clone();
+        if !url.same_origin(&self.base) {
+            return Ok(self.http.send(request)?);
+        }
+        let access = (repository.to_string(), !request.only_reads());
+        let mut held = self.authorizer.held(&access);
+        if let Some(held) = &held {
+            request.authorize(url.clone(), &held.header);
+        }
+        let mut response = self.http.send_keeping(&mut request)?;
+        let ours = response.status == 401 && response.url.same_origin(&self.base);
+        if ours && request.can_be_sent_again() {
+            self.authorizer.forget(&access);
+            held = self.authorizer.answer(&self.http, &self.base, &access, &response)?;
+            if let Some(held) = &held {
+                response.discard();
+                request.authorize(url, &held.header);
+                response = self.http.send_keeping(&mut request)?;
+                if response.status == 401 {
+                    self.authorizer.forget(&access);
+                }
+            }
+        }
+        response.login = held.and_then(|held| held.from);
+        Ok(response)
     }
 }
 
@@ -248,7 +284,21 @@ impl Repository {
     /// # Errors
     /// Not there, or announced with another length. What happens later comes from the reader.
     pub fn open_blob(&self, digest: &Digest, size: u64) -> Result<BlobReader, RegistryError> {
-        BlobReader::open(self.clone(), *digest, size)
+        BlobReader::open(self.clone(), *digest, size, manifests::Hasher::new())
+    }
+
+    /// The rest of a blob whose beginning was read before: `hasher` has seen it. The digest that is checked in
+    /// the end is that of the whole blob.
+    ///
+    /// # Errors
+    /// As [`Self::open_blob`].
+    pub fn resume_blob(
+        &self,
+        digest: &Digest,
+        size: u64,
+        hasher: manifests::Hasher,
+    ) -> Result<BlobReader, RegistryError> {
+        BlobReader::open(self.clone(), *digest, size, hasher)
     }
 
     /// Whether the repository has this blob.
@@ -465,7 +515,7 @@ impl Repository {
 /// Names and doors, for this module and [`crate::blob`].
 impl Repository {
     pub(crate) fn send(&self, request: Request<'_>) -> Result<Response, RegistryError> {
-        self.registry.send(request)
+        self.registry.send(request, &self.path)
     }
 
     pub(crate) fn http(&self) -> &Http {
@@ -493,7 +543,7 @@ impl Repository {
         format!("{}/{}", self.registry.host(), self.path)
     }
 
-    fn url(&self, rest: &str) -> Url {
+    pub(crate) fn url(&self, rest: &str) -> Url {
         self.registry.base.at_path(&format!("/v2/{}/{rest}", self.path))
     }
 }
@@ -517,7 +567,7 @@ fn page_of_tags(what: &str, response: Response) -> Result<Vec<String>, RegistryE
 }
 
 /// `Link: <URL>; rel="next"`, on the registry's own origin.
-fn next_page(what: &str, response: &Response) -> Result<Option<Url>, RegistryError> {
+pub(crate) fn next_page(what: &str, response: &Response) -> Result<Option<Url>, RegistryError> {
     let Some(link) = response.headers.get("link") else {
         return Ok(None);
     };
@@ -557,7 +607,7 @@ fn media_type(what: &str, response: &Response) -> Result<String, RegistryError> 
     })
 }
 
-fn too_large(what: &str, error: HttpError) -> RegistryError {
+pub(crate) fn too_large(what: &str, error: HttpError) -> RegistryError {
     match error {
         HttpError::TooLarge { limit, .. } => RegistryError::TooLarge { what: what.to_string(), limit },
         other => other.into(),

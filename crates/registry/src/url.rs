@@ -295,7 +295,8 @@ fn encoded(text: &str, also: &[char]) -> String {
     out
 }
 
-fn query_part(text: &str) -> String {
+/// Percent-encodes what may not stand in a value of a query or a form.
+pub(crate) fn query_part(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
         if character.is_ascii_alphanumeric() || matches!(character, '-' | '.' | '_' | '~' | ':' | '/') {

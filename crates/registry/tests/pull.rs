@@ -361,7 +361,7 @@ fn ping_tells_a_registry_from_anything_else() {
 }
 
 #[test]
-fn a_401_says_that_authentication_is_not_supported_yet() {
+fn a_401_says_that_there_is_no_login() {
     let (fake, repository, ..) = with_manifest();
     let body = br#"{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}"#;
     fake.fault(Fault::Answer(401, body.to_vec()));
@@ -370,7 +370,7 @@ fn a_401_says_that_authentication_is_not_supported_yet() {
     for error in [ping, pull] {
         let RegistryError::Unauthorized { registry, .. } = &error else { panic!("{error}") };
         assert_eq!(*registry, fake.host());
-        assert!(error.to_string().contains("authentication is not supported yet"), "{error}");
+        assert!(error.to_string().contains("asks for a login, and there is none for"), "{error}");
         assert!(error.to_string().ends_with(": UNAUTHORIZED: authentication required"), "{error}");
     }
 }

@@ -24,7 +24,7 @@ use testkit::{CuttingProxy, FakeRegistry, FakeServer, RealRegistry, RealRegistry
 const CONFIG: &[u8] = b"{\"architecture\":\"amd64\",\"os\":\"linux\"}";
 
 fn start(delete: bool) -> Option<(RealRegistry, Registry)> {
-    let real = RealRegistry::start(RealRegistryOptions { delete, tls: false })?;
+    let real = RealRegistry::start(RealRegistryOptions { delete, ..RealRegistryOptions::default() })?;
     let registry = Registry::new(client(), &real.url()).unwrap();
     Some((real, registry))
 }
@@ -160,7 +160,7 @@ fn deletes_where_that_is_enabled_and_says_so_where_not() {
 
 #[test]
 fn tls_needs_an_authority_that_is_trusted() {
-    let options = RealRegistryOptions { delete: false, tls: true };
+    let options = RealRegistryOptions { tls: true, ..RealRegistryOptions::default() };
     let Some(real) = RealRegistry::start(options) else { return };
     let (plain, pauses) = settings();
     let untrusting = Registry::new(Http::new(&plain).unwrap(), &real.url()).unwrap();
@@ -212,7 +212,7 @@ fn ping_with(url: &str, environment: &[(&str, &str)]) -> String {
 
 #[test]
 fn ssl_cert_file_names_the_trusted_authorities() {
-    let options = RealRegistryOptions { delete: false, tls: true };
+    let options = RealRegistryOptions { tls: true, ..RealRegistryOptions::default() };
     let Some(real) = RealRegistry::start(options) else { return };
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("ca.pem");

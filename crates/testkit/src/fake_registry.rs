@@ -76,6 +76,8 @@ pub enum Fault {
     EndlessPages,
     /// `/v2/` is a web page, as of a captive portal.
     WebPage,
+    /// No lie: the referrers API is there. Without this it is not, as in many registries.
+    ReferrersApi,
 }
 
 /// A fake registry, and what happened to it.
@@ -280,6 +282,11 @@ impl State {
                 "DELETE" => self.delete_manifest(request, repository, reference),
                 _ => self.get_manifest(request, repository, reference),
             };
+        }
+        if let Some((repository, of)) = rest.split_once("/referrers/")
+            && self.fires(request, &Fault::ReferrersApi)
+        {
+            return self.list_referrers(repository, of);
         }
         match rest.strip_suffix("/tags/list") {
             Some(repository) => self.list_tags(request, repository),
@@ -514,6 +521,21 @@ impl State {
             Some(last) => reply.header("Link", next(last)),
             None => reply,
         }
+    }
+
+    fn list_referrers(&self, repository: &str, of: &str) -> Reply {
+        let manifests = self.repositories.get(repository).into_iter().flat_map(|stored| &stored.manifests);
+        let entries = manifests.filter_map(|(digest, (media_type, bytes))| {
+            let manifest: serde_json::Value = serde_json::from_slice(bytes).ok()?;
+            (manifest["subject"]["digest"].as_str() == Some(of)).then(|| {
+                serde_json::json!({"mediaType": media_type, "digest": digest, "size": bytes.len(),
+                    "artifactType": manifest["artifactType"]})
+            })
+        });
+        let entries: Vec<serde_json::Value> = entries.collect();
+        let media_type = manifests::oci::MEDIA_INDEX;
+        let index = serde_json::json!({"schemaVersion": 2, "mediaType": media_type, "manifests": entries});
+        Reply::ok(index.to_string()).header("Content-Type", media_type)
     }
 
     fn with_digest(&mut self, request: &Request, reply: Reply, digest: Digest) -> Reply {

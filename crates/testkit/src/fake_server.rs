@@ -282,7 +282,8 @@ fn answer(mut stream: &TcpStream, request: &Request, reply: &Reply) -> std::io::
             Ok(true)
         }
         Delivery::CutAfter(count) => stream.write_all(first(count)).map(|()| false),
-        Delivery::StallAfter(count) => {
+        // A body that is shorter comes whole, and the connection goes on.
+        Delivery::StallAfter(count) if count < reply.body.len() => {
             stream.write_all(first(count))?;
             wait_for_the_end(stream)
         }

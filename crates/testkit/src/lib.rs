@@ -27,4 +27,4 @@ pub use cutting_proxy::CuttingProxy;
 pub use fake_registry::{FakeRegistry, Fault};
 pub use fake_server::{FakeServer, Reply, Request};
 pub use real::real_part;
-pub use real_registry::{RealRegistry, RealRegistryOptions};
+pub use real_registry::{REAL_PASSWORD, REAL_USER, RealRegistry, RealRegistryOptions};

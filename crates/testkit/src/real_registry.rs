@@ -17,7 +17,16 @@ pub struct RealRegistryOptions {
     pub delete: bool,
     /// Whether it speaks TLS with a certificate of an authority of its own.
     pub tls: bool,
+    /// Whether it wants the login of [`REAL_USER`] and [`REAL_PASSWORD`].
+    pub htpasswd: bool,
 }
+
+/// Whom a registry with `htpasswd` knows.
+pub const REAL_USER: &str = "airlock";
+/// The password of [`REAL_USER`].
+pub const REAL_PASSWORD: &str = "hunter2";
+/// The same as bcrypt, which is what the registry reads.
+const REAL_HTPASSWD: &str = "airlock:$2b$05$abcdefghijklmnopqrstuuoXuKqgZXLiJqzfmMXDDhSFPIvxV7t8.\n";
 
 /// A running registry.
 pub struct RealRegistry {
@@ -38,6 +47,7 @@ impl RealRegistry {
         let directory = tempfile::tempdir().unwrap();
         let certificates = if options.tls { Some(Certificates::make(directory.path())?) } else { None };
         let config = directory.path().join("config.yml");
+        fs::write(directory.path().join("htpasswd"), REAL_HTPASSWD).unwrap();
         fs::write(&config, configuration(&directory, options, certificates.as_ref())).unwrap();
         let mut process = Command::new(program)
             .arg("serve")
@@ -70,6 +80,12 @@ impl RealRegistry {
         self.ca_pem.as_deref()
     }
 
+    /// With TLS: where the authority's certificate is.
+    #[must_use]
+    pub fn ca_path(&self) -> std::path::PathBuf {
+        self.directory.path().join("ca.pem")
+    }
+
     /// Where its storage is, to look at or to damage.
     #[must_use]
     pub fn storage(&self) -> std::path::PathBuf {
@@ -94,8 +110,14 @@ fn configuration(
         let (certificate, key) = (files.certificate.display(), files.key.display());
         format!("  tls:\n    certificate: {certificate}\n    key: {key}\n")
     });
+    let auth = if options.htpasswd {
+        let path = directory.path().join("htpasswd");
+        format!("auth:\n  htpasswd:\n    realm: test\n    path: {}\n", path.display())
+    } else {
+        String::new()
+    };
     format!(
-        "version: 0.1\n\
+        "version: 0.1\n{auth}\
          log:\n  level: info\n  accesslog:\n    disabled: true\n\
          storage:\n  filesystem:\n    rootdirectory: {}\n  delete:\n    enabled: {}\n\
          http:\n  addr: 127.0.0.1:0\n{tls}",

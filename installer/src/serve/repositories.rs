@@ -98,7 +98,9 @@ impl Repositories {
             if let Component::Image(image) = component {
                 repository.add_image(shelf, image, troubles);
                 for companion in &image.companions {
-                    repository.tags.entry(companion.tag()).or_insert(companion.manifest.digest);
+                    if let Some(tag) = companion.tag() {
+                        repository.tags.entry(tag).or_insert(companion.manifest.digest);
+                    }
                 }
                 self.by_path.entry(image.name.path().to_string()).or_default().insert(name.clone());
                 self.by_origin.entry(image.name.repository()).or_insert(name);

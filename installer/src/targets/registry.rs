@@ -60,6 +60,23 @@ impl Place {
         stored.map(|_| ()).map_err(|error| self.failed(error))
     }
 
+    /// Whether the registry lists a manifest as a referrer of another.
+    fn lists(&self, of: &Digest, referrer: &Digest) -> Result<bool, TargetError> {
+        let found = self.repository.referrers(of).map_err(|error| self.failed(error))?;
+        Ok(found.manifests.iter().any(|found| found.digest == *referrer))
+    }
+
+    /// A registry without the referrers API does not list what was sent: then the list under the fallback tag
+    /// is ours to keep, as the distribution spec has it.
+    fn list(&self, of: &Digest, referrer: &Descriptor, bytes: &[u8]) -> Result<(), TargetError> {
+        let failed = |error| self.failed(error);
+        if self.lists(of, &referrer.digest)? {
+            return Ok(());
+        }
+        let entry = registry::referrers::entry(referrer, bytes).map_err(failed)?;
+        self.repository.add_referrer(of, entry).map_err(failed)
+    }
+
     fn head(&self, reference: &TagOrDigest) -> Result<Option<Descriptor>, TargetError> {
         self.repository.head_manifest(reference).map_err(|error| self.failed(error))
     }
@@ -82,7 +99,10 @@ pub fn look(push: &mut Push, context: &Context<'_>) -> Result<bool, TargetError>
     (push.old, push.was_there) = place.now(push.tag.as_deref(), &push.manifest)?;
     for beside in &mut push.companions {
         let tag = beside.companion.tag();
-        (beside.old, beside.was_there) = place.now(Some(&tag), &beside.companion.manifest)?;
+        (beside.old, beside.was_there) = place.now(tag.as_deref(), &beside.companion.manifest)?;
+        if let Some(of) = beside.subject() {
+            beside.was_listed = place.lists(&of, &beside.companion.manifest.digest)?;
+        }
     }
     Ok(push.placings().iter().all(Placing::is_in_place))
 }
@@ -98,6 +118,11 @@ pub fn is_new(push: &Push, context: &Context<'_>) -> Result<bool, TargetError> {
         if found.is_none_or(|found| found.digest != placing.manifest.digest) {
             return Ok(false);
         }
+        if let Some(of) = &placing.about
+            && !place.lists(of, &placing.manifest.digest)?
+        {
+            return Ok(false);
+        }
     }
     Ok(true)
 }
@@ -111,7 +136,10 @@ pub fn perform(push: &Push, context: &Context<'_>) -> Result<(), TargetError> {
     let own = send(push, &place, &push.manifest, NESTING_MAX, context)?;
     for placing in push.beside() {
         let bytes = send(push, &place, placing.manifest, NESTING_MAX, context)?;
-        place.tag(&placing, &bytes)?;
+        match &placing.about {
+            Some(of) => place.list(of, placing.manifest, &bytes)?,
+            None => place.tag(&placing, &bytes)?,
+        }
     }
     place.tag(&push.own(), &own)
 }
@@ -190,6 +218,10 @@ pub fn undo(push: &Push, context: &Context<'_>) -> Result<(), TargetError> {
 /// Tells whether it could be taken back.
 fn take_back(placing: &Placing<'_>, place: &Place) -> Result<bool, TargetError> {
     let name = place.name(placing)?;
+    if let Some(of) = placing.about.filter(|_| !placing.was_listed) {
+        let removed = place.repository.remove_referrer(&of, &placing.manifest.digest);
+        removed.map_err(|error| place.failed(error))?;
+    }
     if placing.tag.is_none() {
         return remove(placing, place, &name);
     }

@@ -92,6 +92,7 @@ fn image_component(
         upstream_signature: UpstreamSignature::NotChecked,
         sbom: None,
         blobs,
+        part_of: None,
         companions: Vec::new(),
     })
 }

@@ -94,6 +94,29 @@ impl DockerArchive {
     }
 }
 
+impl DockerArchive {
+    /// With all its blobs in the cache, for a source whose archive is gone after this.
+    pub(super) fn kept(
+        mut self,
+        place: String,
+        origin: &Origin,
+        world: &World<'_>,
+    ) -> Result<Self, ImageError> {
+        for from in self.origins.values_mut() {
+            if let Origin::Slice(slice) = from {
+                let copied = world.cache.add(&mut |out| {
+                    let mut source = open_slice(&world.path(&slice.file), slice)?;
+                    io::copy(&mut source, &mut &mut *out).map(|_| ())
+                });
+                copied.map_err(ImageError::Cache)?;
+            }
+            *from = origin.clone();
+        }
+        self.place = place;
+        Ok(self)
+    }
+}
+
 impl ImageContent for DockerArchive {
     fn root(&mut self) -> Result<Descriptor, ImageError> {
         Ok(Descriptor::of(MEDIA_MANIFEST, &self.manifest))

@@ -4,12 +4,13 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 
 use manifests::Digest;
+use manifests::companion::{Companion, CompanionKind};
 use manifests::oci::{ANNOTATION_REF_NAME, Descriptor, ImageIndex, MANIFEST_BYTES_MAX};
 use manifests::text::printable;
 
 use super::super::World;
 use super::tar_index::{TarIndex, open_slice};
-use super::{ImageContent, ImageError};
+use super::{ImageContent, ImageError, companions};
 use crate::lock::{Origin, Slice};
 
 enum Files {
@@ -93,14 +94,20 @@ impl<'a> LayoutSource<'a> {
     }
 }
 
-impl ImageContent for LayoutSource<'_> {
-    fn root(&mut self) -> Result<Descriptor, ImageError> {
+impl LayoutSource<'_> {
+    fn index(&self) -> Result<ImageIndex, ImageError> {
         let bytes = self.read(&self.find("index.json")?)?;
-        let index: ImageIndex = serde_json::from_slice(&bytes).map_err(|error| ImageError::Format {
+        serde_json::from_slice(&bytes).map_err(|error| ImageError::Format {
             path: self.path.clone(),
             kind: self.kind(),
             reason: format!("index.json: {error}"),
-        })?;
+        })
+    }
+}
+
+impl ImageContent for LayoutSource<'_> {
+    fn root(&mut self) -> Result<Descriptor, ImageError> {
+        let index = self.index()?;
         let names = |entry: &Descriptor| entry.annotations.get(ANNOTATION_REF_NAME).cloned();
         let found = index.manifests.iter().filter(|entry| self.name.is_none() || names(entry) == self.name);
         let found: Vec<&Descriptor> = found.collect();
@@ -137,6 +144,22 @@ impl ImageContent for LayoutSource<'_> {
             Files::Directory => Origin::File(slice.file),
             Files::Archive(_) => Origin::Slice(slice),
         })
+    }
+
+    /// Those that the layout has under cosign's tags, alone or behind a repository's name.
+    fn beside(&mut self, of: &Digest) -> Result<Vec<Companion>, ImageError> {
+        let index = self.index()?;
+        let mut found = Vec::new();
+        for kind in CompanionKind::TAGGED {
+            let Some(tag) = kind.tag(of) else { continue };
+            let named = |entry: &&Descriptor| {
+                let name = entry.annotations.get(ANNOTATION_REF_NAME);
+                name.is_some_and(|name| *name == tag || name.ends_with(&format!(":{tag}")))
+            };
+            let entry = index.manifests.iter().find(named);
+            found.extend(entry.map(|entry| companions::companion(kind, of, entry)));
+        }
+        Ok(found)
     }
 }
 

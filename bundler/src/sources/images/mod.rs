@@ -1,28 +1,35 @@
-//! Images: from a registry, an OCI layout, an OCI archive or a `docker save` archive, to a component and
+//! Images: from a registry, a Docker Engine, an OCI layout, an OCI archive or a `docker save` archive, to a component and
 //! the places of its blobs.
 //!
 //! A manifest's bytes are its identity: they travel as they are. A new manifest is written only where the
 //! source has none (`docker-archive:`) or where `platforms` takes a part of an index.
 
+pub mod companions;
 pub mod docker_archive;
+pub mod docker_daemon;
 pub mod layout_source;
+pub mod list;
+pub mod pull;
 pub mod registry_source;
 pub mod tar_index;
 pub mod transport;
+pub mod upstream;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use edge::{Classified, Exit};
+use manifests::companion::Companion;
 use manifests::inventory::{Component, Image, UpstreamSignature};
 use manifests::oci::{Descriptor, ImageIndex, ManifestDocument, OciError, Platform};
 use manifests::reference::ReferenceError;
-use manifests::text::printable;
+use manifests::text::{Marking, printable};
 use manifests::{Digest, canonical};
 use serde::Deserialize;
 
 use super::{Resolved, World};
 use crate::lock::{LockedBlob, Origin};
+use crate::registries::RegistriesError;
 use crate::spec::ImageSpec;
 use transport::ImageSource;
 
@@ -35,7 +42,7 @@ const NESTING_MAX: usize = 3;
 pub enum ImageError {
     /// Not a source.
     #[error(
-        "`{}` is not an image source: expected docker://, oci:, oci-archive: or docker-archive:",
+        "`{}` is not an image source: expected docker://, docker-daemon:, oci:, oci-archive: or docker-archive:",
         printable(source_text)
     )]
     Transport {
@@ -117,6 +124,43 @@ pub enum ImageError {
         /// What happened.
         source: registry::RegistryError,
     },
+    /// How the registry is reached.
+    #[error("image {image}")]
+    Registries {
+        /// The image.
+        image: String,
+        /// What is wrong.
+        source: RegistriesError,
+    },
+    /// The Docker Engine, or what it says.
+    #[error("cannot get image {image} from the Docker Engine at {}", socket.display())]
+    Daemon {
+        /// Where it was looked for.
+        socket: PathBuf,
+        /// The image.
+        image: String,
+        /// What happened.
+        source: std::io::Error,
+    },
+    /// An Engine on another machine.
+    #[error(
+        "DOCKER_HOST is `{host}`, and `docker-daemon:` takes images only from a socket of this machine (unix://…)"
+    )]
+    DaemonHost {
+        /// Made printable.
+        host: String,
+    },
+    /// What travels beside it.
+    #[error("image {image}")]
+    Companions {
+        /// The image.
+        image: String,
+        /// What is wrong.
+        source: companions::CompanionsError,
+    },
+    /// It is not signed by whom it must be.
+    #[error(transparent)]
+    Upstream(#[from] upstream::UpstreamError),
     /// The cache.
     #[error("the cache cannot be written to")]
     Cache(#[source] std::io::Error),
@@ -129,13 +173,21 @@ fn list(names: &[String]) -> String {
 impl Classified for ImageError {
     fn exit(&self) -> Exit {
         match self {
-            Self::Transport { .. } | Self::Reference(_) | Self::NotYet(_) | Self::Unnamed(_) => Exit::Usage,
+            Self::Transport { .. }
+            | Self::Reference(_)
+            | Self::NotYet(_)
+            | Self::Unnamed(_)
+            | Self::DaemonHost { .. } => Exit::Usage,
             Self::Format { .. } | Self::Manifest { .. } | Self::Blob { .. } => Exit::Damaged,
             Self::Registry { source, .. } if source.is_damage() => Exit::Damaged,
+            Self::Registries { source, .. } => source.exit(),
+            Self::Companions { source, .. } => source.exit(),
+            Self::Upstream(source) => source.exit(),
             Self::Read { .. }
             | Self::NoSuchImage { .. }
             | Self::NoSuchPlatform { .. }
             | Self::Registry { .. }
+            | Self::Daemon { .. }
             | Self::Cache(_) => Exit::Unreachable,
         }
     }
@@ -145,13 +197,18 @@ impl Classified for ImageError {
             Self::NoSuchPlatform { .. } => {
                 Some("change `platforms`, or leave it out to carry all of them".to_string())
             }
-            Self::NotYet(what) if what.contains("registry") => Some(
-                "copy the image with `skopeo copy docker://… oci-archive:FILE:NAME` and name the file"
-                    .to_string(),
-            ),
             Self::Registry { source, .. } if source.is_damage() => {
                 Some("do not use this image: the registry gives other bytes than it names".to_string())
             }
+            Self::Companions { source, .. } => source.hint(),
+            Self::Daemon { .. } => Some(
+                "check `docker image ls`, or save the image and name the file with docker-archive:".to_string(),
+            ),
+            Self::Upstream(source) => source.hint(),
+            Self::Registry { source, .. } if source.is_login() => Some(
+                "log in with `docker login` or `podman login`, or name a file of logins in REGISTRY_AUTH_FILE"
+                    .to_string(),
+            ),
             Self::Registry { .. } => Some("check that the registry is running and has the image".to_string()),
             _ => None,
         }
@@ -179,16 +236,23 @@ pub trait ImageContent {
     /// # Errors
     /// It is not there, or of another size.
     fn origin(&mut self, descriptor: &Descriptor) -> Result<Origin, ImageError>;
+    /// What lies beside a manifest of the source. It need not be of a media type that can be carried.
+    ///
+    /// # Errors
+    /// It cannot be looked for.
+    fn beside(&mut self, _of: &Digest) -> Result<Vec<Companion>, ImageError> {
+        Ok(Vec::new())
+    }
 }
 
 /// Resolves an image to digests.
 ///
 /// # Errors
 /// See [`ImageError`].
-pub fn resolve(spec: &ImageSpec, world: &World<'_>) -> Result<Resolved, ImageError> {
-    let source = ImageSource::parse(spec.source.as_str())?;
+pub fn resolve(spec: &ImageSpec, written: &Marking, world: &World<'_>) -> Result<Resolved, ImageError> {
+    let source = ImageSource::parse(written.as_str())?;
     let name = spec.name.clone().or_else(|| source.own_name());
-    let name = name.ok_or_else(|| ImageError::Unnamed(spec.source.to_string()))?;
+    let name = name.ok_or_else(|| ImageError::Unnamed(written.to_string()))?;
     let mut content: Box<dyn ImageContent> = match source {
         ImageSource::Registry(reference) => {
             Box::new(registry_source::RegistrySource::new(&reference, world)?)
@@ -202,6 +266,7 @@ pub fn resolve(spec: &ImageSpec, world: &World<'_>) -> Result<Resolved, ImageErr
         ImageSource::DockerArchive { path, name } => {
             Box::new(docker_archive::DockerArchive::open(path, name, world)?)
         }
+        ImageSource::DockerDaemon { name } => Box::new(docker_daemon::open(&name, world)?),
     };
     let mut walk = Walk {
         image: name.to_string(),
@@ -209,19 +274,30 @@ pub fn resolve(spec: &ImageSpec, world: &World<'_>) -> Result<Resolved, ImageErr
         world,
         blobs: BTreeMap::new(),
         order: Vec::new(),
+        manifests: Vec::new(),
+        found: companions::Found::default(),
+        part_of: None,
         made_here: None,
     };
-    let (manifest, platforms) = walk.image(&spec.platforms)?;
-    let (blobs, order) = (walk.blobs, walk.order);
+    let root = walk.content.root()?;
+    // First: of an image that is not signed by whom it must be nothing more is fetched.
+    let upstream_signature = match &spec.verify {
+        Some(wanted) => walk.verify(wanted, &root)?,
+        None => UpstreamSignature::NotChecked,
+    };
+    let (manifest, platforms) = walk.image(&root, &spec.platforms)?;
+    let beside = if spec.signatures { walk.companions()? } else { Vec::new() };
+    let (blobs, order, part_of) = (walk.blobs, walk.order, walk.part_of);
     let component = Component::Image(Image {
         name,
-        source: spec.source.clone(),
+        source: written.clone(),
         manifest,
         platforms,
-        upstream_signature: UpstreamSignature::NotChecked,
+        upstream_signature,
         sbom: None,
         blobs: order,
-        companions: Vec::new(),
+        part_of,
+        companions: beside,
     });
     Ok(Resolved { component, blobs })
 }
@@ -233,6 +309,11 @@ struct Walk<'a> {
     world: &'a World<'a>,
     blobs: BTreeMap<Digest, LockedBlob>,
     order: Vec<Digest>,
+    /// The source's manifests and indexes that were taken.
+    manifests: Vec<Digest>,
+    found: companions::Found,
+    /// The index of which only a part was taken.
+    part_of: Option<Digest>,
     /// The manifest that the source does not have, if there is one.
     made_here: Option<Digest>,
 }
@@ -249,14 +330,17 @@ struct ConfigPlatform {
 
 impl Walk<'_> {
     /// The descriptor that the bundle will carry, and what it runs on.
-    fn image(&mut self, wishes: &[String]) -> Result<(Descriptor, Vec<Platform>), ImageError> {
-        let root = self.content.root()?;
-        let (bytes, document) = self.document(&root)?;
+    fn image(
+        &mut self,
+        root: &Descriptor,
+        wishes: &[String],
+    ) -> Result<(Descriptor, Vec<Platform>), ImageError> {
+        let (bytes, document) = self.document(root)?;
         let index = match document {
             ManifestDocument::Image(_) => {
-                let platforms: Vec<Platform> = self.manifest(&root, bytes)?.into_iter().collect();
+                let platforms: Vec<Platform> = self.manifest(root, bytes)?.into_iter().collect();
                 self.check_wishes(wishes, &platforms)?;
-                return Ok((plain(&root), platforms));
+                return Ok((plain(root), platforms));
             }
             ManifestDocument::Index(index) => index,
         };
@@ -275,6 +359,16 @@ impl Walk<'_> {
             .filter_map(|child| child.platform.clone())
             .filter(|platform| !platform.is_unknown())
             .collect();
+        if chosen.len() < index.manifests.len() || !wishes.is_empty() && chosen.len() == 1 {
+            self.part_of = Some(root.digest);
+            (self.world.note)(&format!(
+                "note: {}: `platforms` takes {} of the {} manifests of its index {}, so signatures over that index cannot be verified on site; those over the manifests taken can",
+                self.image,
+                chosen.len(),
+                index.manifests.len(),
+                root.digest
+            ));
+        }
         if let [only] = chosen.as_slice()
             && !wishes.is_empty()
         {
@@ -283,15 +377,9 @@ impl Walk<'_> {
             return Ok((plain(only), platforms));
         }
         if chosen.len() == index.manifests.len() {
-            self.index(&root, bytes, NESTING_MAX)?;
-            return Ok((plain(&root), platforms));
+            self.index(root, bytes, NESTING_MAX)?;
+            return Ok((plain(root), platforms));
         }
-        (self.world.note)(&format!(
-            "note: {}: `platforms` takes {} of the {} manifests of its index, so the index gets a new digest and a signature over the original index cannot be checked on site",
-            self.image,
-            chosen.len(),
-            index.manifests.len()
-        ));
         let subset = ImageIndex { manifests: chosen, ..index };
         let bytes = canonical::to_canonical(&subset).map_err(|error| ImageError::Blob {
             place: self.image.clone(),
@@ -365,9 +453,17 @@ impl Walk<'_> {
         Ok(platform)
     }
 
+    /// Keeps a manifest or index of the image itself.
+    fn keep_document(&mut self, descriptor: &Descriptor, bytes: Vec<u8>) -> Result<(), ImageError> {
+        if self.made_here != Some(descriptor.digest) {
+            self.manifests.push(descriptor.digest);
+        }
+        self.keep_bytes(descriptor, bytes)
+    }
+
     /// A document's bytes go into the cache, so that a build need not fetch them again. One that was
     /// made here goes into the lock.
-    fn keep_document(&mut self, descriptor: &Descriptor, bytes: Vec<u8>) -> Result<(), ImageError> {
+    fn keep_bytes(&mut self, descriptor: &Descriptor, bytes: Vec<u8>) -> Result<(), ImageError> {
         self.world.cache.put(&bytes).map_err(ImageError::Cache)?;
         if self.made_here == Some(descriptor.digest) || !self.content.has_manifests() {
             let from = Origin::Inline(String::from_utf8_lossy(&bytes).into_owned());

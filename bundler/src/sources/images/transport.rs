@@ -32,10 +32,15 @@ pub enum ImageSource {
         /// One of its `RepoTags`.
         name: Option<String>,
     },
+    /// `docker-daemon:NAME[:TAG]`
+    DockerDaemon {
+        /// As the Engine knows it.
+        name: String,
+    },
 }
 
 /// The transports that skopeo has and we do not.
-const OTHERS: [&str; 5] = ["docker-daemon", "containers-storage", "dir", "ostree", "tarball"];
+const OTHERS: [&str; 4] = ["containers-storage", "dir", "ostree", "tarball"];
 
 impl ImageSource {
     /// Parses a source.
@@ -54,7 +59,7 @@ impl ImageSource {
                 let reference = rest.strip_prefix("//").ok_or_else(unknown)?;
                 Ok(Self::Registry(reference.parse()?))
             }
-            "oci" | "oci-archive" | "docker-archive" if rest.is_empty() => Err(unknown()),
+            "oci" | "oci-archive" | "docker-archive" | "docker-daemon" if rest.is_empty() => Err(unknown()),
             "oci" => {
                 let (path, name) = with_name(rest);
                 Ok(Self::Layout { path, name })
@@ -67,6 +72,7 @@ impl ImageSource {
                 let (path, name) = with_name(rest);
                 Ok(Self::DockerArchive { path, name })
             }
+            "docker-daemon" => Ok(Self::DockerDaemon { name: rest.to_string() }),
             other if OTHERS.contains(&other) => {
                 Err(ImageError::NotYet(format!("the image transport `{other}:`")))
             }
@@ -79,6 +85,8 @@ impl ImageSource {
     pub fn own_name(&self) -> Option<Reference> {
         match self {
             Self::Registry(reference) => Some(reference.clone()),
+            Self::DockerDaemon { name } if name.contains('/') => name.parse().ok(),
+            Self::DockerDaemon { .. } => None,
             Self::Layout { name, .. } | Self::OciArchive { name, .. } | Self::DockerArchive { name, .. } => {
                 // A bare tag or short name would become one of Docker's hub, which nobody meant.
                 name.as_deref().filter(|name| name.contains('/')).and_then(|name| name.parse().ok())
@@ -106,10 +114,10 @@ mod tests {
 
     #[test]
     fn an_unknown_transport_is_refused_and_a_known_one_is_not_there_yet() {
-        for text in ["nginx", "docker:nginx", "ftp://x", "oci:", "oci-archive:"] {
+        for text in ["nginx", "docker:nginx", "ftp://x", "oci:", "oci-archive:", "docker-daemon:"] {
             assert!(matches!(ImageSource::parse(text), Err(ImageError::Transport { .. })), "{text}");
         }
-        assert!(matches!(ImageSource::parse("docker-daemon:nginx:1"), Err(ImageError::NotYet(_))));
+        assert!(matches!(ImageSource::parse("containers-storage:nginx:1"), Err(ImageError::NotYet(_))));
     }
 
     #[test]

@@ -115,6 +115,7 @@ fn image(blobs: &mut Blobs) -> (Image, Vec<u8>) {
         upstream_signature: UpstreamSignature::NotChecked,
         sbom: None,
         blobs: std::iter::once(manifest.digest).chain(inner).collect(),
+        part_of: None,
         companions: Vec::new(),
         manifest,
     };
