@@ -9,16 +9,16 @@ use std::path::{Path, PathBuf};
 
 use edge::progress::Progress;
 use edge::{Classified, Exit};
+use layout::hashing::{self, ManifestKeeper};
 use layout::medium::{self, MediumError};
 use layout::reader::{BundleReader, Discard, ReadError, Sink};
 use layout::store::{BlobWriter, Quarantine, Store};
 use manifests::bundle::Content;
-use manifests::oci::MANIFEST_BYTES_MAX as MANIFEST_DOCUMENT_MAX;
 use manifests::root::NotMet;
 use manifests::verify::{
     AcceptedManifest, CheckedContents, Contents, Damage, Refusal, SignedManifest, Standing,
 };
-use manifests::{ArchivePath, BundleManifest, Digest, Hasher, Trust, VerifiedBundle};
+use manifests::{ArchivePath, BundleManifest, Digest, Trust, VerifiedBundle};
 
 use crate::site::config::SiteConfig;
 use crate::site::ledger::Applied;
@@ -295,21 +295,22 @@ fn reread(
 }
 
 /// Hashes a file, and keeps the bytes of what may be a manifest.
-fn hashed(mut file: std::fs::File, size: u64, progress: &mut dyn Progress) -> io::Result<(Content, Vec<u8>)> {
-    let (mut hasher, mut document) = (Hasher::new(), Vec::new());
-    let mut buffer = vec![0_u8; layout::writer::CHUNK_BYTES];
-    loop {
-        let count = file.read(&mut buffer)?;
-        let chunk = buffer.get(..count).unwrap_or_default();
-        if chunk.is_empty() {
-            return Ok((Content { size: hasher.size(), digest: hasher.finish() }, document));
-        }
-        let starts = hasher.size() == 0 && chunk.first() == Some(&b'{');
-        hasher.update(chunk);
-        if size <= MANIFEST_DOCUMENT_MAX && (starts || !document.is_empty()) {
-            document.extend_from_slice(chunk);
-        }
-        progress.advance(count as u64);
+fn hashed(file: std::fs::File, size: u64, progress: &mut dyn Progress) -> io::Result<(Content, Vec<u8>)> {
+    let (found, keeper) = hashing::copy(&mut Watched { file, progress }, ManifestKeeper::of_size(size))?;
+    Ok((found, keeper.finish()))
+}
+
+/// Tells how much was read.
+struct Watched<'a> {
+    file: std::fs::File,
+    progress: &'a mut dyn Progress,
+}
+
+impl Read for Watched<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(buffer)?;
+        self.progress.advance(count as u64);
+        Ok(count)
     }
 }
 

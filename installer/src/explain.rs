@@ -164,13 +164,8 @@ pub fn script(root: &TrustRoot, signed: &SignedManifest, bundle: &Path) -> Strin
 /// What the root asks for, in words: one line for each clause.
 fn needed(root: &RootDocument) -> Vec<String> {
     let clause = |clause: &manifests::root::Clause| {
-        let holder = |keyid: &KeyId| root.keys.get(keyid).map(|key| key.holder.to_string());
-        let holders: Vec<String> = clause.keyids.iter().filter_map(holder).collect();
-        format!(
-            "needed     {} of {}; a holder counts once, however many keys",
-            clause.threshold,
-            holders.join(", ")
-        )
+        let (threshold, holders) = (clause.threshold, root.holders(clause));
+        format!("needed     {threshold} of {holders}; a holder counts once, however many keys")
     };
     root.roles.release.clauses.iter().map(clause).collect()
 }

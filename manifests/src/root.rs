@@ -285,6 +285,14 @@ impl RootDocument {
         Ok(canonical::to_canonical(self)?)
     }
 
+    /// The holders of a clause's keys, for people: `alice, bob`.
+    #[must_use]
+    pub fn holders(&self, clause: &Clause) -> String {
+        let holder = |keyid| self.keys.get(keyid).map(|key| key.holder.as_str());
+        let holders: Vec<&str> = clause.keyids.iter().filter_map(holder).collect();
+        holders.join(", ")
+    }
+
     fn check(&self) -> Result<BTreeMap<KeyId, PublicKey>, RootError> {
         if self.version == 0 || (self.version == 1) != self.previous.is_none() {
             return Err(RootError::Version(

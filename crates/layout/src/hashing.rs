@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 
 use manifests::Hasher;
 use manifests::bundle::Content;
+use manifests::oci::MANIFEST_BYTES_MAX;
 
 use crate::writer::CHUNK_BYTES;
 
@@ -35,6 +36,49 @@ impl<W: Write> Write for HashingWriter<W> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
+    }
+}
+
+/// Keeps the bytes of what may be an image manifest as they pass by: a file that starts as a JSON object does
+/// and is no longer than a manifest may be. Of anything else it keeps nothing.
+#[derive(Debug)]
+pub struct ManifestKeeper {
+    may_be: bool,
+    bytes: Vec<u8>,
+}
+
+impl ManifestKeeper {
+    /// For a file of this size.
+    #[must_use]
+    pub fn of_size(size: u64) -> Self {
+        Self { may_be: size <= MANIFEST_BYTES_MAX, bytes: Vec::new() }
+    }
+
+    /// Looks at the next bytes.
+    pub fn pass(&mut self, bytes: &[u8]) {
+        if self.bytes.is_empty() && !bytes.is_empty() {
+            self.may_be &= bytes.first() == Some(&b'{');
+        }
+        if self.may_be {
+            self.bytes.extend_from_slice(bytes);
+        }
+    }
+
+    /// What was kept: the whole file, or nothing.
+    #[must_use]
+    pub fn finish(self) -> Vec<u8> {
+        self.bytes
+    }
+}
+
+impl Write for ManifestKeeper {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.pass(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

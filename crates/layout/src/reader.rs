@@ -8,11 +8,11 @@ use std::io::{self, Read};
 
 use manifests::bundle::{BundleDigest, Content, MANIFEST_BYTES_MAX};
 use manifests::inventory::INVENTORY_BYTES_MAX;
-use manifests::oci::MANIFEST_BYTES_MAX as MANIFEST_DOCUMENT_MAX;
 use manifests::root::{FoundSignature, SIGNATURE_BYTES_MAX};
 use manifests::verify::{CheckedContents, Contents, Damage};
 use manifests::{ArchivePath, BundleManifest, Digest, Hasher, KeyId, sigstore};
 
+use crate::hashing::ManifestKeeper;
 use crate::header::{self, BLOCK_BYTES, Block};
 use crate::signatures::AREA_BYTES;
 use crate::writer::CHUNK_BYTES;
@@ -277,7 +277,7 @@ impl<R: Read> BundleReader<R> {
             _ => Digest::of(b""),
         };
         sink.begin(path, Content { digest, size }).map_err(failed)?;
-        let (mut hasher, mut document) = (Hasher::new(), Vec::new());
+        let (mut hasher, mut document) = (Hasher::new(), ManifestKeeper::of_size(size));
         let mut left = size;
         while left > 0 {
             let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
@@ -285,14 +285,11 @@ impl<R: Read> BundleReader<R> {
             self.fill(chunk, &path.to_string())?;
             hasher.update(chunk);
             sink.write(chunk).map_err(failed)?;
-            let starts = left == size && chunk.first() == Some(&b'{');
-            if size <= MANIFEST_DOCUMENT_MAX && (starts || !document.is_empty()) {
-                document.extend_from_slice(chunk);
-            }
+            document.pass(chunk);
             passed(wanted as u64);
             left = left.saturating_sub(wanted as u64);
         }
-        Ok((Content { size: hasher.size(), digest: hasher.finish() }, document))
+        Ok((Content { size: hasher.size(), digest: hasher.finish() }, document.finish()))
     }
 
     fn signature_area(&mut self) -> Result<(), ReadError> {

@@ -187,10 +187,6 @@ fn age(made: Timestamp, now: Timestamp) -> String {
 }
 
 fn role(what: &str, role: &Role, document: &RootDocument) -> String {
-    let clause = |clause: &manifests::root::Clause| {
-        let holder = |keyid| document.keys.get(keyid).map_or(String::new(), |key| key.holder.to_string());
-        let holders: Vec<String> = clause.keyids.iter().map(holder).collect();
-        format!("{what}: {} of {}\n", clause.threshold, holders.join(", "))
-    };
-    role.clauses.iter().map(clause).collect()
+    let clauses = role.clauses.iter();
+    clauses.map(|clause| format!("{what}: {} of {}\n", clause.threshold, document.holders(clause))).collect()
 }

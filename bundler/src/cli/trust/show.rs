@@ -59,12 +59,8 @@ fn describe_root(root: &RootDocument) -> String {
 }
 
 fn describe_role(what: &str, role: &Role, root: &RootDocument) -> String {
-    let clause = |clause: &manifests::root::Clause| {
-        let holder = |keyid| root.keys.get(keyid).map_or(String::new(), |key| key.holder.to_string());
-        let holders: Vec<String> = clause.keyids.iter().map(holder).collect();
-        format!("{what:<11} {} of {}\n", clause.threshold, holders.join(", "))
-    };
-    role.clauses.iter().map(clause).collect()
+    let clauses = role.clauses.iter();
+    clauses.map(|clause| format!("{what:<11} {} of {}\n", clause.threshold, root.holders(clause))).collect()
 }
 
 fn describe_revocations(list: &RevocationDocument) -> String {
