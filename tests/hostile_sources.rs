@@ -324,7 +324,7 @@ fn an_image_that_two_readers_would_read_in_two_ways_is_refused() {
         ),
         ("schema 1", |m| m["schemaVersion"] = 1.into(), "schema version 1"),
         ("an address", |m| m["layers"][0]["urls"] = json!(["http://x"]), "foreign layer"),
-        ("md5", |m| m["layers"][0]["digest"] = "md5:00".into(), "does not start with `sha256:`"),
+        ("md5", |m| m["layers"][0]["digest"] = "md5:00".into(), "is not of sha256"),
         ("a large configuration", |m| m["config"]["size"] = 4_194_305.into(), "over the limit of 4 MiB"),
     ];
     for (what, change, says) in changes {
