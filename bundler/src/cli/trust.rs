@@ -16,13 +16,14 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use edge::{Exit, Failure, Screen};
-use layout::signed_file::{self, SignedFile, SignedFileError};
+use layout::signed_file::{self, SignedFile};
 use manifests::revocation::{RevocationDocument, RevocationError};
 use manifests::root::{ROOT_BYTES_MAX, RootDocument, RootError};
 use manifests::{Digest, KeyId, Trust, TrustRoot, canonical};
 use serde::Serialize;
 
 use super::signers::PassphraseArgs;
+use super::verify::BundleError;
 use crate::ceremony::Signers;
 
 /// What can be done with trust roots.
@@ -64,14 +65,7 @@ fn broken(error: &dyn std::error::Error) -> Failure {
 /// Reads a root that lies where only its owner can write.
 fn read_root(path: &Path) -> Result<TrustRoot, Failure> {
     let root = signed_file::read(path, ROOT_BYTES_MAX).and_then(|file| file.trusted_root(path));
-    root.map_err(|error| {
-        let exit = match error {
-            SignedFileError::Read { .. } => Exit::Unreachable,
-            _ => Exit::Refused,
-        };
-        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-        Failure::new(exit, format!("{error}{cause}"))
-    })
+    Ok(root.map_err(BundleError::Trust)?)
 }
 
 /// Who signs what is being made.

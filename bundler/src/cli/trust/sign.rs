@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 use edge::{Exit, Failure, Screen};
-use layout::signed_file::{self, SignedFile, SignedFileError};
+use layout::signed_file::{self, SignedFile};
 use manifests::TrustRoot;
 use manifests::revocation::REVOCATIONS_BYTES_MAX;
 use manifests::root::{FoundSignature, RootDocument};
 
 use super::{Subject, read_root, tell};
 use crate::cli::signers::SignerArgs;
+use crate::cli::verify::BundleError;
 
 /// The arguments of `trust sign`.
 #[derive(Debug, Args)]
@@ -51,12 +52,7 @@ pub(super) fn open(
 ) -> Result<(PathBuf, SignedFile, Subject), Failure> {
     let path = screen.env.path(document);
     // The larger of the two limits: which of the two it is shows only when it was read.
-    let file = signed_file::read(&path, REVOCATIONS_BYTES_MAX).map_err(|error| {
-        let SignedFileError::Read { path, source } = error else {
-            return Failure::new(Exit::Unexpected, error.to_string());
-        };
-        Failure::new(Exit::Unreachable, format!("cannot read {}: {source}", path.display()))
-    })?;
+    let file = signed_file::read(&path, REVOCATIONS_BYTES_MAX).map_err(BundleError::Trust)?;
     let subject = Subject::parse(&path, &file.bytes)?;
     Ok((path, file, subject))
 }
