@@ -35,8 +35,9 @@ impl ApplyArgs {
     pub(super) fn run(self, site: &Site, screen: &mut Screen<'_>) -> Result<(), Failure> {
         let path = super::verify::only_one(&self.bundle, screen)?;
         // A site without trust has no log either: nothing is written then.
-        let judged = super::judged(site, screen.env)?;
+        site.trust()?;
         if !self.yes {
+            let judged = super::judged(site, screen.env)?;
             return self.show_only(site, &judged, screen, &path);
         }
         let _lock = SiteLock::take(site, screen.env)?;

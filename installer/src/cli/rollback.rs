@@ -38,9 +38,11 @@ pub(super) struct RollbackArgs {
 
 impl RollbackArgs {
     pub(super) fn run(self, site: &Site, screen: &mut Screen<'_>) -> Result<(), Failure> {
-        let judged = super::judged(site, screen.env)?;
-        let target = self.target(site, &judged)?;
+        // A site without trust has no log either: nothing is written then.
+        site.trust()?;
         if !self.yes {
+            let judged = super::judged(site, screen.env)?;
+            let target = self.target(site, &judged)?;
             let bundle = load(site, &judged, &target, screen)?;
             return show_plan(site, &judged, screen, &bundle);
         }
