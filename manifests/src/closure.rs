@@ -4,12 +4,12 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
-use alloc::string::ToString;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use crate::companion::{Companion, CompanionKind};
 use crate::digest::Digest;
-use crate::inventory::{Component, Inventory};
+use crate::inventory::{BundleSbom, Component, Image, Inventory};
 use crate::oci::{Descriptor, MEDIA_INDEX, MEDIA_MANIFEST, ManifestDocument};
 use crate::verify::Damage;
 
@@ -35,17 +35,22 @@ impl Manifests {
     pub(crate) fn check(&self, inventory: &Inventory) -> Result<(), Damage> {
         for component in &inventory.components {
             let listed: BTreeSet<Digest> = component.blobs().into_iter().map(|(digest, _)| digest).collect();
-            let walk = Walk { manifests: self, inventory, component, listed };
+            let walk = Walk { manifests: self, inventory, title: component.title(), listed };
             let mut reached = Reached::default();
             let mut manifests = component.manifests().into_iter();
             manifests.by_ref().take(1).try_for_each(|own| walk.follow(own, NESTING_MAX, &mut reached))?;
-            walk.check_companions(&reached)?;
-            manifests.try_for_each(|other| walk.follow(other, NESTING_MAX, &mut reached))?;
-            if let Some(idle) = walk.listed.iter().find(|digest| !reached.blobs.contains(*digest)) {
-                return Err(
-                    walk.broken(format!("no manifest of it names {idle}, which the inventory lists for it"))
-                );
+            if let Component::Image(image) = component {
+                walk.check_companions(image, &reached)?;
             }
+            manifests.try_for_each(|other| walk.follow(other, NESTING_MAX, &mut reached))?;
+            walk.check_idle(&reached)?;
+        }
+        if let Some(sbom) = &inventory.sbom {
+            let listed = sbom.blobs().into_iter().map(|content| content.digest).collect();
+            let walk = Walk { manifests: self, inventory, title: BundleSbom::TITLE.to_string(), listed };
+            let mut reached = Reached::default();
+            walk.follow(&sbom.manifest, 0, &mut reached)?;
+            walk.check_idle(&reached)?;
         }
         Ok(())
     }
@@ -64,20 +69,30 @@ struct Reached {
 struct Walk<'a> {
     manifests: &'a Manifests,
     inventory: &'a Inventory,
-    component: &'a Component,
+    /// What people call what is followed.
+    title: String,
     listed: BTreeSet<Digest>,
 }
 
 impl Walk<'_> {
-    fn broken(&self, reason: alloc::string::String) -> Damage {
-        Damage::Incomplete { component: self.component.title(), reason }
+    fn broken(&self, reason: String) -> Damage {
+        Damage::Incomplete { component: self.title.clone(), reason }
+    }
+
+    /// Whatever is listed is named by a manifest.
+    fn check_idle(&self, reached: &Reached) -> Result<(), Damage> {
+        match self.listed.iter().find(|digest| !reached.blobs.contains(*digest)) {
+            None => Ok(()),
+            Some(idle) => {
+                Err(self.broken(format!("no manifest of it names {idle}, which the inventory lists for it")))
+            }
+        }
     }
 
     /// Each companion speaks about a manifest of the image itself, or about another companion that does, and so
     /// on; not about itself, a layer or something that is not here. Called when only the image itself was
     /// followed.
-    fn check_companions(&self, reached: &Reached) -> Result<(), Damage> {
-        let Component::Image(image) = self.component else { return Ok(()) };
+    fn check_companions(&self, image: &Image, reached: &Reached) -> Result<(), Damage> {
         let mut about: BTreeMap<Digest, Vec<&Companion>> = BTreeMap::new();
         for companion in &image.companions {
             self.check_subject(companion)?;

@@ -45,8 +45,36 @@ pub struct Inventory {
     pub files: Files,
     /// What people asked for, sorted by [`Component::ref_name`].
     pub components: Vec<Component>,
+    /// The bill of materials of the whole bundle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sbom: Option<BundleSbom>,
     /// Every blob once, sorted by digest.
     pub blobs: Vec<Content>,
+}
+
+/// The bill of materials of the whole bundle: a CycloneDX document. Nothing here reads it; it is for people and
+/// their tools.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BundleSbom {
+    /// The document.
+    pub document: Content,
+    /// Its OCI artifact.
+    pub manifest: Descriptor,
+}
+
+impl BundleSbom {
+    /// Its name inside the layout. No component has it: theirs have a slash.
+    pub const REF_NAME: &str = "sbom";
+    /// What people call it in messages.
+    pub const TITLE: &str = "the bill of materials";
+
+    /// Every blob it needs.
+    #[must_use]
+    pub fn blobs(&self) -> [Content; 3] {
+        let manifest = Content { digest: self.manifest.digest, size: self.manifest.size };
+        [manifest, Content::of(crate::oci::EMPTY_CONFIG), self.document]
+    }
 }
 
 /// The three fixed documents between the inventory and the blobs.
@@ -89,9 +117,9 @@ pub struct Image {
     pub platforms: Vec<Platform>,
     /// Whether the publisher's upstream signature was checked when the bundle was locked.
     pub upstream_signature: UpstreamSignature,
-    /// The image's software bill of materials, if one travels along.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sbom: Option<Digest>,
+    /// Bills of materials of it that travel along.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sboms: Vec<ImageSbom>,
     /// Every blob that belongs to it or to its companions, the manifest first.
     pub blobs: Vec<Digest>,
     /// The upstream index of which only some platforms are carried. That index is not in the bundle, so
@@ -110,6 +138,42 @@ impl Image {
     pub fn companion_name(&self, companion: &Companion) -> String {
         format!("{}{}", self.name.repository(), companion.name_in_repository())
     }
+}
+
+/// A bill of materials that came with an image, in one of the image's blobs. What it says was not checked.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageSbom {
+    /// The blob.
+    pub blob: Digest,
+    /// The manifest that it speaks about: the image's own, or one below it.
+    pub of: Digest,
+    /// Whose form it has.
+    pub format: SbomFormat,
+    /// Whether it stands for itself, or is the predicate of an attestation.
+    pub form: SbomForm,
+}
+
+/// Whose form a bill of materials has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SbomFormat {
+    /// CycloneDX.
+    Cyclonedx,
+    /// SPDX.
+    Spdx,
+    /// Syft's own.
+    Syft,
+}
+
+/// How a bill of materials is wrapped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SbomForm {
+    /// The blob is the document.
+    Document,
+    /// The blob is an in-toto statement, signed in a DSSE envelope or not, with the document as its predicate.
+    Attestation,
 }
 
 /// What is known of the signature that came with an upstream artifact.
@@ -292,7 +356,7 @@ pub enum InventoryError {
     /// Components, blobs or companions out of order or twice.
     #[error("{what} `{name}` is out of order or there twice")]
     Order {
-        /// `component`, `blob` or `companion`.
+        /// `component`, `blob`, `companion` or `bill of materials`.
         what: &'static str,
         /// Which.
         name: String,
@@ -316,6 +380,14 @@ pub enum InventoryError {
     /// A blob that no component needs.
     #[error("blob {0} belongs to no component")]
     ExtraBlob(Digest),
+    /// A bill of materials that is said to be in a blob that is none of the image's.
+    #[error("image {image} has no blob {blob}, which is said to be its bill of materials")]
+    SbomElsewhere {
+        /// Which image.
+        image: String,
+        /// The blob.
+        blob: Digest,
+    },
 }
 
 impl Component {
@@ -405,6 +477,7 @@ impl Inventory {
     /// Components that contradict the blobs: a defect of the packer.
     pub fn assemble(
         mut components: Vec<Component>,
+        sbom: Option<BundleSbom>,
         blobs: BTreeMap<Digest, u64>,
         docker_manifest: &[u8],
     ) -> Result<Self, InventoryError> {
@@ -414,7 +487,7 @@ impl Inventory {
         let nothing = Content::of(b"");
         let files =
             Files { oci_layout: Content::of(crate::oci::OCI_LAYOUT), oci_index: nothing, docker_manifest };
-        let mut inventory = Self { schema: InventorySchema::V1, files, components, blobs };
+        let mut inventory = Self { schema: InventorySchema::V1, files, components, sbom, blobs };
         inventory.files.oci_index = Content::of(&inventory.oci_index()?);
         inventory.check()?;
         Ok(inventory)
@@ -456,6 +529,7 @@ impl Inventory {
         }
         self.check_places()?;
         self.check_companions()?;
+        self.check_image_sboms()?;
         let sizes: BTreeMap<Digest, u64> = self.blobs.iter().map(|blob| (blob.digest, blob.size)).collect();
         let mut used = BTreeSet::new();
         for component in &self.components {
@@ -467,6 +541,13 @@ impl Inventory {
                 }
                 used.insert(digest);
             }
+        }
+        for Content { digest, size } in self.sbom.iter().flat_map(BundleSbom::blobs) {
+            if sizes.get(&digest) != Some(&size) {
+                let component = BundleSbom::TITLE.to_string();
+                return Err(InventoryError::MissingBlob { component, digest, size });
+            }
+            used.insert(digest);
         }
         match sizes.keys().find(|digest| !used.contains(digest)) {
             Some(extra) => Err(InventoryError::ExtraBlob(*extra)),
@@ -525,6 +606,25 @@ impl Inventory {
         Ok(())
     }
 
+    fn check_image_sboms(&self) -> Result<(), InventoryError> {
+        for image in self.images() {
+            for pair in image.sboms.windows(2) {
+                if let [before, after] = pair
+                    && before >= after
+                {
+                    let name = after.blob.to_string();
+                    return Err(InventoryError::Order { what: "bill of materials", name });
+                }
+            }
+            let missing =
+                |sbom: &&ImageSbom| [sbom.blob, sbom.of].iter().any(|digest| !image.blobs.contains(digest));
+            if let Some(sbom) = image.sboms.iter().find(missing) {
+                return Err(InventoryError::SbomElsewhere { image: image.name.to_string(), blob: sbom.blob });
+            }
+        }
+        Ok(())
+    }
+
     /// The size of a blob.
     #[must_use]
     pub fn blob_size(&self, digest: &Digest) -> Option<u64> {
@@ -566,6 +666,9 @@ impl Inventory {
                     manifests.push(entry);
                 }
             }
+        }
+        if let Some(sbom) = &self.sbom {
+            manifests.push(sbom.manifest.clone().annotated(ANNOTATION_REF_NAME, BundleSbom::REF_NAME));
         }
         let media_type = Some(MEDIA_INDEX.to_string());
         canonical::to_canonical(&ImageIndex {

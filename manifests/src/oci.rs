@@ -49,6 +49,8 @@ pub const ARTIFACT_FILES: &str = "application/vnd.airlock.files.v1";
 pub const ARTIFACT_VALUES: &str = "application/vnd.airlock.values.v1";
 /// A plain file inside a file set.
 pub const MEDIA_FILE: &str = "application/octet-stream";
+/// A bill of materials by CycloneDX, and the artifact that it is.
+pub const MEDIA_CYCLONEDX: &str = "application/vnd.cyclonedx+json";
 /// The spec's annotation for a layer's file name.
 pub const ANNOTATION_TITLE: &str = "org.opencontainers.image.title";
 /// The spec's annotation for an index entry's name.

@@ -22,7 +22,7 @@ use crate::bundle::{BundleDigest, BundleManifest, Content, Sequence};
 use crate::canonical::CanonicalError;
 use crate::closure::Manifests;
 use crate::digest::Digest;
-use crate::inventory::{Inventory, InventoryError};
+use crate::inventory::{BundleSbom, Component, Inventory, InventoryError};
 use crate::root::{FoundSignature, NotMet, RoleName, SignatureVerdict, TrustRoot};
 use crate::text::{Audience, Marking, Name};
 use crate::trust::Trust;
@@ -502,12 +502,13 @@ impl Checklist {
     fn named(&self, damage: Damage) -> Damage {
         match damage {
             Damage::Digest { path: ArchivePath::Blob(digest), found, expected, .. } => {
-                let needs = |component: &&crate::inventory::Component| {
-                    component.blobs().iter().any(|(blob, _)| *blob == digest)
-                };
-                let component = self.contents.inventory.components.iter().find(needs);
-                let belongs_to =
-                    component.map_or(String::new(), |component| format!(" ({})", component.title()));
+                let needs =
+                    |component: &&Component| component.blobs().iter().any(|(blob, _)| *blob == digest);
+                let inventory = &self.contents.inventory;
+                let component = inventory.components.iter().find(needs).map(Component::title);
+                let of_sbom = |sbom: &&BundleSbom| sbom.blobs().iter().any(|blob| blob.digest == digest);
+                let sbom = inventory.sbom.as_ref().filter(of_sbom).map(|_| BundleSbom::TITLE.to_string());
+                let belongs_to = component.or(sbom).map_or(String::new(), |title| format!(" ({title})"));
                 Damage::Digest { path: ArchivePath::Blob(digest), belongs_to, found, expected }
             }
             other => other,

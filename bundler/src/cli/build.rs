@@ -18,6 +18,7 @@ use crate::export::{self, ExportError};
 use crate::keys::{KeyFileError, Passphrases};
 use crate::lock::{self, BundleLock, LockError};
 use crate::pack::{self, Packed};
+use crate::sbom;
 use crate::sign::SignError;
 use crate::sources::World;
 use crate::spec::{self, LoadedSpec};
@@ -98,7 +99,8 @@ impl BuildArgs {
         let unwritten = |source| ExportError::Write { path: destination.clone(), source };
         let documents = export::documents(&lock, &world).map_err(unwritten)?;
         let (lock, countersigned) = countersign(lock, &documents, &countersigners)?;
-        let mut packed = pack::pack(&loaded.spec, &lock, &documents)?;
+        let (lock, sbom) = sbom::add(&loaded.spec, lock, &documents)?;
+        let mut packed = pack::pack(&loaded.spec, &lock, sbom, &documents)?;
         let signed_by = sign(&mut packed, &secrets)?;
         let total = packed.manifest.counts.blob_bytes;
         let mut bar = progress::new(bars, "building", total);

@@ -2,6 +2,7 @@
 
 mod attest;
 mod build;
+mod diff;
 mod inspect;
 mod key;
 mod lock;
@@ -48,9 +49,8 @@ enum Command {
     Inspect(inspect::InspectArgs),
     /// Check an archive as a site would, apart from what only the site knows
     Verify(verify::VerifyArgs),
-    /// Compare two archives (not there yet)
-    #[command(hide = true)]
-    Diff(NotYetArgs),
+    /// Show what is different between two archives; checks no signature
+    Diff(diff::DiffArgs),
     /// Copy an archive to a medium and compare (not there yet)
     #[command(hide = true)]
     Write(NotYetArgs),
@@ -72,7 +72,7 @@ fn dispatch(arguments: Arguments, env: &mut Env) -> Result<(), Failure> {
         Command::Attest(args) => args.run(&mut screen),
         Command::Inspect(args) => args.run(&mut screen),
         Command::Verify(args) => args.run(&mut screen),
-        Command::Diff(_) => Err(Failure::not_yet("`bundler diff`")),
+        Command::Diff(args) => args.run(&mut screen),
         Command::Write(_) => Err(Failure::not_yet("`bundler write`")),
     }
 }

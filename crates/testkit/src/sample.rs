@@ -219,9 +219,9 @@ impl Draft {
     /// The draft of an honest bundle.
     #[must_use]
     pub fn new(options: &SampleOptions) -> Self {
-        let Parts { components, blobs, docker_manifest } = content::parts(&options.countersigners);
+        let Parts { components, sbom, blobs, docker_manifest } = content::parts(&options.countersigners);
         let sizes = blobs.iter().map(|(digest, bytes)| (*digest, bytes.len() as u64)).collect();
-        let inventory = Inventory::assemble(components, sizes, &docker_manifest).unwrap();
+        let inventory = Inventory::assemble(components, Some(sbom), sizes, &docker_manifest).unwrap();
         let manifest = BundleManifest {
             schema: BundleSchema::V1,
             publisher: options.publisher.parse().unwrap(),

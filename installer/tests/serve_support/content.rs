@@ -90,7 +90,7 @@ fn image_component(
         manifest,
         platforms: architectures.iter().map(|a| platform(a)).collect(),
         upstream_signature: UpstreamSignature::NotChecked,
-        sbom: None,
+        sboms: Vec::new(),
         blobs,
         part_of: None,
         companions: Vec::new(),

@@ -294,7 +294,7 @@ pub fn resolve(spec: &ImageSpec, written: &Marking, world: &World<'_>) -> Result
         manifest,
         platforms,
         upstream_signature,
-        sbom: None,
+        sboms: Vec::new(),
         blobs: order,
         part_of,
         companions: beside,

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use base64::Engine as _;
+use manifests::bundle::Content;
 use manifests::companion::{ANNOTATION_SIGNATURE, Companion, CompanionKind, MEDIA_SIMPLE_SIGNING};
 use manifests::inventory::{
-    Component, FileMode, FileSet, Image, SetFile, UpstreamSignature, Wheel, WheelTarget, Wheelhouse,
+    BundleSbom, Component, FileMode, FileSet, Image, SetFile, UpstreamSignature, Wheel, WheelTarget,
+    Wheelhouse,
 };
 use manifests::oci::{
     ANNOTATION_TITLE, ARTIFACT_FILES, ARTIFACT_WHEELHOUSE, EMPTY_CONFIG, ImageManifest, MEDIA_CONFIG,
-    MEDIA_EMPTY, MEDIA_FILE, MEDIA_MANIFEST, MEDIA_WHEEL, Platform,
+    MEDIA_CYCLONEDX, MEDIA_EMPTY, MEDIA_FILE, MEDIA_MANIFEST, MEDIA_WHEEL, Platform,
 };
 use manifests::{Descriptor, Digest, canonical};
 
@@ -30,6 +32,8 @@ const WHEEL_NAME: &str = "tiny-1.0-py3-none-any.whl";
 pub struct Parts {
     /// What was asked for.
     pub components: Vec<Component>,
+    /// The bill of materials.
+    pub sbom: BundleSbom,
     /// Every blob.
     pub blobs: BTreeMap<Digest, Vec<u8>>,
     /// `manifest.json`
@@ -45,7 +49,15 @@ pub(super) fn parts(countersigners: &[u8]) -> Parts {
     }
     let image = Component::Image(image);
     let components = vec![image, wheelhouse(&mut blobs), file_set(&mut blobs)];
-    Parts { components, blobs: blobs.0, docker_manifest }
+    let sbom = sbom(&mut blobs);
+    Parts { components, sbom, blobs: blobs.0, docker_manifest }
+}
+
+fn sbom(blobs: &mut Blobs) -> BundleSbom {
+    let text = br#"{"bomFormat":"CycloneDX","specVersion":"1.6","version":1}"#;
+    let layer = blobs.add(MEDIA_CYCLONEDX, text);
+    let document = Content { digest: layer.digest, size: layer.size };
+    BundleSbom { document, manifest: blobs.artifact(MEDIA_CYCLONEDX, layer) }
 }
 
 #[derive(Default)]
@@ -113,7 +125,7 @@ fn image(blobs: &mut Blobs) -> (Image, Vec<u8>) {
         source: format!("docker://{IMAGE_NAME}").parse().unwrap(),
         platforms: vec![platform],
         upstream_signature: UpstreamSignature::NotChecked,
-        sbom: None,
+        sboms: Vec::new(),
         blobs: std::iter::once(manifest.digest).chain(inner).collect(),
         part_of: None,
         companions: Vec::new(),
