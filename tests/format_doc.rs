@@ -264,7 +264,8 @@ fn derived(dir: &Path, archive: &[u8]) -> BTreeMap<String, String> {
 
 /// The blobs that `bundler` has made, by the names of their blocks.
 fn authored(inventory: &Inventory) -> Vec<(&'static str, Digest)> {
-    let mut found = Vec::new();
+    let sbom = inventory.sbom.as_ref().unwrap();
+    let mut found = vec![("sbom-manifest", sbom.manifest.digest), ("sbom.cdx.json", sbom.document.digest)];
     for component in &inventory.components {
         match component {
             Component::Image(_) => {}
