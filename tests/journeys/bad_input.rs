@@ -618,7 +618,6 @@ fn a_file_that_is_gone_since_it_was_locked_is_named() {
 fn commands_and_flags_that_are_not_there_yet_say_so() {
     let world = with_file();
     for (line, named) in [
-        ("diff a.tar b.tar", "`bundler diff`"),
         ("write b.tar /dev/sr0", "`bundler write`"),
         ("build --media dvd", "--media"),
         ("build --base old.tar", "--base"),
