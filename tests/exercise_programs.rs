@@ -119,7 +119,8 @@ fn written() -> &'static Vec<Vec<u8>> {
                 + &format!("targets: {{files: {{root: {}}}}}\n", root.display()),
         );
         world.installer(&["apply", "b.tar", "--yes"]).ok();
-        let journal = std::fs::read_dir(world.path("site/journal")).unwrap().next().unwrap().unwrap().path();
+        let journal = std::fs::read_dir(world.path("site/journal")).unwrap();
+        let journal = journal.map(|entry| entry.unwrap().path()).find(|path| path.is_file()).unwrap();
         let journal = journal.strip_prefix(world.dir()).unwrap().to_str().unwrap().to_string();
         let paths = [
             "bundle.yaml",

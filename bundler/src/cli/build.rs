@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use edge::show::bytes;
-use edge::{Failure, Screen, progress};
+use edge::{Failure, Screen};
 use manifests::bundle::{BundleDigest, Counts, Sequence};
 use manifests::{Digest, KeyId, SecretKey};
 use serde::Serialize;
@@ -102,10 +102,7 @@ impl BuildArgs {
         let (lock, sbom) = sbom::add(&loaded.spec, lock, &documents)?;
         let mut packed = pack::pack(&loaded.spec, &lock, sbom, &documents)?;
         let signed_by = sign(&mut packed, &secrets)?;
-        let total = packed.manifest.counts.blob_bytes;
-        let mut bar = progress::new(bars, "building", total);
-        let size = export::export(&destination, &packed, &lock, &world, &mut *bar, &interrupted)?;
-        drop(bar);
+        let size = export::export(&destination, &packed, &lock, &world, &interrupted)?;
         report(screen, destination, size, &packed, signed_by, countersigned)
     }
 

@@ -31,11 +31,11 @@ pub struct World<'a> {
     /// The registries, each with its own client.
     pub registries: &'a Registries,
     /// Whether somebody wants the run to stop.
-    pub interrupted: &'a dyn Fn() -> bool,
+    pub interrupted: &'a (dyn Fn() -> bool + Sync),
     /// The world of this run.
     pub env: &'a edge::Env,
     /// Says something to the person at the keyboard.
-    pub note: &'a dyn Fn(&str),
+    pub note: &'a (dyn Fn(&str) + Sync),
     /// Whether progress is shown.
     pub bars: bool,
     /// The wheelhouses of the spec: their indexes may want a login.
@@ -47,6 +47,12 @@ impl World<'_> {
     #[must_use]
     pub fn path(&self, path: &Path) -> PathBuf {
         self.base.join(path)
+    }
+
+    /// What pulling blobs needs.
+    #[must_use]
+    pub fn puller(&self) -> images::pull::Puller<'_> {
+        images::pull::Puller { cache: self.cache, note: self.note, interrupted: self.interrupted }
     }
 }
 

@@ -181,7 +181,11 @@ impl Fetcher<'_> {
         }
     }
 
-    fn one(&self, wanted: &Wanted, advance: &dyn Fn(u64)) -> Result<Content, FetchError> {
+    /// Fetches one file, if the cache does not have it. `advance` is told of bytes as they are there.
+    ///
+    /// # Errors
+    /// See [`FetchError`].
+    pub fn one(&self, wanted: &Wanted, advance: &dyn Fn(u64)) -> Result<Content, FetchError> {
         if let Some(content) = self.cached(wanted) {
             advance(content.size);
             return self.checked(wanted, content);
@@ -267,7 +271,7 @@ pub fn content_of(reader: &mut dyn Read) -> io::Result<Content> {
 }
 
 /// Does the same to every item, a few at one time; the answers are in the order of the items.
-fn at_once<T: Sync, R: Send>(items: &[T], act: impl Fn(&T) -> R + Sync) -> Vec<R> {
+pub(crate) fn at_once<T: Sync, R: Send>(items: &[T], act: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let next = AtomicUsize::new(0);
     let work = || {
         let mut done = Vec::new();
