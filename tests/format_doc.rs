@@ -151,7 +151,8 @@ fn example_keys() -> [(&'static str, SecretKey); 3] {
 /// Lays out the sources that the page shows, as a release engineer would have them.
 fn write_sources(dir: &Path, blocks: &BTreeMap<String, Block>) {
     let bytes = |name: &str| blocks.get(name).unwrap_or_else(|| panic!("no block file={name}")).bytes();
-    for name in ["bundle.yaml", "values.yaml", "config/greeter.conf"] {
+    let texts = ["k8s/greeter.yaml", "migrate.sh", "unmigrate.sh"];
+    for name in ["bundle.yaml", "values.yaml", "config/greeter.conf"].into_iter().chain(texts) {
         put(dir.join(name), &bytes(name));
     }
     put(dir.join("charts/greeter-1.0.0.tgz"), &bytes("chart.tgz"));
@@ -273,6 +274,8 @@ fn authored(inventory: &Inventory) -> Vec<(&'static str, Digest)> {
                 found.push(("wheelhouse-manifest", wheelhouse.manifest.digest))
             }
             Component::FileSet(set) => found.push(("files-manifest", set.manifest.digest)),
+            Component::KubernetesManifests(set) => found.push(("kubernetes-manifest", set.manifest.digest)),
+            Component::Script(script) => found.push(("script-manifest", script.manifest.digest)),
             Component::Chart(chart) => {
                 found.push(("chart-manifest", chart.manifest.digest));
                 found.push(("chart-metadata", chart.metadata.digest));
@@ -486,7 +489,8 @@ fn the_page_alone_gives_the_archive_and_it_verifies() {
     };
     let mut kinds: Vec<String> = bundle.inventory().components.iter().map(kind).collect();
     kinds.sort();
-    assert_eq!(kinds, ["chart", "file-set", "image", "wheelhouse"], "the example shows every kind");
+    let all = ["chart", "file-set", "image", "kubernetes-manifests", "script", "wheelhouse"];
+    assert_eq!(kinds, all, "the example shows every kind");
 }
 
 #[test]
@@ -643,6 +647,8 @@ fn the_second_reader_takes_the_example_and_no_damaged_copy_of_it() {
         "wheelhouses/greeter",
         "charts/greeter:1.0.0",
         "files/etc-greeter",
+        "kubernetes/k8s",
+        "scripts/migrate",
     ] {
         assert!(said.contains(name), "{said}");
     }

@@ -211,6 +211,21 @@ fn inputs(component: &Component) -> Vec<Resource> {
             };
             set.files.iter().map(file).collect()
         }
+        Component::KubernetesManifests(set) => {
+            let source = set.source.to_string();
+            let file = |file: &manifests::kubernetes::PlainFile| {
+                Resource::new(format!("{name}/{}", file.path), Some(source.clone()), file.digest)
+            };
+            set.files.iter().map(file).collect()
+        }
+        Component::Script(script) => {
+            let file = |file: &manifests::script::ScriptFile| {
+                // Where an undo came from is not in the inventory.
+                let source = (*file == script.file).then(|| script.source.to_string());
+                Resource::new(format!("{name}/{}", file.filename), source, file.digest)
+            };
+            script.files().into_iter().map(file).collect()
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use manifests::{Digest, Timestamp};
 
 use crate::lock::{self, BundleLock, LockSchema, LockedBlob};
 use crate::sources::images::list;
-use crate::sources::{Resolved, World, charts, files, images, wheelhouse};
+use crate::sources::{Resolved, World, charts, files, images, kubernetes, scripts, wheelhouse};
 use crate::spec::{ImageFrom, LoadedSpec};
 
 /// Resolves everything that a spec names.
@@ -40,6 +40,15 @@ pub fn resolve(loaded: &LoadedSpec, world: &World<'_>) -> Result<BundleLock, Fai
         (world.note)(&format!("files {}", set.source.display()));
         let taken = found.file_sets();
         found.add(files::resolve(set, world, &taken)?)?;
+    }
+    let mut taken = kubernetes::Taken::default();
+    for set in &loaded.spec.manifests {
+        (world.note)(&format!("Kubernetes manifests {}", set.source.display()));
+        found.add(kubernetes::resolve(set, world, &mut taken)?)?;
+    }
+    for (position, script) in loaded.spec.scripts.iter().enumerate() {
+        (world.note)(&format!("script {}", script.source.display()));
+        found.add(scripts::resolve(script, position as u64, world)?)?;
     }
     found.components.sort_by_key(Component::ref_name);
     let created = created(loaded, world.env, &found)?;

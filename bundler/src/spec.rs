@@ -11,6 +11,7 @@ use crate::sources::wheels::version::Version;
 use edge::yaml::{self, YAML_BYTES_MAX, YamlError};
 use edge::{Classified, Exit};
 use manifests::inventory::FileMode;
+use manifests::script::{When, Within};
 use manifests::text::{Audience, BundleVersion, Destination, Marking, Name};
 use manifests::{Digest, Reference, Timestamp};
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer};
@@ -57,13 +58,15 @@ pub struct BundleSpec {
     /// Plain files.
     #[serde(default)]
     pub files: Vec<FilesSpec>,
+    /// Plain Kubernetes manifests.
+    #[serde(default)]
+    pub manifests: Vec<ManifestsSpec>,
+    /// Programs that are run on site.
+    #[serde(default)]
+    pub scripts: Vec<ScriptSpec>,
     /// How registries are reached, by `HOST[:PORT]`.
     #[serde(default)]
     pub registries: BTreeMap<String, RegistrySpec>,
-    #[serde(default)]
-    manifests: Option<IgnoredAny>,
-    #[serde(default)]
-    scripts: Option<IgnoredAny>,
     #[serde(default)]
     requires: Option<IgnoredAny>,
     #[serde(default)]
@@ -336,13 +339,109 @@ pub struct ChartSpec {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FilesSpec {
-    /// A file or a directory.
+    /// A file, a directory or a glob.
     pub source: PathBuf,
     /// The directory below the site's `files.root`.
     pub dest: Destination,
+    /// Globs of what stays behind.
+    #[serde(default)]
+    pub exclude: Vec<String>,
     /// For every file; by default 0644, or 0755 for what its owner may run.
     #[serde(default)]
     pub mode: Option<FileMode>,
+}
+
+/// Plain Kubernetes manifests.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ManifestsSpec {
+    /// A file, a directory or a glob.
+    pub source: PathBuf,
+    /// Its name; by default made from the source.
+    #[serde(default)]
+    pub name: Option<Name>,
+    /// The namespace of objects that name none.
+    #[serde(default)]
+    pub namespace: Option<Name>,
+    /// Sets and charts are applied from the lowest to the highest.
+    #[serde(default)]
+    pub order: i64,
+    /// Globs of what stays behind.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+}
+
+/// A script, and how it is taken back.
+#[derive(Debug, Clone)]
+pub struct ScriptSpec {
+    /// The file.
+    pub source: PathBuf,
+    /// How it is taken back.
+    pub undo: UndoSpec,
+    /// When it runs; by default after everything else.
+    pub when: When,
+    /// Its name; by default that of the file.
+    pub name: Option<Name>,
+    /// How long it may take; by default ten minutes.
+    pub within: Within,
+}
+
+/// How a script is taken back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UndoSpec {
+    /// By this file.
+    Script(PathBuf),
+    /// Not at all. Why not.
+    Irreversible(Marking),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ScriptMap {
+    source: PathBuf,
+    #[serde(default)]
+    undo: Option<PathBuf>,
+    #[serde(default)]
+    irreversible: Option<Marking>,
+    #[serde(default)]
+    when: Option<When>,
+    #[serde(default)]
+    name: Option<Name>,
+    #[serde(default)]
+    within: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for ScriptSpec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let map = ScriptMap::deserialize(deserializer)?;
+        let broken = |rule: &str| serde::de::Error::custom(format!("{} {rule}", map.source.display()));
+        let undo = match (map.undo, map.irreversible) {
+            (Some(undo), None) => UndoSpec::Script(undo),
+            (None, Some(reason)) => UndoSpec::Irreversible(reason),
+            (None, None) => {
+                return Err(broken("needs `undo`, or `irreversible` with the reason why there is none"));
+            }
+            (Some(_), Some(_)) => return Err(broken("has `undo` and `irreversible`: take one of them out")),
+        };
+        let within = map.within.map_or(Some(Within::default()), |text| time_limit(&text));
+        let within =
+            within.ok_or_else(|| broken("needs a `within` such as 90s, 10m or 2h, at most a day"))?;
+        let when = map.when.unwrap_or(When::After);
+        Ok(Self { undo, when, name: map.name, within, source: map.source })
+    }
+}
+
+/// `90s`, `10m` or `2h`.
+fn time_limit(text: &str) -> Option<Within> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let unit = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return None,
+    };
+    let number = number.bytes().all(|byte| byte.is_ascii_digit()).then(|| number.parse::<u64>().ok())??;
+    Within::new(number.checked_mul(unit)?)
 }
 
 /// A spec, where it lies, and the identity of its text.
@@ -432,12 +531,7 @@ pub fn load(path: &Path) -> Result<LoadedSpec, SpecError> {
 
 impl BundleSpec {
     fn refuse_what_is_not_there_yet(&self, path: &Path) -> Result<(), SpecError> {
-        let top = [
-            ("manifests", self.manifests.is_some()),
-            ("scripts", self.scripts.is_some()),
-            ("requires", self.requires.is_some()),
-            ("health", self.health.is_some()),
-        ];
+        let top = [("requires", self.requires.is_some()), ("health", self.health.is_some())];
         let top = top.into_iter().map(|(key, there)| (key.to_string(), there));
         let charts = self.charts.iter().enumerate().flat_map(|(i, chart)| {
             [
@@ -457,9 +551,17 @@ impl BundleSpec {
         if self.audience.is_empty() {
             return broken("`audience` is empty: name sites or groups, or \"*\" for anybody".to_string());
         }
-        if self.images.is_empty() && self.wheels.is_empty() && self.charts.is_empty() && self.files.is_empty()
-        {
-            return broken("there is nothing to carry: no images, wheels, charts or files".to_string());
+        let carries = [
+            self.images.len(),
+            self.wheels.len(),
+            self.charts.len(),
+            self.files.len(),
+            self.manifests.len(),
+            self.scripts.len(),
+        ];
+        if carries == [0; 6] {
+            let rule = "there is nothing to carry: no images, wheels, charts, files, manifests or scripts";
+            return broken(rule.to_string());
         }
         for (i, wheels) in self.wheels.iter().enumerate() {
             if let Some(rule) = wheels.broken_rule() {
@@ -581,8 +683,6 @@ mod tests {
     fn what_the_design_names_and_is_not_there_yet_is_refused_by_name() {
         for (text, key) in [
             ("health: [{http: x}]\n", "health"),
-            ("scripts: []\n", "scripts"),
-            ("manifests: []\n", "manifests"),
             ("requires: {disk: 2GiB}\n", "requires"),
             ("charts: [{repo: x, name: y, version: z}]\n", "charts[0].repo"),
         ] {
@@ -591,6 +691,35 @@ mod tests {
                 matches!(&error, SpecError::NotYet { key: found, .. } if found == key),
                 "{text}: {error}"
             );
+        }
+    }
+
+    #[test]
+    fn a_script_says_how_it_is_taken_back_or_that_it_cannot_be() {
+        let spec = load_text(&format!(
+            "{HEAD}scripts:\n  - {{source: a.sh, undo: b.sh, when: before, within: 90s, name: first}}\n  - {{source: c.sh, irreversible: it deletes}}\n"
+        ))
+        .unwrap()
+        .spec;
+        let [first, second] = &spec.scripts[..] else { panic!("{spec:?}") };
+        assert_eq!((first.undo.clone(), first.when), (UndoSpec::Script("b.sh".into()), When::Before));
+        assert_eq!((first.within.seconds(), second.within.seconds()), (90, 600));
+        assert_eq!(second.undo, UndoSpec::Irreversible("it deletes".parse().unwrap()));
+        assert_eq!(second.when, When::After);
+        for (text, rule) in [
+            ("{source: a.sh}", "a.sh needs `undo`, or `irreversible`"),
+            ("{source: a.sh, undo: b.sh, irreversible: x}", "take one of them out"),
+            ("{source: a.sh, undo: b.sh, when: during}", "during"),
+            ("{source: a.sh, undo: b.sh, within: 10}", "such as 90s"),
+            ("{source: a.sh, undo: b.sh, within: 25h}", "at most a day"),
+            ("{source: a.sh, undo: b.sh, within: 0s}", "such as 90s"),
+            ("{source: a.sh, undo: b.sh, within: +1s}", "such as 90s"),
+            ("{source: a.sh, irreversible: \"\"}", "marking"),
+            ("{undo: b.sh}", "source"),
+        ] {
+            let error = load_text(&format!("{HEAD}scripts:\n  - {text}\n")).unwrap_err();
+            assert!(error.to_string().contains(rule), "{text}: {error}");
+            assert_eq!(error.exit(), Exit::Usage);
         }
     }
 

@@ -51,6 +51,9 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// What is in place already, in words.
     pub unchanged: Vec<String>,
+    /// What a person has to know beside the steps, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// One change, with what it takes to take it back.
@@ -400,6 +403,7 @@ pub fn plan(bundle: &VerifiedBundle, config: &SiteConfig, context: &Context<'_>)
                 steps.wheelhouse(wheelhouse, bundle.digest(), config, context)?
             }
             Component::FileSet(set) => steps.file_set(set, config)?,
+            Component::KubernetesManifests(_) | Component::Script(_) => {}
         }
     }
     steps.publish(bundle.digest(), context)?;
@@ -418,7 +422,18 @@ pub fn plan(bundle: &VerifiedBundle, config: &SiteConfig, context: &Context<'_>)
         from: current.map(|current| current.version.clone()),
         steps: steps.changes,
         unchanged: steps.unchanged,
+        notes: bundle.inventory().components.iter().filter_map(left_to_people).collect(),
     })
+}
+
+/// What this version brings to a site and does not carry out there.
+fn left_to_people(component: &Component) -> Option<String> {
+    let what = match component {
+        Component::Chart(_) => "installed",
+        Component::KubernetesManifests(_) => "applied to a cluster",
+        _ => return None,
+    };
+    Some(format!("{} is published here and not {what}: that is left to you", component.title()))
 }
 
 /// The plan while it is being made.

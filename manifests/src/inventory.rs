@@ -18,10 +18,12 @@ use crate::canonical::{self, CanonicalError};
 use crate::companion::Companion;
 use crate::digest::Digest;
 use crate::key::KeyId;
+use crate::kubernetes::KubernetesManifests;
 use crate::oci::{
     ANNOTATION_CONTAINERD_NAME, ANNOTATION_REF_NAME, Descriptor, ImageIndex, MEDIA_INDEX, Platform,
 };
 use crate::reference::Reference;
+use crate::script::Script;
 use crate::text::{BundleVersion, Destination, FileName, Marking, Name, PackageVersion, RelativePath};
 
 /// Bounds `inventory.json` and `SHA256SUMS`: 100,000 files need about 20 MiB.
@@ -101,6 +103,10 @@ pub enum Component {
     Chart(Chart),
     /// Plain files.
     FileSet(FileSet),
+    /// Files of Kubernetes objects.
+    KubernetesManifests(KubernetesManifests),
+    /// A program that is run on site.
+    Script(Script),
 }
 
 /// A container image.
@@ -353,10 +359,10 @@ pub enum InventoryError {
     /// Not a canonical document of this kind.
     #[error(transparent)]
     Document(#[from] CanonicalError),
-    /// Components, blobs or companions out of order or twice.
+    /// Components, blobs, companions or scripts out of order or twice.
     #[error("{what} `{name}` is out of order or there twice")]
     Order {
-        /// `component`, `blob`, `companion` or `bill of materials`.
+        /// `component`, `blob`, `companion`, `script` or `bill of materials`.
         what: &'static str,
         /// Which.
         name: String,
@@ -401,6 +407,8 @@ impl Component {
                 format!("charts/{}:{}", chart.name, chart.version.as_str().replace('+', "_"))
             }
             Self::FileSet(set) => format!("files/{}", set.name),
+            Self::KubernetesManifests(set) => format!("kubernetes/{}", set.name),
+            Self::Script(script) => format!("scripts/{}", script.name),
         }
     }
 
@@ -412,6 +420,8 @@ impl Component {
             Self::Wheelhouse(wheelhouse) => format!("wheelhouse {}", wheelhouse.name),
             Self::Chart(chart) => format!("chart {} {}", chart.name, chart.version),
             Self::FileSet(set) => format!("files {}", set.dest),
+            Self::KubernetesManifests(set) => format!("Kubernetes manifests {}", set.name),
+            Self::Script(script) => format!("script {}", script.name),
         }
     }
 
@@ -433,6 +443,8 @@ impl Component {
             }
             Self::Wheelhouse(wheelhouse) => vec![(name, &wheelhouse.manifest)],
             Self::FileSet(set) => vec![(name, &set.manifest)],
+            Self::KubernetesManifests(set) => vec![(name, &set.manifest)],
+            Self::Script(script) => vec![(name, &script.manifest)],
             Self::Chart(chart) => {
                 let values = chart.values.as_ref().map(|v| (format!("{name}.values"), &v.manifest));
                 core::iter::once((name, &chart.manifest)).chain(values).collect()
@@ -456,6 +468,14 @@ impl Component {
                 blobs.push(empty());
                 blobs.extend(set.files.iter().map(|file| (file.digest, Some(file.size))));
             }
+            Self::KubernetesManifests(set) => {
+                blobs.push(empty());
+                blobs.extend(set.files.iter().map(|file| (file.digest, Some(file.size))));
+            }
+            Self::Script(script) => {
+                blobs.push(empty());
+                blobs.extend(script.files().into_iter().map(|file| (file.digest, Some(file.size))));
+            }
             Self::Chart(chart) => {
                 blobs.push((chart.archive.digest, Some(chart.archive.size)));
                 blobs.push((chart.metadata.digest, Some(chart.metadata.size)));
@@ -466,6 +486,28 @@ impl Component {
             }
         }
         blobs
+    }
+}
+
+impl Component {
+    /// Where its files are for whoever takes them out: below the site's `files.root`, or, not beginning with
+    /// a slash and so never the same, below a directory of the component's own.
+    fn places(&self) -> Vec<String> {
+        match self {
+            Self::FileSet(set) => {
+                let dest = set.dest.as_str().trim_end_matches('/');
+                set.files.iter().map(|file| format!("{dest}/{}", file.path)).collect()
+            }
+            Self::KubernetesManifests(set) => {
+                let name = self.ref_name();
+                set.files.iter().map(|file| format!("{name}/{}", file.path)).collect()
+            }
+            Self::Script(script) => {
+                let name = self.ref_name();
+                script.files().into_iter().map(|file| format!("{name}/{}", file.filename)).collect()
+            }
+            Self::Image(_) | Self::Wheelhouse(_) | Self::Chart(_) => Vec::new(),
+        }
     }
 }
 
@@ -528,6 +570,7 @@ impl Inventory {
             }
         }
         self.check_places()?;
+        self.check_scripts()?;
         self.check_companions()?;
         self.check_image_sboms()?;
         let sizes: BTreeMap<Digest, u64> = self.blobs.iter().map(|blob| (blob.digest, blob.size)).collect();
@@ -555,16 +598,25 @@ impl Inventory {
         }
     }
 
+    /// Scripts run in the order of their positions, so no two have the same.
+    fn check_scripts(&self) -> Result<(), InventoryError> {
+        let mut positions = BTreeSet::new();
+        for component in &self.components {
+            let Component::Script(script) = component else { continue };
+            if !positions.insert(script.position) {
+                let name = script.name.to_string();
+                return Err(InventoryError::Order { what: "script", name });
+            }
+        }
+        Ok(())
+    }
+
     /// Every file of every set has a place of its own, and none is where another needs a directory.
     fn check_places(&self) -> Result<(), InventoryError> {
         let mut places = BTreeSet::new();
-        for component in &self.components {
-            let Component::FileSet(set) = component else { continue };
-            for file in &set.files {
-                let place = format!("{}/{}", set.dest.as_str().trim_end_matches('/'), file.path);
-                if let Some(place) = places.replace(place) {
-                    return Err(InventoryError::SamePlace(place));
-                }
+        for place in self.components.iter().flat_map(Component::places) {
+            if let Some(place) = places.replace(place) {
+                return Err(InventoryError::SamePlace(place));
             }
         }
         for place in &places {
@@ -642,6 +694,8 @@ impl Inventory {
                 Component::Wheelhouse(_) => &mut counts.wheelhouses,
                 Component::Chart(_) => &mut counts.charts,
                 Component::FileSet(_) => &mut counts.file_sets,
+                Component::KubernetesManifests(_) => &mut counts.kubernetes_manifests,
+                Component::Script(_) => &mut counts.scripts,
             } += 1;
         }
         counts.blob_bytes = self.blobs.iter().fold(0_u64, |sum, blob| sum.saturating_add(blob.size));

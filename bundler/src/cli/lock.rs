@@ -9,6 +9,7 @@ use edge::show::{bytes, table};
 use edge::{Exit, Failure, Screen};
 use manifests::companion::Companion;
 use manifests::inventory::Component;
+use manifests::script::{Script, Undo};
 use manifests::{Digest, Timestamp};
 use registry::{Http, HttpSettings};
 use serde::Serialize;
@@ -137,6 +138,12 @@ pub(super) fn row(component: &Component, size: &dyn Fn(&Digest) -> u64) -> Row {
         }
         Component::Chart(chart) => ("chart", format!("{} {}", chart.name, chart.version), String::new()),
         Component::FileSet(set) => ("files", set.dest.to_string(), format!("{} files", set.files.len())),
+        Component::KubernetesManifests(set) => {
+            let namespace = set.namespace.as_ref().map(|name| format!(" for namespace {name}"));
+            let detail = format!("{} files{}", set.files.len(), namespace.unwrap_or_default());
+            ("kubernetes", set.name.to_string(), detail)
+        }
+        Component::Script(script) => ("script", script.name.to_string(), script_detail(script)),
     };
     let mut blobs = component.blobs();
     blobs.sort();
@@ -144,6 +151,13 @@ pub(super) fn row(component: &Component, size: &dyn Fn(&Digest) -> u64) -> Row {
     let bytes = blobs.iter().map(|(digest, _)| size(digest)).fold(0_u64, u64::saturating_add);
     let digest = component.manifests().first().map_or_else(|| Digest::of(b""), |manifest| manifest.digest);
     Row { kind, name: manifests::text::printable(&name), detail: detail.trim().to_string(), digest, bytes }
+}
+
+fn script_detail(script: &Script) -> String {
+    match &script.undo {
+        Undo::Script(undo) => format!("{}, undone by {}", script.when, undo.filename),
+        Undo::Irreversible(reason) => format!("{}, irreversible: {reason}", script.when),
+    }
 }
 
 /// What goes beside an image, each in a row of its own, with the name that `skopeo copy` takes.

@@ -6,6 +6,9 @@ pub mod charts;
 pub(crate) mod closure;
 pub mod files;
 pub mod images;
+pub mod kubernetes;
+pub mod scripts;
+pub mod select;
 pub mod wheelhouse;
 pub mod wheels;
 

@@ -2,15 +2,23 @@
 //! environment of named variables only, no standard input but a given one, a time limit, and bounded output.
 
 use std::ffi::OsString;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::Clock;
 
 /// How much of each stream is kept, from its end.
 const KEPT_BYTES: usize = 256 * 1024;
+/// How long the output of a group is read after the group was ended: somebody who has left the group may
+/// hold it open for ever.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A program to run.
 #[derive(Debug, Clone)]
@@ -50,11 +58,38 @@ impl Finished {
     /// The last lines of stderr (or else stdout), made printable: for a message.
     #[must_use]
     pub fn last_words(&self) -> String {
-        let text = if self.stderr.trim().is_empty() { &self.stdout } else { &self.stderr };
-        let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-        let tail = lines.iter().rev().take(3).rev().map(|line| manifests::text::printable(line));
-        tail.collect::<Vec<_>>().join("; ")
+        last_lines(if self.stderr.trim().is_empty() { &self.stdout } else { &self.stderr })
     }
+}
+
+/// The last three lines of what a program said, made printable: for a message.
+#[must_use]
+pub fn last_lines(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let tail = lines.iter().rev().take(3).rev().map(|line| manifests::text::printable(line));
+    tail.collect::<Vec<_>>().join("; ")
+}
+
+/// A program and whatever it started, after it was seen to its end.
+#[derive(Debug)]
+pub struct GroupFinished {
+    /// How it ended.
+    pub end: GroupEnd,
+    /// The end of what was written to stdout and stderr, as it came.
+    pub said: String,
+}
+
+/// How a program with a process group of its own ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GroupEnd {
+    /// With this exit code.
+    Code(i32),
+    /// By this signal of somebody else's.
+    Signal(i32),
+    /// The whole group was ended at the time limit.
+    TimeLimit,
+    /// The whole group was ended because somebody asked for it.
+    Stopped,
 }
 
 /// Why a program could not be run to its end.
@@ -149,18 +184,85 @@ impl Program {
         Ok(Finished { code, stdout: text(stdout), stderr: text(stderr) })
     }
 
-    #[expect(clippy::disallowed_methods, reason = "this is the one door to other programs")]
+    /// Runs it in a process group of its own, with nothing to read. It has ended when it has exited and
+    /// nobody writes to its output any more: whoever leaves something running redirects what that writes.
+    /// At the time limit, when `stop` says so, and when it exits with another code than 0, whatever is left
+    /// of the group is ended with it. `started` is told the group's number at once.
+    ///
+    /// # Errors
+    /// It cannot be started, or is lost.
+    pub fn run_group(
+        &self,
+        clock: &dyn Clock,
+        started: &mut dyn FnMut(u32),
+        stop: &dyn Fn() -> bool,
+    ) -> Result<GroupFinished, ProcessError> {
+        let failed = |source| ProcessError::Start { program: self.program.clone(), source };
+        let (reader, writer) = std::io::pipe().map_err(failed)?;
+        let mut command = self.command();
+        command.stdin(Stdio::null()).process_group(0);
+        command.stdout(writer.try_clone().map_err(failed)?).stderr(writer);
+        let mut child = spawn(&mut command).map_err(failed)?;
+        // It holds the writing side of the pipe, and the output must be able to end.
+        drop(command);
+        started(child.id());
+        let said = Said::read(reader);
+        let end = self.wait_for_group(&mut child, &said, clock, stop)?;
+        // Who was ended says no more, but what was said before may still be on its way.
+        let ended = clock.monotonic();
+        while !said.is_over() && clock.monotonic().saturating_sub(ended) < LAST_WORDS {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(GroupFinished { end, said: said.text() })
+    }
+
+    fn wait_for_group(
+        &self,
+        child: &mut Child,
+        said: &Said,
+        clock: &dyn Clock,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<GroupEnd, ProcessError> {
+        let lost = |source| ProcessError::Lost { program: self.program.clone(), source };
+        let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let end_group = || group.map(|group| kill_process_group(group, Signal::KILL));
+        let (began, mut pause) = (clock.monotonic(), Duration::from_millis(1));
+        loop {
+            let status = child.try_wait().map_err(lost)?;
+            if let Some(status) = status.filter(|status| !status.success()) {
+                end_group();
+                return Ok(GroupEnd::of(status));
+            }
+            if status.is_some() && said.is_over() {
+                return Ok(GroupEnd::Code(0));
+            }
+            let too_long = clock.monotonic().saturating_sub(began) > self.time_limit;
+            if too_long || stop() {
+                end_group();
+                child.wait().map_err(lost)?;
+                return Ok(if too_long { GroupEnd::TimeLimit } else { GroupEnd::Stopped });
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(50));
+        }
+    }
+
     fn start(&self) -> Result<Child, ProcessError> {
-        let start = Command::new(&self.program)
-            .args(&self.args)
-            .current_dir(&self.cwd)
-            .env_clear()
-            .envs(self.env.iter().map(|(name, value)| (name, value)))
+        let mut command = self.command();
+        command
             .stdin(if self.input.is_some() { Stdio::piped() } else { Stdio::null() })
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn();
+            .stderr(Stdio::piped());
+        let start = command.spawn();
         start.map_err(|source| ProcessError::Start { program: self.program.clone(), source })
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the one door to other programs")]
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(&self.args).current_dir(&self.cwd).env_clear();
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        command
     }
 
     fn wait(&self, child: &mut Child, clock: &dyn Clock) -> Result<Option<i32>, ProcessError> {
@@ -184,21 +286,81 @@ impl Program {
     }
 }
 
+impl GroupEnd {
+    fn of(status: ExitStatus) -> Self {
+        match (status.code(), status.signal()) {
+            (Some(code), _) => Self::Code(code),
+            (None, signal) => Self::Signal(signal.unwrap_or_default()),
+        }
+    }
+}
+
+/// Starts a program that may have been written a moment ago. While another thread of this process starts
+/// one of its own, that one holds our file open for writing until it is under way, and the kernel runs no
+/// such file.
+fn spawn(command: &mut Command) -> std::io::Result<Child> {
+    for _ in 0..200 {
+        match command.spawn() {
+            Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            other => return other,
+        }
+    }
+    command.spawn()
+}
+
+/// What is being read on another thread.
+struct Said {
+    kept: Arc<Mutex<Vec<u8>>>,
+    thread: JoinHandle<()>,
+}
+
+impl Said {
+    fn read(stream: impl Read + Send + 'static) -> Self {
+        let kept = Arc::new(Mutex::new(Vec::new()));
+        let into = Arc::clone(&kept);
+        let thread = std::thread::spawn(move || {
+            read_tail(stream, &mut |bytes| {
+                keep(&mut into.lock().unwrap_or_else(PoisonError::into_inner), bytes);
+            });
+        });
+        Self { kept, thread }
+    }
+
+    fn is_over(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// What came so far.
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.kept.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+    }
+}
+
 /// Reads a stream to its end on a thread of its own, so that neither stream can block the other.
-fn keep_tail(mut stream: impl Read + Send + 'static) -> std::thread::JoinHandle<Vec<u8>> {
+fn keep_tail(stream: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
     std::thread::spawn(move || {
         let mut kept = Vec::new();
-        let mut buffer = vec![0_u8; 16 * 1024];
-        while let Ok(count) = stream.read(&mut buffer) {
-            if count == 0 {
-                break;
-            }
-            kept.extend_from_slice(buffer.get(..count).unwrap_or_default());
-            let surplus = kept.len().saturating_sub(KEPT_BYTES);
-            kept.drain(..surplus);
-        }
+        read_tail(stream, &mut |bytes| keep(&mut kept, bytes));
         kept
     })
+}
+
+fn read_tail(mut stream: impl Read, take: &mut dyn FnMut(&[u8])) {
+    let mut buffer = vec![0_u8; 16 * 1024];
+    while let Ok(count) = stream.read(&mut buffer) {
+        if count == 0 {
+            break;
+        }
+        take(buffer.get(..count).unwrap_or_default());
+    }
+}
+
+fn keep(kept: &mut Vec<u8>, bytes: &[u8]) {
+    kept.extend_from_slice(bytes);
+    let surplus = kept.len().saturating_sub(KEPT_BYTES);
+    kept.drain(..surplus);
 }
 
 #[cfg(test)]
@@ -231,6 +393,73 @@ mod tests {
         let mut hangs = program("exec sleep 600");
         hangs.time_limit = Duration::from_millis(50);
         assert!(matches!(hangs.run(&*clock), Err(ProcessError::TimeLimit { .. })));
+    }
+
+    fn group(script: &str, limit: Duration, stop: &dyn Fn() -> bool) -> (GroupFinished, u32) {
+        let mut program = program(script);
+        program.time_limit = limit;
+        let mut number = 0;
+        let finished = program.run_group(&*Env::real().clock, &mut |group| number = group, stop).unwrap();
+        (finished, number)
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn a_group_says_everything_in_its_order_and_how_it_ended() {
+        let (finished, _) = group("echo one; echo two >&2; echo three; exit 4", LONG, &|| false);
+        assert_eq!((finished.end, finished.said.as_str()), (GroupEnd::Code(4), "one\ntwo\nthree\n"));
+        let (finished, _) = group("kill -TERM $$", LONG, &|| false);
+        assert_eq!(finished.end, GroupEnd::Signal(15));
+    }
+
+    /// Whether nobody of a group is left, soon, but the dead whom nobody has buried yet.
+    fn goes(group: u32) -> bool {
+        let clock = Env::real().clock;
+        let began = clock.monotonic();
+        while !is_gone(group) && clock.monotonic() - began < LONG {
+            std::thread::yield_now();
+        }
+        is_gone(group)
+    }
+
+    fn is_gone(group: u32) -> bool {
+        let pids = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
+            let text = std::fs::read_to_string(entry.ok()?.path().join("stat")).ok()?;
+            let (_, rest) = text.rsplit_once(") ")?;
+            let mut fields = rest.split(' ');
+            let (state, _, found) = (fields.next()?, fields.next()?, fields.next()?);
+            (found == group.to_string() && state != "Z").then_some(())
+        });
+        pids.count() == 0
+    }
+
+    #[test]
+    fn at_the_time_limit_the_whole_group_is_ended_and_what_it_said_is_kept() {
+        let script = "echo begun; sleep 600 & sleep 600";
+        let (finished, number) = group(script, Duration::from_millis(200), &|| false);
+        assert_eq!((finished.end, finished.said.as_str()), (GroupEnd::TimeLimit, "begun\n"));
+        assert!(goes(number));
+    }
+
+    #[test]
+    fn whoever_is_stopped_or_fails_leaves_nobody_behind() {
+        let (finished, number) = group("sleep 600 & sleep 600", LONG, &|| true);
+        assert_eq!(finished.end, GroupEnd::Stopped);
+        assert!(goes(number));
+        let (finished, number) = group("sleep 600 & exit 1", LONG, &|| false);
+        assert_eq!(finished.end, GroupEnd::Code(1));
+        assert!(goes(number));
+    }
+
+    #[test]
+    fn whoever_still_writes_is_waited_for_and_whoever_does_not_is_left_alone() {
+        let (finished, _) = group("(sleep 0.2; echo late) &", LONG, &|| false);
+        assert_eq!((finished.end, finished.said.as_str()), (GroupEnd::Code(0), "late\n"));
+        let (finished, number) = group("sleep 600 >/dev/null 2>&1 &", LONG, &|| false);
+        assert_eq!(finished.end, GroupEnd::Code(0));
+        assert!(!is_gone(number));
+        kill_process_group(Pid::from_raw(i32::try_from(number).unwrap()).unwrap(), Signal::KILL).unwrap();
     }
 
     #[test]

@@ -27,15 +27,33 @@ pub struct YamlError {
 /// # Errors
 /// Not YAML, an unknown or duplicate key, or a value of another type.
 pub fn parse<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, YamlError> {
-    serde_saphyr::from_str(text).map_err(|error| {
-        let location = error.location();
-        YamlError {
-            file: file.to_string(),
-            line: location.as_ref().map_or(0, |at| at.line()),
-            column: location.as_ref().map_or(0, |at| at.column()),
-            message: first_line(&error.without_snippet().to_string()),
-        }
-    })
+    serde_saphyr::from_str(text).map_err(|error| broken(file, &error))
+}
+
+/// Parses every document of a file; empty ones are passed over. For files that hold more than a person
+/// writes by hand: the caller bounds their bytes.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_all<T: DeserializeOwned>(file: &str, text: &str) -> Result<Vec<T>, YamlError> {
+    let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_events: 8_000_000,
+            max_nodes: 4_000_000,
+            max_documents: 20_000,
+        },
+    };
+    serde_saphyr::from_multiple_with_options(text, options).map_err(|error| broken(file, &error))
+}
+
+fn broken(file: &str, error: &serde_saphyr::Error) -> YamlError {
+    let location = error.location();
+    YamlError {
+        file: file.to_string(),
+        line: location.as_ref().map_or(0, |at| at.line()),
+        column: location.as_ref().map_or(0, |at| at.column()),
+        message: first_line(&error.without_snippet().to_string()),
+    }
 }
 
 /// Without the place at its end: that stands before the message already.

@@ -87,5 +87,8 @@ pub(super) fn show(plan: &Plan) -> String {
     } else if !plan.unchanged.is_empty() {
         text.push_str(&format!("  {} more are in place already\n", plan.unchanged.len()));
     }
+    for note in &plan.notes {
+        text.push_str(&format!("  note: {note}\n"));
+    }
     text
 }

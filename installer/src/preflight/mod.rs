@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod python;
 pub mod registry;
+pub mod scripts;
 
 use edge::{Classified, Env, Exit};
 use manifests::clock::ClockStatement;
@@ -85,6 +86,7 @@ pub fn check(
     if let Some(target) = config.targets.python.as_ref().filter(|_| !wheelhouses.is_empty()) {
         findings.extend(python::check(&wheelhouses, target, context));
     }
+    findings.extend(scripts::check(components));
     findings
 }
 

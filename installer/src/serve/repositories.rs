@@ -89,7 +89,10 @@ impl Repositories {
             let tag = match component {
                 Component::Image(image) => image.name.tag().map(str::to_string),
                 Component::Chart(chart) => Some(tag_of(chart.version.as_str())),
-                Component::Wheelhouse(_) | Component::FileSet(_) => Some(version.clone()),
+                Component::Wheelhouse(_)
+                | Component::FileSet(_)
+                | Component::KubernetesManifests(_)
+                | Component::Script(_) => Some(version.clone()),
             };
             let manifests = component.manifests();
             if let Some((tag, first)) = tag.zip(manifests.first()) {
@@ -200,8 +203,10 @@ pub(super) fn repository_name(component: &Component) -> String {
     match component {
         Component::Image(image) => image.name.site_path(),
         Component::Chart(chart) => format!("charts/{}", chart.name),
-        Component::Wheelhouse(wheelhouse) => format!("wheelhouses/{}", wheelhouse.name),
-        Component::FileSet(set) => format!("files/{}", set.name),
+        Component::Wheelhouse(_)
+        | Component::FileSet(_)
+        | Component::KubernetesManifests(_)
+        | Component::Script(_) => component.ref_name(),
     }
 }
 
