@@ -73,13 +73,12 @@ impl Walk<'_> {
         Damage::Incomplete { component: self.component.title(), reason }
     }
 
-    /// Each companion speaks about a manifest of the image itself, or about another companion that does, and so
-    /// on; not about itself, a layer or something that is not here. Called when only the image itself was
+    /// Each companion speaks about a manifest of the image or chart itself, or about another companion that does, and so
+    /// on; not about itself, a layer or something that is not here. Called when only that was
     /// followed.
     fn check_companions(&self, reached: &Reached) -> Result<(), Damage> {
-        let Component::Image(image) = self.component else { return Ok(()) };
         let mut about: BTreeMap<Digest, Vec<&Companion>> = BTreeMap::new();
-        for companion in &image.companions {
+        for companion in self.component.companions() {
             self.check_subject(companion)?;
             about.entry(companion.of).or_default().push(companion);
         }
@@ -89,7 +88,7 @@ impl Walk<'_> {
             known.extend(spoken.into_iter().map(|companion| companion.manifest.digest));
         }
         about.values().flatten().next().map_or(Ok(()), |companion| {
-            let (name, of) = (image.companion_name(companion), companion.of);
+            let (name, of) = (self.component.companion_name(companion), companion.of);
             Err(self.broken(format!("its companion {name} speaks about {of}, which is no manifest of it")))
         })
     }
