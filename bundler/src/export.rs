@@ -17,9 +17,10 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use crate::cache::Partial;
 use crate::lock::{BundleLock, LockedBlob, Origin};
 use crate::pack::Packed;
+use crate::sources::fetch::{self, FetchError, Fetcher};
 use crate::sources::images::{docker_archive, docker_daemon, pull, tar_index};
-use crate::sources::wheels::fetch::{FetchError, Fetcher};
-use crate::sources::wheels::{Class, fetch};
+use crate::sources::logins::Logins;
+use crate::sources::wheels::Class;
 use crate::sources::{World, charts, closure};
 
 /// Before each blob.
@@ -342,9 +343,9 @@ pub fn open(content: Content, blob: &LockedBlob, world: &World<'_>) -> io::Resul
             docker_daemon::open(name, world).map_err(io::Error::other)?;
             again(content, world)
         }
-        Origin::PackedChart(directory) => {
-            charts::pack(&world.path(directory), directory, world).map_err(io::Error::other)?;
-            again(content, world).map_err(named(directory))
+        Origin::PackedChart(packed) => {
+            charts::repack(packed, world)?;
+            again(content, world).map_err(named(&packed.directory))
         }
         Origin::Registry(place) => pull::blob(world, place, content),
         Origin::RegistryManifest(place) => {
@@ -365,22 +366,30 @@ pub fn open(content: Content, blob: &LockedBlob, world: &World<'_>) -> io::Resul
 
 /// Brings the files of servers that are not in the cache into it, several at a time.
 fn fetch_missing(lock: &BundleLock, packed: &Packed, world: &World<'_>) -> Result<(), ExportError> {
-    let missing =
-        packed.inventory.blobs.iter().filter_map(|content| match &lock.blobs.get(&content.digest)?.from {
-            Origin::Url(url) if !matches!(world.cache.open(content), Ok(Some(_))) => Some((url, *content)),
-            _ => None,
-        });
+    let mut missing: Vec<(String, Content)> = Vec::new();
+    for content in &packed.inventory.blobs {
+        let Some(blob) = lock.blobs.get(&content.digest) else { continue };
+        match &blob.from {
+            _ if matches!(world.cache.open(content), Ok(Some(_))) => {}
+            Origin::Url(url) => missing.push((url.clone(), *content)),
+            Origin::PackedChart(packed) => missing.extend(charts::lacking(packed, world)),
+            _ => {}
+        }
+    }
     let wanted: Vec<fetch::Wanted> = missing
-        .map(|(url, content)| closure::wanted(url, content))
+        .iter()
+        .map(|(url, content)| closure::wanted(url, *content))
         .collect::<io::Result<_>>()
         .map_err(|source| ExportError::Address { source })?;
     if wanted.is_empty() {
         return Ok(());
     }
-    let logins = closure::logins(world);
+    let mut logins = Logins::of_user(world.env);
+    closure::add_logins(world, &mut logins);
+    charts::add_logins(world, &mut logins);
     let total = wanted.iter().filter_map(|one| one.size).fold(0_u64, u64::saturating_add);
     let mut bar = edge::progress::new(world.bars, "fetching", total);
-    let fetcher = Fetcher { http: world.http, cache: world.cache, logins: &logins };
+    let fetcher = Fetcher { http: world.registries, cache: world.cache, logins: &logins, limit: u64::MAX };
     fetcher.all(&wanted, &mut *bar).map(|_| ()).map_err(|source| ExportError::Fetch { source })
 }
 

@@ -231,7 +231,7 @@ pub struct ChartSignature {
 #[serde(deny_unknown_fields)]
 pub struct ChartDependency {
     /// `name` of its `Chart.yaml`.
-    pub name: Name,
+    pub name: FileName,
     /// `version` of its `Chart.yaml`.
     pub version: BundleVersion,
     /// The repository that it was fetched from, without a login; `vendored` if it was there already.
