@@ -219,6 +219,7 @@ fn with_sources(act: impl FnOnce(&Sources<'_>)) {
         note: &|_| {},
         bars: false,
         wheels: &[],
+        charts: &[],
     });
 }
 

@@ -32,9 +32,10 @@ pub fn resolve(loaded: &LoadedSpec, world: &World<'_>) -> Result<BundleLock, Fai
         (world.note)(&format!("wheels {}", wheels.name));
         found.add(wheelhouse::resolve(wheels, world)?)?;
     }
+    let charts = charts::Charts::new(world);
     for chart in &loaded.spec.charts {
-        (world.note)(&format!("chart {}", chart.source.clone().unwrap_or_default().display()));
-        found.add(charts::resolve(chart, world)?)?;
+        (world.note)(&format!("chart {}", chart.title()));
+        found.add(charts.resolve(chart)?)?;
     }
     for set in &loaded.spec.files {
         (world.note)(&format!("files {}", set.source.display()));

@@ -6,6 +6,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
+use crate::sources::charts::ChartPlace;
 use crate::sources::wheels::filename::project_name;
 use crate::sources::wheels::version::Version;
 use edge::yaml::{self, YAML_BYTES_MAX, YamlError};
@@ -310,11 +311,26 @@ pub struct WheelTargetSpec {
 
 /// A Helm chart.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct ChartSpec {
-    /// A directory or a `.tgz`.
+    /// A directory, a `.tgz`, or `oci://HOST/PATH[:VERSION]`.
     #[serde(default)]
     pub source: Option<PathBuf>,
+    /// A classic repository's address.
+    #[serde(default)]
+    pub repo: Option<String>,
+    /// The chart in it.
+    #[serde(default)]
+    pub name: Option<Name>,
+    /// A version, or a range as Helm reads it.
+    #[serde(default)]
+    pub version: Option<String>,
+    /// Where the password of the repository's user is.
+    #[serde(default)]
+    pub password_file: Option<PathBuf>,
+    /// Who must have signed it.
+    #[serde(default)]
+    pub verify: Option<ChartVerifySpec>,
     /// Helm's release name.
     #[serde(default)]
     pub release: Option<Name>,
@@ -327,12 +343,25 @@ pub struct ChartSpec {
     /// Charts are applied from the lowest to the highest.
     #[serde(default)]
     pub order: i64,
-    #[serde(default)]
-    repo: Option<IgnoredAny>,
-    #[serde(default)]
-    name: Option<IgnoredAny>,
-    #[serde(default)]
-    version: Option<IgnoredAny>,
+}
+
+impl ChartSpec {
+    /// For people, without a login.
+    #[must_use]
+    pub fn title(&self) -> String {
+        match (&self.source, &self.name) {
+            (Some(source), _) => source.display().to_string(),
+            (None, name) => name.as_ref().map(ToString::to_string).unwrap_or_default(),
+        }
+    }
+}
+
+/// Who must have signed a chart.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChartVerifySpec {
+    /// A file of OpenPGP keys, as `gpg --export` writes it.
+    pub keyring: PathBuf,
 }
 
 /// Plain files.
@@ -532,16 +561,8 @@ pub fn load(path: &Path) -> Result<LoadedSpec, SpecError> {
 impl BundleSpec {
     fn refuse_what_is_not_there_yet(&self, path: &Path) -> Result<(), SpecError> {
         let top = [("requires", self.requires.is_some()), ("health", self.health.is_some())];
-        let top = top.into_iter().map(|(key, there)| (key.to_string(), there));
-        let charts = self.charts.iter().enumerate().flat_map(|(i, chart)| {
-            [
-                (format!("charts[{i}].repo"), chart.repo.is_some()),
-                (format!("charts[{i}].name"), chart.name.is_some()),
-                (format!("charts[{i}].version"), chart.version.is_some()),
-            ]
-        });
-        match top.chain(charts).find(|(_, there)| *there) {
-            Some((key, _)) => Err(SpecError::NotYet { path: path.to_path_buf(), key }),
+        match top.into_iter().find(|(_, there)| *there) {
+            Some((key, _)) => Err(SpecError::NotYet { path: path.to_path_buf(), key: key.to_string() }),
             None => Ok(()),
         }
     }
@@ -569,8 +590,8 @@ impl BundleSpec {
             }
         }
         for (i, chart) in self.charts.iter().enumerate() {
-            if chart.source.is_none() {
-                return broken(format!("charts[{i}] needs `source`"));
+            if let Err(rule) = ChartPlace::of(chart) {
+                return broken(format!("charts[{i}] {rule}"));
             }
         }
         Ok(())
@@ -681,11 +702,7 @@ mod tests {
 
     #[test]
     fn what_the_design_names_and_is_not_there_yet_is_refused_by_name() {
-        for (text, key) in [
-            ("health: [{http: x}]\n", "health"),
-            ("requires: {disk: 2GiB}\n", "requires"),
-            ("charts: [{repo: x, name: y, version: z}]\n", "charts[0].repo"),
-        ] {
+        for (text, key) in [("health: [{http: x}]\n", "health"), ("requires: {disk: 2GiB}\n", "requires")] {
             let error = load_text(&format!("{HEAD}{text}")).unwrap_err();
             assert!(
                 matches!(&error, SpecError::NotYet { key: found, .. } if found == key),

@@ -99,7 +99,7 @@ pub struct Push {
     pub companions: Vec<PushCompanion>,
 }
 
-/// A companion of an image that is pushed.
+/// A companion of an image or chart that is pushed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PushCompanion {
@@ -454,8 +454,12 @@ impl Steps {
     fn chart(&mut self, chart: &Chart, config: &SiteConfig, context: &Context<'_>) -> Result<(), PlanError> {
         let tag = chart.version.as_str().replace('+', "_");
         let push = (format!("chart {}", chart.name), format!("charts/{}", chart.name), Some(tag));
-        let blobs = vec![chart.manifest.digest, chart.metadata.digest, chart.archive.digest];
-        self.push(push, &chart.manifest, blobs, &[], config, context)
+        let own = [chart.manifest.digest, chart.metadata.digest, chart.archive.digest];
+        let mut blobs = own.to_vec();
+        blobs.extend(chart.provenance.map(|file| file.digest));
+        blobs.extend(chart.companions.iter().map(|companion| companion.manifest.digest));
+        blobs.extend(&chart.companion_blobs);
+        self.push(push, &chart.manifest, blobs, &chart.companions, config, context)
     }
 
     fn push(

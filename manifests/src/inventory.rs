@@ -24,7 +24,9 @@ use crate::oci::{
 };
 use crate::reference::Reference;
 use crate::script::Script;
-use crate::text::{BundleVersion, Destination, FileName, Marking, Name, PackageVersion, RelativePath};
+use crate::text::{
+    BundleVersion, Destination, FileName, Fingerprint, Marking, Name, PackageVersion, RelativePath,
+};
 
 /// Bounds `inventory.json` and `SHA256SUMS`: 100,000 files need about 20 MiB.
 pub const INVENTORY_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -135,15 +137,6 @@ pub struct Image {
     /// Manifests that go beside it in its repository, sorted by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub companions: Vec<Companion>,
-}
-
-impl Image {
-    /// The name of one of its companions inside the layout: `HOST/PATH:sha256-<hex>.sig`, or
-    /// `HOST/PATH@sha256:<hex>` for one that has no tag.
-    #[must_use]
-    pub fn companion_name(&self, companion: &Companion) -> String {
-        format!("{}{}", self.name.repository(), companion.name_in_repository())
-    }
 }
 
 /// A bill of materials that came with an image, in one of the image's blobs. What it says was not checked.
@@ -276,6 +269,46 @@ pub struct Chart {
     /// Values files, in the order in which they apply, and the artifact that holds them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub values: Option<Values>,
+    /// Helm's provenance file of the archive, another layer of the artifact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<Content>,
+    /// Who has signed that file, if somebody asked for a check when the bundle was locked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream_signature: Option<ChartSignature>,
+    /// The charts inside it, sorted by name and version.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dependencies: Vec<ChartDependency>,
+    /// Manifests that go beside it in its repository, sorted by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub companions: Vec<Companion>,
+    /// Configurations and layers of those.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub companion_blobs: Vec<Digest>,
+}
+
+/// A provenance file that `helm verify` took when the bundle was locked, for these bytes of the archive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChartSignature {
+    /// The OpenPGP key that made the signature.
+    pub fingerprint: Fingerprint,
+    /// Whom the keyring calls its owner.
+    pub signer: Marking,
+}
+
+/// A chart inside a chart.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChartDependency {
+    /// `name` of its `Chart.yaml`.
+    pub name: FileName,
+    /// `version` of its `Chart.yaml`.
+    pub version: BundleVersion,
+    /// The repository that it was fetched from, without a login; `vendored` if it was there already.
+    pub source: Marking,
+    /// Of its archive, if it is one and not a directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
 }
 
 /// A chart's values files.
@@ -380,7 +413,7 @@ pub enum InventoryError {
     /// Two files for one place, or a file where another needs a directory.
     #[error("two files of the bundle are for the same place: {0}")]
     SamePlace(String),
-    /// A companion whose name is that of an image, or of another companion with another manifest.
+    /// A companion whose name is that of an image or chart, or of another companion with another manifest.
     #[error("two manifests of the bundle are for the same tag: {0}")]
     SameTag(String),
     /// A blob that no component needs.
@@ -425,6 +458,28 @@ impl Component {
         }
     }
 
+    /// What goes beside it in its repository.
+    #[must_use]
+    pub fn companions(&self) -> &[Companion] {
+        match self {
+            Self::Image(image) => &image.companions,
+            Self::Chart(chart) => &chart.companions,
+            _ => &[],
+        }
+    }
+
+    /// The name of one of its companions inside the layout: `REPOSITORY:sha256-<hex>.sig`, or
+    /// `REPOSITORY@sha256:<hex>` for one that has no tag.
+    #[must_use]
+    pub fn companion_name(&self, companion: &Companion) -> String {
+        let repository = match self {
+            Self::Image(image) => image.name.repository(),
+            Self::Chart(chart) => format!("charts/{}", chart.name),
+            _ => self.ref_name(),
+        };
+        format!("{repository}{}", companion.name_in_repository())
+    }
+
     /// The descriptors of its manifests, with no annotations: its own, then what goes with it.
     #[must_use]
     pub fn manifests(&self) -> Vec<&Descriptor> {
@@ -435,19 +490,16 @@ impl Component {
     #[must_use]
     pub fn named_manifests(&self) -> Vec<(String, &Descriptor)> {
         let name = self.ref_name();
+        let companions = self.companions().iter().map(|c| (self.companion_name(c), &c.manifest));
         match self {
-            Self::Image(image) => {
-                let companions = image.companions.iter();
-                let companions = companions.map(|c| (image.companion_name(c), &c.manifest));
-                core::iter::once((name, &image.manifest)).chain(companions).collect()
-            }
+            Self::Image(image) => core::iter::once((name, &image.manifest)).chain(companions).collect(),
             Self::Wheelhouse(wheelhouse) => vec![(name, &wheelhouse.manifest)],
             Self::FileSet(set) => vec![(name, &set.manifest)],
             Self::KubernetesManifests(set) => vec![(name, &set.manifest)],
             Self::Script(script) => vec![(name, &script.manifest)],
             Self::Chart(chart) => {
                 let values = chart.values.as_ref().map(|v| (format!("{name}.values"), &v.manifest));
-                core::iter::once((name, &chart.manifest)).chain(values).collect()
+                core::iter::once((name, &chart.manifest)).chain(companions).chain(values).collect()
             }
         }
     }
@@ -479,6 +531,8 @@ impl Component {
             Self::Chart(chart) => {
                 blobs.push((chart.archive.digest, Some(chart.archive.size)));
                 blobs.push((chart.metadata.digest, Some(chart.metadata.size)));
+                blobs.extend(chart.provenance.iter().map(|file| (file.digest, Some(file.size))));
+                blobs.extend(chart.companion_blobs.iter().map(|digest| (*digest, None)));
                 if let Some(values) = &chart.values {
                     blobs.push(empty());
                     blobs.extend(values.files.iter().map(|file| (file.digest, Some(file.size))));
@@ -628,28 +682,25 @@ impl Inventory {
         Ok(())
     }
 
-    fn images(&self) -> impl Iterator<Item = &Image> {
-        self.components.iter().filter_map(|component| match component {
-            Component::Image(image) => Some(image),
-            _ => None,
-        })
-    }
-
     /// In a repository a tag names one manifest. Two images of one repository may share a companion, as
     /// they may share what it speaks about.
     fn check_companions(&self) -> Result<(), InventoryError> {
-        let tagged = |image: &Image| Some(format!("{}:{}", image.name.repository(), image.name.tag()?));
-        let images: BTreeSet<String> = self.images().filter_map(tagged).collect();
+        let tagged = |component: &Component| match component {
+            Component::Image(image) => Some(format!("{}:{}", image.name.repository(), image.name.tag()?)),
+            Component::Chart(_) => Some(component.ref_name()),
+            _ => None,
+        };
+        let own: BTreeSet<String> = self.components.iter().filter_map(tagged).collect();
         let mut companions = BTreeMap::new();
-        for image in self.images() {
+        for component in &self.components {
             let mut before = None;
-            for companion in &image.companions {
-                let name = image.companion_name(companion);
+            for companion in component.companions() {
+                let name = component.companion_name(companion);
                 if before.as_ref() >= Some(&name) {
                     return Err(InventoryError::Order { what: "companion", name });
                 }
                 let known = companions.insert(name.clone(), &companion.manifest);
-                if images.contains(&name) || known.is_some_and(|known| *known != companion.manifest) {
+                if own.contains(&name) || known.is_some_and(|known| *known != companion.manifest) {
                     return Err(InventoryError::SameTag(name));
                 }
                 before = Some(name);
@@ -659,7 +710,8 @@ impl Inventory {
     }
 
     fn check_image_sboms(&self) -> Result<(), InventoryError> {
-        for image in self.images() {
+        for component in &self.components {
+            let Component::Image(image) = component else { continue };
             for pair in image.sboms.windows(2) {
                 if let [before, after] = pair
                     && before >= after

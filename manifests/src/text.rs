@@ -172,6 +172,14 @@ text_type!(
     }
 );
 
+text_type!(
+    /// The fingerprint of an OpenPGP key.
+    Fingerprint,
+    "fingerprint of an OpenPGP key",
+    "40 or 64 of 0-9 A-F",
+    |text| matches!(text.len(), 40 | 64) && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'A'..=b'F'))
+);
+
 /// Whom a bundle is for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Audience {

@@ -103,6 +103,7 @@ pub(super) fn make(screen: &mut Screen<'_>, loaded: &LoadedSpec) -> Result<Bundl
         note: &note,
         bars,
         wheels: &loaded.spec.wheels,
+        charts: &loaded.spec.charts,
     };
     let lock = crate::resolve::resolve(loaded, &world)?;
     lock.write(&lock::path_for(&loaded.path))?;
@@ -136,7 +137,20 @@ pub(super) fn row(component: &Component, size: &dyn Fn(&Digest) -> u64) -> Row {
             let targets: Vec<String> = set.targets.iter().map(target).collect();
             ("wheels", set.name.to_string(), format!("{} wheels {}", set.wheels.len(), targets.join(" ")))
         }
-        Component::Chart(chart) => ("chart", format!("{} {}", chart.name, chart.version), String::new()),
+        Component::Chart(chart) => {
+            let inside = match chart.dependencies.len() {
+                0 => None,
+                1 => Some("1 chart inside".to_string()),
+                more => Some(format!("{more} charts inside")),
+            };
+            let signed = match (&chart.provenance, &chart.upstream_signature) {
+                (_, Some(signature)) => Some(format!("signed by {}", signature.signer)),
+                (Some(_), None) => Some("provenance".to_string()),
+                (None, None) => None,
+            };
+            let detail = inside.into_iter().chain(signed).collect::<Vec<_>>().join(", ");
+            ("chart", format!("{} {}", chart.name, chart.version), detail)
+        }
         Component::FileSet(set) => ("files", set.dest.to_string(), format!("{} files", set.files.len())),
         Component::KubernetesManifests(set) => {
             let namespace = set.namespace.as_ref().map(|name| format!(" for namespace {name}"));
@@ -160,17 +174,16 @@ fn script_detail(script: &Script) -> String {
     }
 }
 
-/// What goes beside an image, each in a row of its own, with the name that `skopeo copy` takes.
+/// What goes beside an image or chart, each in a row of its own, with the name that `skopeo copy` takes.
 pub(super) fn companion_rows(component: &Component) -> Vec<Row> {
-    let Component::Image(image) = component else { return Vec::new() };
     let row = |companion: &Companion| Row {
         kind: companion.kind.noun(),
-        name: image.companion_name(companion),
+        name: component.companion_name(companion),
         detail: format!("of {}", companion.of.short()),
         digest: companion.manifest.digest,
         bytes: companion.manifest.size,
     };
-    image.companions.iter().map(row).collect()
+    component.companions().iter().map(row).collect()
 }
 
 /// Components in columns.

@@ -8,6 +8,10 @@ use serde::de::DeserializeOwned;
 /// Bounds a file that a person wrote.
 pub const YAML_BYTES_MAX: u64 = 1024 * 1024;
 
+/// The bounds of [`parse_large`]: 64 MiB of index have about five million nodes.
+const LARGE_EVENTS_MAX: usize = 32_000_000;
+const LARGE_SCALAR_BYTES_MAX: usize = 128 * 1024 * 1024;
+
 /// Where and why a document does not parse.
 #[derive(Debug, thiserror::Error)]
 #[error("{file}:{line}:{column}: {message}")]
@@ -27,7 +31,29 @@ pub struct YamlError {
 /// # Errors
 /// Not YAML, an unknown or duplicate key, or a value of another type.
 pub fn parse<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, YamlError> {
-    serde_saphyr::from_str(text).map_err(|error| broken(file, &error))
+    parse_with(file, text, serde_saphyr::Options::default())
+}
+
+/// Parses a document that a program wrote and that may be far larger than what people write. Anchors and
+/// aliases, which let a short text stand for a long one, are bounded as for [`parse`].
+///
+/// # Errors
+/// As for [`parse`].
+pub fn parse_large<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, YamlError> {
+    let budget = serde_saphyr::budget! {
+        max_events: LARGE_EVENTS_MAX,
+        max_nodes: LARGE_EVENTS_MAX,
+        max_total_scalar_bytes: LARGE_SCALAR_BYTES_MAX,
+    };
+    parse_with(file, text, serde_saphyr::options! { budget: budget })
+}
+
+fn parse_with<T: DeserializeOwned>(
+    file: &str,
+    text: &str,
+    options: serde_saphyr::Options,
+) -> Result<T, YamlError> {
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| broken(file, &error))
 }
 
 /// Parses every document of a file; empty ones are passed over. For files that hold more than a person

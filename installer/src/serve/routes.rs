@@ -42,7 +42,7 @@ pub(super) fn answer(catalogue: &Catalogue, asked: &Asked, local: &str, template
         _ if asked.slash => None,
         ["wheels", hex, filename] => catalogue.python.wheel(hex, filename),
         ["charts", "index.yaml"] => Some(catalogue.charts.index()),
-        ["charts", file] => catalogue.charts.archive(file),
+        ["charts", file] => catalogue.charts.file(file),
         [kind @ ("files" | "kubernetes" | "scripts"), set, path @ ..] => {
             catalogue.files.file(kind, set, path)
         }
