@@ -11,6 +11,7 @@ pub mod cache;
 pub mod ceremony;
 pub mod cli;
 pub mod countersign;
+pub mod discover;
 pub mod export;
 pub mod keys;
 pub mod lock;

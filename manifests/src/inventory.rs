@@ -22,7 +22,9 @@ use crate::oci::{
     ANNOTATION_CONTAINERD_NAME, ANNOTATION_REF_NAME, Descriptor, ImageIndex, MEDIA_INDEX, Platform,
 };
 use crate::reference::Reference;
-use crate::text::{BundleVersion, Destination, FileName, Marking, Name, PackageVersion, RelativePath};
+use crate::text::{
+    BundleVersion, Destination, FileName, LongLine, Marking, Name, PackageVersion, RelativePath,
+};
 
 /// Bounds `inventory.json` and `SHA256SUMS`: 100,000 files need about 20 MiB.
 pub const INVENTORY_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -206,6 +208,68 @@ pub struct Chart {
     /// Values files, in the order in which they apply, and the artifact that holds them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub values: Option<Values>,
+    /// The images that were found in it when the bundle was locked, sorted by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<NeededImage>,
+}
+
+/// An image that a chart asks for, and what was decided about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NeededImage {
+    /// Its full name, or the text as it stands there if that is no reference.
+    pub image: LongLine,
+    /// How sure it is that this is an image.
+    pub class: ImageClass,
+    /// The manifest in this bundle that it stands for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub carried: Option<Digest>,
+    /// Why it is not carried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waived: Option<LongLine>,
+    /// Where it stands: the first places.
+    pub places: Vec<ImagePlace>,
+    /// How many places there are.
+    pub places_total: u64,
+}
+
+/// How sure it is that a text is the name of an image that is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ImageClass {
+    /// Kubernetes, or a convention that everybody keeps to, makes it one.
+    Certain,
+    /// It looks like one.
+    Probable,
+}
+
+impl core::fmt::Display for ImageClass {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.pad(match self {
+            Self::Certain => "certain",
+            Self::Probable => "probable",
+        })
+    }
+}
+
+/// One place where an image is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImagePlace {
+    /// The file: a template of the chart, or what else was read.
+    pub file: LongLine,
+    /// `KIND/NAMESPACE/NAME` of the object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<LongLine>,
+    /// Where in it: `spec.template.spec.containers[0].image`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<LongLine>,
+    /// The profiles of values that it was rendered with, if the spec has some.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub profiles: Vec<Name>,
+    /// The versions of Kubernetes that it was rendered for, if the spec has some.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kubernetes: Vec<Name>,
 }
 
 /// A chart's values files.

@@ -170,6 +170,7 @@ pub fn resolve(spec: &ChartSpec, world: &World<'_>) -> Result<Resolved, ChartErr
         namespace: spec.namespace.clone(),
         order: spec.order,
         values,
+        images: Vec::new(),
     });
     Ok(Resolved { component, blobs })
 }

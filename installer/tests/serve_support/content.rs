@@ -247,6 +247,7 @@ pub(crate) fn chart(shelf: &TestShelf, name: &str, version: &str, text: &str) ->
         namespace: None,
         order: 0,
         values: None,
+        images: Vec::new(),
     };
     (Component::Chart(chart), archive)
 }
