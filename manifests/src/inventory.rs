@@ -84,7 +84,7 @@ pub struct Image {
     /// The name that charts and people use.
     pub name: Reference,
     /// Where it came from, as written in `bundle.yaml`.
-    pub source: Marking,
+    pub source: LongLine,
     /// Its manifest or index.
     pub manifest: Descriptor,
     /// What it runs on.
@@ -269,7 +269,7 @@ pub struct ImagePlace {
     pub profiles: Vec<Name>,
     /// The versions of Kubernetes that it was rendered for, if the spec has some.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub kubernetes: Vec<Name>,
+    pub kubernetes: Vec<BundleVersion>,
 }
 
 /// A chart's values files.

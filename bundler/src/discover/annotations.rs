@@ -5,9 +5,8 @@
 //! tool from what the chart was tested with: the chart's own is certain, that of a chart inside it is probable,
 //! since it may be switched off.
 
-use manifests::inventory::ImageClass;
-
 use edge::yaml::YamlError;
+use manifests::inventory::ImageClass;
 
 use super::archive::{ChartFile, FileKind};
 use super::embedded::words;

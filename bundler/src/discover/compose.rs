@@ -207,7 +207,7 @@ mod tests {
             vec![("repository", Some("A B")), ("tag", Some("7"))],
             vec![("repository", None), ("tag", Some("7"))],
         ] {
-            assert_eq!(composed(&pairs, Hint::None), [String::new(); 0], "{pairs:?}");
+            assert!(composed(&pairs, Hint::None).is_empty(), "{pairs:?}");
         }
     }
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use manifests::inventory::{ImageClass, ImagePlace};
-use manifests::text::{LongLine, Name};
+use manifests::text::{BundleVersion, LongLine, Name};
 use manifests::{Digest, Reference};
 
 use super::reference;
@@ -57,7 +57,7 @@ pub struct Render {
     /// The profile of values.
     pub profile: Option<Name>,
     /// The version of Kubernetes.
-    pub kubernetes: Option<Name>,
+    pub kubernetes: Option<BundleVersion>,
 }
 
 /// A place, without how it was rendered.
@@ -71,7 +71,7 @@ struct Spot {
 #[derive(Debug, Clone, Default)]
 struct Renders {
     profiles: BTreeSet<Name>,
-    kubernetes: BTreeSet<Name>,
+    kubernetes: BTreeSet<BundleVersion>,
 }
 
 /// An image and everything that is known of it.
@@ -116,14 +116,12 @@ pub fn place_line(place: &ImagePlace) -> String {
         line.push(' ');
     }
     line.push_str(&format!("({})", place.file));
-    let list = |what: &str, names: &[Name]| match names {
+    let list = |what: &str, names: Vec<&str>| match names.as_slice() {
         [] => String::new(),
-        names => {
-            format!(", {what} {}", names.iter().map(Name::as_str).collect::<Vec<_>>().join(" "))
-        }
+        names => format!(", {what} {}", names.join(" ")),
     };
-    line.push_str(&list("profile", &place.profiles));
-    line.push_str(&list("Kubernetes", &place.kubernetes));
+    line.push_str(&list("profile", place.profiles.iter().map(Name::as_str).collect()));
+    line.push_str(&list("Kubernetes", place.kubernetes.iter().map(BundleVersion::as_str).collect()));
     line
 }
 

@@ -5,9 +5,9 @@
 //! `RELATED_IMAGE_*`, `relatedImages`. *Probable* is everything that looks like one (`docs/adr/0010`). What lies
 //! inside a text is probable at most, because nobody knows what reads the text.
 
-use manifests::inventory::ImageClass;
-
 use edge::yaml::YamlError;
+use manifests::inventory::ImageClass;
+use manifests::text::printable;
 
 use super::compose::{Pair, compose};
 use super::embedded;
@@ -33,7 +33,11 @@ pub fn stream(name: &str, text: &str, hits: &mut Hits) -> Result<(), YamlError> 
     for chunk in node::chunks(text) {
         let file = chunk.source.unwrap_or(name);
         let document = node::parse(file, chunk.text).map_err(|mut error| {
-            // The line within the stream is the one that a reader of the stream can look up.
+            // Whoever runs Helm finds the line there; the template has other ones.
+            error.file = match chunk.source {
+                Some(template) => format!("helm's output, from {}", printable(template)),
+                None => name.to_string(),
+            };
             error.line = error.line.saturating_add(chunk.line as u64).saturating_sub(1);
             error
         })?;

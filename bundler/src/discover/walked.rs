@@ -257,7 +257,7 @@ spec: {rules: [{host: web.example.com, http: {paths: [{path: /, backend: {servic
 fn a_document_that_does_not_parse_is_an_error_with_its_template_and_line() {
     let mut hits = Hits::default();
     let error = walk::stream("x", "---\n# Source: c/templates/a.yaml\na: 1\nb: [\n", &mut hits).unwrap_err();
-    assert_eq!(error.file, "c/templates/a.yaml");
+    assert_eq!(error.file, "helm's output, from c/templates/a.yaml");
     assert!(error.line >= 4, "{error}");
 }
 
