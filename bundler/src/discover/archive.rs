@@ -38,16 +38,25 @@ pub enum FileKind {
     List,
 }
 
-/// Reads the files that count, in order of their paths.
+/// What an archive holds beside values and documentation.
+#[derive(Debug, Default)]
+pub struct Contents {
+    /// The files that count, in order of their paths.
+    pub files: Vec<ChartFile>,
+    /// Whether there is anything that Helm would render: a template, or a definition in `crds/`.
+    pub renders: bool,
+}
+
+/// Reads an archive to its end.
 ///
 /// # Errors
 /// The archive is damaged, or larger than Helm would take.
-pub fn read(archive: impl Read) -> io::Result<Vec<ChartFile>> {
+pub fn read(archive: impl Read) -> io::Result<Contents> {
     let mut budget = UNPACKED_BYTES_MAX;
-    let mut files = Vec::new();
-    chart(archive, "", 0, &mut budget, &mut files)?;
-    files.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(files)
+    let mut contents = Contents::default();
+    chart(archive, "", 0, &mut budget, &mut contents)?;
+    contents.files.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(contents)
 }
 
 fn chart(
@@ -55,7 +64,7 @@ fn chart(
     above: &str,
     depth: usize,
     budget: &mut u64,
-    files: &mut Vec<ChartFile>,
+    contents: &mut Contents,
 ) -> io::Result<()> {
     let mut archive = tar::Archive::new(MultiGzDecoder::new(packed).take(*budget));
     let mut inner = Vec::new();
@@ -68,6 +77,7 @@ fn chart(
         let path = format!("{above}{name}");
         let (directory, file) = name.rsplit_once('/').unwrap_or(("", &name));
         let below = directory.split_once('/').map_or("", |(_, below)| below);
+        contents.renders |= below.split('/').any(|part| matches!(part, "templates" | "crds"));
         let is_chart = below.is_empty() || is_chart_below(below);
         let kind = match file {
             "Chart.yaml" if is_chart => FileKind::Chart,
@@ -87,7 +97,7 @@ fn chart(
             return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
         }
         let own = depth == 0 && below.is_empty();
-        files.push(ChartFile { path, text: String::from_utf8_lossy(&text).into_owned(), kind, own });
+        contents.files.push(ChartFile { path, text: String::from_utf8_lossy(&text).into_owned(), kind, own });
     }
     *budget = archive.into_inner().limit();
     if *budget == 0 {
@@ -97,7 +107,7 @@ fn chart(
     for (path, bytes) in inner {
         // Helm takes what is no chart for none; a bundle whose chart holds one does not render either.
         if depth < NESTED_MAX {
-            chart(io::Cursor::new(bytes), &format!("{path}/"), depth.saturating_add(1), budget, files)?;
+            chart(io::Cursor::new(bytes), &format!("{path}/"), depth.saturating_add(1), budget, contents)?;
         }
     }
     Ok(())
@@ -138,6 +148,8 @@ mod tests {
             ("app/charts/web/README.md", b"no"),
         ]);
         let found = read(archive.as_slice()).unwrap();
+        assert!(!found.renders);
+        let found = found.files;
         let shown: Vec<String> =
             found.iter().map(|file| format!("{} {} {}", file.path, file.text, file.own)).collect();
         assert_eq!(
@@ -159,7 +171,20 @@ mod tests {
         for _ in 0..20 {
             packed = tgz(&[("a/charts/a.tgz", &packed), ("a/Chart.yaml", b"x")]);
         }
-        assert_eq!(read(packed.as_slice()).unwrap().len(), NESTED_MAX + 1);
+        assert_eq!(read(packed.as_slice()).unwrap().files.len(), NESTED_MAX + 1);
         assert!(read(b"no archive".as_slice()).is_err());
+    }
+
+    #[test]
+    fn what_helm_would_render_is_told_from_the_rest() {
+        for (name, renders) in [
+            ("a/templates/x.yaml", true),
+            ("a/crds/x.yaml", true),
+            ("a/charts/b/templates/deep/x.yaml", true),
+            ("a/files/x.yaml", false),
+            ("a/templates", false),
+        ] {
+            assert_eq!(read(tgz(&[(name, b"x")]).as_slice()).unwrap().renders, renders, "{name}");
+        }
     }
 }

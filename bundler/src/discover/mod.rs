@@ -33,9 +33,8 @@ use manifests::inventory::{Chart, Component, ImageClass};
 use manifests::text::LongLine;
 
 use self::compare::{Carried, Judged, Standing, Waivers};
-use self::helm::Helm;
 use self::hit::place_line;
-use self::render::Subject;
+use self::render::{OnceHelm, Subject};
 use crate::lock::LockedBlob;
 use crate::sources::World;
 use crate::spec::{ChartSpec, WaiverSpec};
@@ -76,8 +75,7 @@ pub fn survey(
     let mut waivers = Waivers::of(waivers);
     let mut found = Vec::new();
     if !charts.is_empty() {
-        let helm = Helm::find(world.env)?;
-        say_what_is_left_to_helm(specs, world);
+        let helm = OnceHelm::new(world.env);
         let carried = Carried::of(components, blobs, world).map_err(|error| {
             Failure::new(Exit::Unreachable, format!("cannot read an image's index: {error}"))
         })?;
@@ -87,6 +85,9 @@ pub fn survey(
             let hits = render::look(&Subject { chart, spec, blobs }, &helm, world)?;
             let images = compare::judge(hits, &chart.name, &carried, &mut waivers);
             found.push(Charted { chart: render::title(chart), ref_name, images });
+        }
+        if helm.was_needed() {
+            say_what_is_left_to_helm(specs, world);
         }
     }
     for waiver in waivers.unused() {

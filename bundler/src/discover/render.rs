@@ -1,13 +1,14 @@
 //! One chart: the very archive that travels is rendered in each profile for each version of Kubernetes, and
 //! everything in it that can name an image is looked through.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use edge::yaml::YamlError;
-use edge::{Classified, Exit};
+use edge::{Classified, Env, Exit};
 use layout::hashing::HashingWriter;
 use manifests::Digest;
 use manifests::bundle::Content;
@@ -39,6 +40,14 @@ pub enum RenderError {
         chart: String,
         /// In which profile, for which Kubernetes.
         how: String,
+        /// Why not.
+        source: HelmError,
+    },
+    /// There is nothing to render it with.
+    #[error("chart {chart} cannot be looked through")]
+    NoHelm {
+        /// Which chart.
+        chart: String,
         /// Why not.
         source: HelmError,
     },
@@ -86,7 +95,7 @@ pub enum RenderError {
 impl Classified for RenderError {
     fn exit(&self) -> Exit {
         match self {
-            Self::Render { source, .. } => source.exit(),
+            Self::Render { source, .. } | Self::NoHelm { source, .. } => source.exit(),
             Self::Document { .. } | Self::TooMany { .. } => Exit::Usage,
             Self::Archive { source, .. } if source.kind() == io::ErrorKind::InvalidData => Exit::Usage,
             Self::Archive { .. } | Self::Values { .. } | Self::Scratch(_) => Exit::Unreachable,
@@ -95,9 +104,37 @@ impl Classified for RenderError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Render { source, .. } => source.hint(),
+            Self::Render { source, .. } | Self::NoHelm { source, .. } => source.hint(),
             _ => None,
         }
+    }
+}
+
+/// Helm, looked for once a chart needs it.
+pub struct OnceHelm<'a> {
+    env: &'a Env,
+    found: OnceCell<Helm<'a>>,
+}
+
+impl<'a> OnceHelm<'a> {
+    /// In the world of a run.
+    #[must_use]
+    pub fn new(env: &'a Env) -> Self {
+        Self { env, found: OnceCell::new() }
+    }
+
+    /// Whether a chart had something to render.
+    #[must_use]
+    pub fn was_needed(&self) -> bool {
+        self.found.get().is_some()
+    }
+
+    fn get(&self) -> Result<&Helm<'a>, HelmError> {
+        if let Some(found) = self.found.get() {
+            return Ok(found);
+        }
+        let found = Helm::find(self.env)?;
+        Ok(self.found.get_or_init(|| found))
     }
 }
 
@@ -115,19 +152,20 @@ pub struct Subject<'a> {
 ///
 /// # Errors
 /// See [`RenderError`].
-pub fn look(subject: &Subject<'_>, helm: &Helm<'_>, world: &World<'_>) -> Result<Vec<Hit>, RenderError> {
+pub fn look(subject: &Subject<'_>, helm: &OnceHelm<'_>, world: &World<'_>) -> Result<Vec<Hit>, RenderError> {
     let chart = format!("{} {}", subject.chart.name, subject.chart.version);
     let scratch = tempfile::tempdir().map_err(RenderError::Scratch)?;
     let stage = Stage { subject, world, chart: &chart, directory: scratch.path() };
     let mut hits = Hits::default();
     let archive = stage.archive()?;
-    let files = archive::read(archive).map_err(|source| stage.broken(source))?;
-    for file in &files {
+    let contents = archive::read(archive).map_err(|source| stage.broken(source))?;
+    for file in &contents.files {
         let found = annotations::find(file, &mut hits);
         found.map_err(|source| stage.unreadable(String::new(), source))?;
     }
     // A library has nothing that Helm would install.
-    if !is_library(&files) {
+    if contents.renders && !is_library(&contents.files) {
+        let helm = helm.get().map_err(|source| RenderError::NoHelm { chart: chart.clone(), source })?;
         stage.render(helm, &mut hits)?;
     }
     hits.finish().map_err(|source| RenderError::TooMany { chart, source })
