@@ -13,7 +13,7 @@ use edge::yaml::{self, YAML_BYTES_MAX, YamlError};
 use edge::{Classified, Exit};
 use manifests::inventory::FileMode;
 use manifests::script::{When, Within};
-use manifests::text::{Audience, BundleVersion, Destination, Marking, Name};
+use manifests::text::{Audience, BundleVersion, Destination, LongLine, Marking, Name};
 use manifests::{Digest, Reference, Timestamp};
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer};
@@ -68,6 +68,9 @@ pub struct BundleSpec {
     /// How registries are reached, by `HOST[:PORT]`.
     #[serde(default)]
     pub registries: BTreeMap<String, RegistrySpec>,
+    /// What the charts seem to need and do not.
+    #[serde(default)]
+    pub waivers: Vec<WaiverSpec>,
     #[serde(default)]
     requires: Option<IgnoredAny>,
     #[serde(default)]
@@ -108,6 +111,19 @@ pub struct RegistrySpec {
     pub insecure: bool,
 }
 
+/// Why an image that a chart seems to need is not carried.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WaiverSpec {
+    /// The image, as discovery names it.
+    pub image: LongLine,
+    /// Why it is not needed; it stands in the inventory.
+    pub reason: LongLine,
+    /// For this chart alone; otherwise for all of them.
+    #[serde(default)]
+    pub chart: Option<Name>,
+}
+
 /// An image, or a file that lists some.
 #[derive(Debug, Clone)]
 pub struct ImageSpec {
@@ -127,7 +143,7 @@ pub struct ImageSpec {
 #[derive(Debug, Clone)]
 pub enum ImageFrom {
     /// `TRANSPORT:…`, as skopeo writes it.
-    Source(Marking),
+    Source(LongLine),
     /// A file with one reference on each line.
     List(PathBuf),
 }
@@ -178,7 +194,7 @@ const ALL: &str = "all";
 #[serde(deny_unknown_fields)]
 struct ImageMap {
     #[serde(default)]
-    source: Option<Marking>,
+    source: Option<LongLine>,
     #[serde(default)]
     list: Option<PathBuf>,
     #[serde(default)]
@@ -194,7 +210,7 @@ struct ImageMap {
 impl ImageSpec {
     /// A source with nothing more to say about it.
     #[must_use]
-    pub fn plain(source: Marking) -> Self {
+    pub fn plain(source: LongLine) -> Self {
         let from = ImageFrom::Source(source);
         Self { from, name: None, platforms: Vec::new(), signatures: true, verify: None }
     }
@@ -310,7 +326,7 @@ pub struct WheelTargetSpec {
 }
 
 /// A Helm chart.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct ChartSpec {
     /// A directory, a `.tgz`, or `oci://HOST/PATH[:VERSION]`.
@@ -343,6 +359,15 @@ pub struct ChartSpec {
     /// Charts are applied from the lowest to the highest.
     #[serde(default)]
     pub order: i64,
+    /// For finding images: values files on top of `values`, by a name for each set. They do not travel.
+    #[serde(default)]
+    pub profiles: BTreeMap<Name, Vec<PathBuf>>,
+    /// For finding images: the versions of Kubernetes to render for; none for Helm's own.
+    #[serde(default)]
+    pub kubernetes: Vec<BundleVersion>,
+    /// For finding images: what the cluster has beyond what every cluster has.
+    #[serde(default)]
+    pub api_versions: Vec<String>,
 }
 
 impl ChartSpec {
@@ -593,8 +618,38 @@ impl BundleSpec {
             if let Err(rule) = ChartPlace::of(chart) {
                 return broken(format!("charts[{i}] {rule}"));
             }
+            if let Some(rule) = chart.broken_rule() {
+                return broken(format!("charts[{i}].{rule}"));
+            }
         }
         Ok(())
+    }
+}
+
+impl ChartSpec {
+    /// A chart with nothing more to say about it.
+    #[must_use]
+    pub fn at(source: PathBuf) -> Self {
+        Self { source: Some(source), ..Self::default() }
+    }
+
+    /// What Helm would not take, or would take for something else.
+    pub(crate) fn broken_rule(&self) -> Option<String> {
+        let version = |text: &str| {
+            let numbers = text.strip_prefix('v').unwrap_or(text).split(['-', '+']).next().unwrap_or_default();
+            let numbers: Vec<&str> = numbers.split('.').collect();
+            matches!(numbers.len(), 2 | 3) && numbers.iter().all(|number| number.parse::<u32>().is_ok())
+        };
+        if let Some(text) = self.kubernetes.iter().find(|text| !version(text.as_str())) {
+            return Some(format!("kubernetes: `{text}` is not a version such as \"1.31\""));
+        }
+        let api = |text: &str| {
+            text.starts_with(|c: char| c.is_ascii_alphanumeric())
+                && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'/' | b'-'))
+        };
+        let text = self.api_versions.iter().find(|text| !api(text))?;
+        let text = manifests::text::printable(text);
+        Some(format!("apiVersions: `{text}` is not one such as monitoring.coreos.com/v1"))
     }
 }
 

@@ -25,7 +25,7 @@ use crate::oci::{
 use crate::reference::Reference;
 use crate::script::Script;
 use crate::text::{
-    BundleVersion, Destination, FileName, Fingerprint, Marking, Name, PackageVersion, RelativePath,
+    BundleVersion, Destination, FileName, Fingerprint, LongLine, Marking, Name, PackageVersion, RelativePath,
 };
 
 /// Bounds `inventory.json` and `SHA256SUMS`: 100,000 files need about 20 MiB.
@@ -118,7 +118,7 @@ pub struct Image {
     /// The name that charts and people use.
     pub name: Reference,
     /// Where it came from, as written in `bundle.yaml`.
-    pub source: Marking,
+    pub source: LongLine,
     /// Its manifest or index.
     pub manifest: Descriptor,
     /// What it runs on.
@@ -284,6 +284,9 @@ pub struct Chart {
     /// Configurations and layers of those.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub companion_blobs: Vec<Digest>,
+    /// The images that were found in it when the bundle was locked, sorted by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<NeededImage>,
 }
 
 /// A provenance file that `helm verify` took when the bundle was locked, for these bytes of the archive.
@@ -309,6 +312,65 @@ pub struct ChartDependency {
     /// Of its archive, if it is one and not a directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
+}
+
+/// An image that a chart asks for, and what was decided about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NeededImage {
+    /// Its full name, or the text as it stands there if that is no reference.
+    pub image: LongLine,
+    /// How sure it is that this is an image.
+    pub class: ImageClass,
+    /// The manifest in this bundle that it stands for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub carried: Option<Digest>,
+    /// Why it is not carried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waived: Option<LongLine>,
+    /// Where it stands: the first places.
+    pub places: Vec<ImagePlace>,
+    /// How many places there are.
+    pub places_total: u64,
+}
+
+/// How sure it is that a text is the name of an image that is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ImageClass {
+    /// Kubernetes, or a convention that everybody keeps to, makes it one.
+    Certain,
+    /// It looks like one.
+    Probable,
+}
+
+impl core::fmt::Display for ImageClass {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.pad(match self {
+            Self::Certain => "certain",
+            Self::Probable => "probable",
+        })
+    }
+}
+
+/// One place where an image is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImagePlace {
+    /// The file: a template of the chart, or what else was read.
+    pub file: LongLine,
+    /// `KIND/NAMESPACE/NAME` of the object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<LongLine>,
+    /// Where in it: `spec.template.spec.containers[0].image`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<LongLine>,
+    /// The profiles of values that it was rendered with, if the spec has some.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub profiles: Vec<Name>,
+    /// The versions of Kubernetes that it was rendered for, if the spec has some.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kubernetes: Vec<BundleVersion>,
 }
 
 /// A chart's values files.

@@ -1,6 +1,7 @@
 //! `bundler lock`
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use crate::cache::Cache;
 use crate::lock::{self, BundleLock};
 use crate::registries::Registries;
 use crate::sources::World;
-use crate::spec::{self, LoadedSpec};
+use crate::spec::{self, ChartSpec, LoadedSpec, RegistrySpec, WheelsSpec};
 
 /// A registry that wants more patience than this is given up; it says so at once.
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
@@ -84,6 +85,31 @@ fn size(lock: &BundleLock, digest: &Digest) -> u64 {
 
 /// Resolves a spec and writes its lock.
 pub(super) fn make(screen: &mut Screen<'_>, loaded: &LoadedSpec) -> Result<BundleLock, Failure> {
+    let lock = in_world(screen, loaded, &|world| crate::resolve::resolve(loaded, world))?;
+    lock.write(&lock::path_for(&loaded.path))?;
+    Ok(lock)
+}
+
+/// Does something with all that the sources of a spec may use.
+pub(super) fn in_world<T>(
+    screen: &Screen<'_>,
+    loaded: &LoadedSpec,
+    act: &dyn Fn(&World<'_>) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let (http, registries) = clients(screen, loaded)?;
+    let spec = &loaded.spec;
+    in_place(screen, &loaded.base, &http, &registries, (&spec.wheels, &spec.charts), act)
+}
+
+/// The same, where there need be no spec.
+pub(super) fn in_place<T>(
+    screen: &Screen<'_>,
+    base: &Path,
+    http: &Http,
+    registries: &Registries,
+    (wheels, charts): (&[WheelsSpec], &[ChartSpec]),
+    act: &dyn Fn(&World<'_>) -> Result<T, Failure>,
+) -> Result<T, Failure> {
     let cache = Cache::of(screen.env);
     let bars = screen.wants_bars();
     let (stderr, verbose) = (screen.env.stderr.clone(), screen.common.verbose > 0);
@@ -92,26 +118,31 @@ pub(super) fn make(screen: &mut Screen<'_>, loaded: &LoadedSpec) -> Result<Bundl
             stderr.say(text);
         }
     };
-    let (http, registries) = clients(screen, loaded)?;
-    let world = World {
-        base: loaded.base.clone(),
+    act(&World {
+        base: base.to_path_buf(),
         cache: &cache,
-        http: &http,
-        registries: &registries,
+        http,
+        registries,
         interrupted: &|| false,
         env: screen.env,
         note: &note,
         bars,
-        wheels: &loaded.spec.wheels,
-        charts: &loaded.spec.charts,
-    };
-    let lock = crate::resolve::resolve(loaded, &world)?;
-    lock.write(&lock::path_for(&loaded.path))?;
-    Ok(lock)
+        wheels,
+        charts,
+    })
 }
 
 /// The HTTP client of a run, and those for its registries.
 pub(super) fn clients(screen: &Screen<'_>, loaded: &LoadedSpec) -> Result<(Http, Registries), Failure> {
+    clients_for(screen, &loaded.base, &loaded.spec.registries)
+}
+
+/// The same for registries that are reached as these say, with paths that start from `base`.
+pub(super) fn clients_for(
+    screen: &Screen<'_>,
+    base: &Path,
+    specs: &BTreeMap<String, RegistrySpec>,
+) -> Result<(Http, Registries), Failure> {
     let stderr = screen.env.stderr.clone();
     let settings = HttpSettings {
         notice: Some(Arc::new(move |text: &str| stderr.say(text))),
@@ -119,8 +150,7 @@ pub(super) fn clients(screen: &Screen<'_>, loaded: &LoadedSpec) -> Result<(Http,
         ..HttpSettings::default()
     };
     let http = Http::new(&settings).map_err(|error| Failure::new(Exit::Unexpected, error.to_string()))?;
-    let registries =
-        Registries::new(screen.env, settings, http.clone(), &loaded.base, &loaded.spec.registries);
+    let registries = Registries::new(screen.env, settings, http.clone(), base, specs);
     Ok((http, registries))
 }
 

@@ -6,11 +6,12 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process_group, prlimit};
 
 use crate::Clock;
 
@@ -35,6 +36,11 @@ pub struct Program {
     pub input: Option<Vec<u8>>,
     /// When it is ended.
     pub time_limit: Duration,
+    /// For a program whose output is wanted whole: how many bytes it may write to stdout before it is ended.
+    /// Without it only the end of a long output is kept.
+    pub whole_output: Option<usize>,
+    /// How many bytes of memory it may map, if that is bounded. (Set just after it was started.)
+    pub memory_limit: Option<u64>,
 }
 
 /// What it printed and how it ended.
@@ -42,7 +48,7 @@ pub struct Program {
 pub struct Finished {
     /// Its exit code; `None` if a signal ended it.
     pub code: Option<i32>,
-    /// The end of what it wrote to stdout.
+    /// What it wrote to stdout: the end of it, unless all of it was asked for.
     pub stdout: String,
     /// The end of what it wrote to stderr.
     pub stderr: String,
@@ -112,6 +118,14 @@ pub enum ProcessError {
         /// The limit.
         limit: Duration,
     },
+    /// It was ended because it wrote too much.
+    #[error("`{}` wrote more than {limit} bytes", program.display())]
+    OutputLimit {
+        /// What was started.
+        program: PathBuf,
+        /// The limit.
+        limit: usize,
+    },
     /// Its end could not be learned.
     #[error("lost sight of `{}`", program.display())]
     Lost {
@@ -133,6 +147,8 @@ impl Program {
             env: Vec::new(),
             input: None,
             time_limit: Duration::from_secs(600),
+            whole_output: None,
+            memory_limit: None,
         }
     }
 
@@ -174,14 +190,27 @@ impl Program {
             // On a thread of its own, as it may never read; one that does not want to know is no error.
             std::thread::spawn(move || stdin.write_all(&input));
         }
-        let stdout = child.stdout.take().map(keep_tail);
+        let too_much = Arc::new(AtomicBool::new(false));
+        let stdout = child.stdout.take().map(|stream| match self.whole_output {
+            None => keep_tail(stream),
+            Some(limit) => keep_whole(stream, limit, Arc::clone(&too_much)),
+        });
         let stderr = child.stderr.take().map(keep_tail);
-        let code = self.wait(&mut child, clock)?;
+        let code = self.wait(&mut child, clock, &too_much)?;
         let text = |tail: Option<std::thread::JoinHandle<Vec<u8>>>| {
             let bytes = tail.and_then(|handle| handle.join().ok()).unwrap_or_default();
             String::from_utf8_lossy(&bytes).into_owned()
         };
-        Ok(Finished { code, stdout: text(stdout), stderr: text(stderr) })
+        let finished = Finished { code, stdout: text(stdout), stderr: text(stderr) };
+        // It may have ended by itself before anybody noticed.
+        if too_much.load(Ordering::Acquire) { Err(self.wrote_too_much()) } else { Ok(finished) }
+    }
+
+    fn wrote_too_much(&self) -> ProcessError {
+        ProcessError::OutputLimit {
+            program: self.program.clone(),
+            limit: self.whole_output.unwrap_or_default(),
+        }
     }
 
     /// Runs it in a process group of its own, with nothing to read. It has ended when it has exited and
@@ -254,7 +283,14 @@ impl Program {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let start = command.spawn();
-        start.map_err(|source| ProcessError::Start { program: self.program.clone(), source })
+        let mut child =
+            start.map_err(|source| ProcessError::Start { program: self.program.clone(), source })?;
+        if let Err(source) = self.bound_memory(&child) {
+            // Without its bound it may not run on.
+            let _ = child.kill().and_then(|()| child.wait().map(|_| ()));
+            return Err(ProcessError::Lost { program: self.program.clone(), source });
+        }
+        Ok(child)
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the one door to other programs")]
@@ -265,13 +301,32 @@ impl Program {
         command
     }
 
-    fn wait(&self, child: &mut Child, clock: &dyn Clock) -> Result<Option<i32>, ProcessError> {
+    fn bound_memory(&self, child: &Child) -> std::io::Result<()> {
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let (Some(limit), Some(pid)) = (self.memory_limit, pid) else { return Ok(()) };
+        match prlimit(Some(pid), Resource::As, Rlimit { current: Some(limit), maximum: Some(limit) }) {
+            // One that has ended already needs no bound.
+            Ok(_) | Err(rustix::io::Errno::SRCH) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn wait(
+        &self,
+        child: &mut Child,
+        clock: &dyn Clock,
+        too_much: &AtomicBool,
+    ) -> Result<Option<i32>, ProcessError> {
         let lost = |source| ProcessError::Lost { program: self.program.clone(), source };
         let started = clock.monotonic();
         let mut pause = Duration::from_millis(1);
         loop {
             if let Some(status) = child.try_wait().map_err(lost)? {
                 return Ok(status.code());
+            }
+            if too_much.load(Ordering::Acquire) {
+                child.kill().and_then(|()| child.wait().map(|_| ())).map_err(lost)?;
+                return Err(self.wrote_too_much());
             }
             if clock.monotonic().saturating_sub(started) > self.time_limit {
                 child.kill().and_then(|()| child.wait().map(|_| ())).map_err(lost)?;
@@ -361,6 +416,31 @@ fn keep(kept: &mut Vec<u8>, bytes: &[u8]) {
     kept.extend_from_slice(bytes);
     let surplus = kept.len().saturating_sub(KEPT_BYTES);
     kept.drain(..surplus);
+}
+
+/// The same, but keeps all of it up to a limit. Beyond that it says so and reads on, so that the program can
+/// be ended.
+fn keep_whole(
+    mut stream: impl Read + Send + 'static,
+    limit: usize,
+    too_much: Arc<AtomicBool>,
+) -> std::thread::JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut kept = Vec::new();
+        let mut buffer = vec![0_u8; 64 * 1024];
+        while let Ok(count) = stream.read(&mut buffer) {
+            if count == 0 {
+                break;
+            }
+            if kept.len().saturating_add(count) > limit {
+                too_much.store(true, Ordering::Release);
+                kept.clear();
+            } else if !too_much.load(Ordering::Relaxed) {
+                kept.extend_from_slice(buffer.get(..count).unwrap_or_default());
+            }
+        }
+        kept
+    })
 }
 
 #[cfg(test)]
@@ -460,6 +540,29 @@ mod tests {
         assert_eq!(finished.end, GroupEnd::Code(0));
         assert!(!is_gone(number));
         kill_process_group(Pid::from_raw(i32::try_from(number).unwrap()).unwrap(), Signal::KILL).unwrap();
+    }
+
+    #[test]
+    fn output_that_is_wanted_whole_is_whole_or_the_program_is_ended() {
+        let clock = Env::real().clock;
+        let mut writes = program("head -c 1000000 /dev/zero | tr '\\0' x");
+        assert_eq!(writes.run(&*clock).unwrap().stdout.len(), KEPT_BYTES);
+        writes.whole_output = Some(1_000_000);
+        assert_eq!(writes.run(&*clock).unwrap().stdout.len(), 1_000_000);
+        writes.whole_output = Some(999_999);
+        assert!(matches!(writes.run(&*clock), Err(ProcessError::OutputLimit { limit: 999_999, .. })));
+        let mut endless = program("exec cat /dev/zero");
+        endless.whole_output = Some(1024);
+        assert!(matches!(endless.run(&*clock), Err(ProcessError::OutputLimit { .. })));
+    }
+
+    #[test]
+    fn a_program_gets_no_more_memory_than_it_may_have() {
+        let clock = Env::real().clock;
+        // The shell waits for a line, so that its bound is there before it looks.
+        let mut asks = program("read go; ulimit -v").input("go\n");
+        asks.memory_limit = Some(64 * 1024 * 1024);
+        assert_eq!(asks.run(&*clock).unwrap().stdout, "65536\n");
     }
 
     #[test]

@@ -252,6 +252,7 @@ pub(crate) fn chart(shelf: &TestShelf, name: &str, version: &str, text: &str) ->
         dependencies: Vec::new(),
         companions: Vec::new(),
         companion_blobs: Vec::new(),
+        images: Vec::new(),
     };
     (Component::Chart(chart), archive)
 }

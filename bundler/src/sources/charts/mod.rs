@@ -344,6 +344,7 @@ impl<'a> Charts<'a> {
         };
         let values = values(&spec.values, self.world, &mut blobs)?;
         let component = Component::Chart(Chart {
+            images: Vec::new(),
             name,
             version,
             source,

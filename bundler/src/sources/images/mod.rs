@@ -23,7 +23,7 @@ use manifests::companion::Companion;
 use manifests::inventory::{Component, Image, UpstreamSignature};
 use manifests::oci::{Descriptor, ImageIndex, ManifestDocument, OciError, Platform};
 use manifests::reference::ReferenceError;
-use manifests::text::{Marking, printable};
+use manifests::text::{LongLine, printable};
 use manifests::{Digest, Reference, canonical};
 use serde::Deserialize;
 
@@ -249,7 +249,7 @@ pub trait ImageContent {
 ///
 /// # Errors
 /// See [`ImageError`].
-pub fn resolve(spec: &ImageSpec, written: &Marking, world: &World<'_>) -> Result<Resolved, ImageError> {
+pub fn resolve(spec: &ImageSpec, written: &LongLine, world: &World<'_>) -> Result<Resolved, ImageError> {
     let source = ImageSource::parse(written.as_str())?;
     let name = spec.name.clone().or_else(|| source.own_name());
     let name = name.ok_or_else(|| ImageError::Unnamed(written.to_string()))?;
