@@ -28,7 +28,7 @@ use layout::writer::{ArchiveWriter, Head};
 use manifests::audit::{self, Actor, Event, Outcome};
 use manifests::bundle::{BundleDigest, Content};
 use manifests::companion::Companion;
-use manifests::inventory::{Component, WheelTarget};
+use manifests::inventory::{Component, ImageClass, NeededImage, WheelTarget};
 use manifests::root::FoundSignature;
 use manifests::verify::{SignedManifest, Standing, VerifiedBundle};
 use manifests::{
@@ -131,6 +131,8 @@ fn bundler(dir: &Path, arguments: &[&str]) {
         ("SOURCE_DATE_EPOCH".into(), CREATED.into()),
         ("AIRLOCK_CACHE".into(), dir.join("cache").into()),
     ]);
+    // Helm renders the example's chart.
+    env.vars.extend(std::env::var_os("PATH").map(|path| ("PATH".into(), path)));
     env.cwd = dir.to_path_buf();
     env.clock = Box::new(FixedClock);
     env.stdout = Box::new(std::io::sink());
@@ -500,6 +502,14 @@ fn a_fragment_is_a_companion_as_the_inventory_has_it() {
     let fragment = blocks(&page("format.md"))["companion"].bytes();
     let companion: Companion = serde_json::from_slice(&fragment).unwrap();
     assert_eq!(canonical::to_canonical(&companion).unwrap(), fragment);
+}
+
+#[test]
+fn a_fragment_is_a_needed_image_as_the_inventory_has_it() {
+    let image: NeededImage =
+        canonical::from_canonical(&blocks(&page("format.md"))["needed-image"].bytes()).unwrap();
+    assert_eq!(image.class, ImageClass::Probable);
+    assert_eq!(image.places.len() as u64, image.places_total);
 }
 
 #[test]

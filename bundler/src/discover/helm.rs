@@ -15,12 +15,13 @@ use manifests::text::{BundleVersion, printable, printable_up_to};
 const MAJORS: [u32; 2] = [3, 4];
 /// Real charts take well under a second.
 const TIME_LIMIT: Duration = Duration::from_secs(120);
-/// Helm reserves about one gigabyte and uses a tenth of it.
-const MEMORY_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+/// Helm 3.20 and 4.3 render the largest charts in the field within half of it, reserved memory included.
+const MEMORY_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
 /// The largest charts in the field render to five megabytes, definitions of resources included.
 const OUTPUT_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// How much of Helm's own words is shown.
-const WORDS_MAX: usize = 2000;
+/// How much of the start of Helm's own words is shown, where they say which template, and of their end, where
+/// they say why.
+const WORDS_SHOWN: (usize, usize) = (600, 1200);
 /// Nothing listens there.
 const NOWHERE: &str = "http://127.0.0.1:9";
 
@@ -205,7 +206,19 @@ fn failure(finished: &Finished) -> HelmError {
     let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !noise(line)).collect();
     let words = lines.join("; ");
     let words = words.strip_prefix("Error: ").unwrap_or(&words);
-    HelmError::Render { words: printable_up_to(words, WORDS_MAX) }
+    HelmError::Render { words: shortened(words) }
+}
+
+/// Start and end of a long text, made printable.
+fn shortened(text: &str) -> String {
+    let (start, end) = WORDS_SHOWN;
+    let count = text.chars().count();
+    let whole = start.saturating_add(end);
+    if count <= whole {
+        return printable_up_to(text, whole);
+    }
+    let tail: String = text.chars().skip(count.saturating_sub(end)).collect();
+    format!("{} {}", printable_up_to(text, start), printable_up_to(&tail, end))
 }
 
 #[cfg(test)]
