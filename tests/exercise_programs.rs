@@ -111,7 +111,7 @@ fn written() -> &'static Vec<Vec<u8>> {
         world.write("note", "text");
         world.write("chart.tgz", chart());
         world.write("wheels/tiny-1.0-py3-none-any.whl", wheel());
-        let rest = "files: [{source: note, dest: /etc/demo, mode: \"0640\"}]\ncharts: [{source: chart.tgz, release: fraud, order: -1}]\nwheels: [{name: tools, source: wheels}]\n";
+        let rest = "files: [{source: note, dest: /etc/demo, mode: \"0640\"}]\ncharts: [{source: chart.tgz, release: fraud, order: -1}]\nwheels: [{name: tools, source: wheels}]\nwaivers: [{image: r.example.com/a:v1, reason: switched off}]\n";
         world.spec("1.0.0", 1, rest);
         world.bundler(&["lock"]).ok();
         world.bundler(&["build", "--key", "keys/rel.key.pem", "--out", "b.tar"]).ok();
@@ -123,7 +123,9 @@ fn written() -> &'static Vec<Vec<u8>> {
                 + &format!("targets: {{files: {{root: {}}}}}\n", root.display()),
         );
         world.installer(&["apply", "b.tar", "--yes"]).ok();
-        let journal = std::fs::read_dir(world.path("site/journal")).unwrap().next().unwrap().unwrap().path();
+        let mut journals = std::fs::read_dir(world.path("site/journal")).unwrap();
+        let journal =
+            journals.find_map(|entry| Some(entry.unwrap().path()).filter(|path| path.is_file())).unwrap();
         let journal = journal.strip_prefix(world.dir()).unwrap().to_str().unwrap().to_string();
         let paths = [
             "bundle.yaml",

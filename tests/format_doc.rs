@@ -408,6 +408,7 @@ fn statement(dir: &Path) -> String {
 
 #[test]
 fn the_statement_on_the_page_about_provenance_is_what_bundler_writes() {
+    let Some(_) = testkit::real_part("helm") else { return };
     let dir = tempfile::tempdir().unwrap();
     build_example(dir.path(), &blocks(&page("format.md")));
     assert_eq!(blocks(&page("provenance.md"))["statement"].text, statement(dir.path()));
@@ -415,6 +416,7 @@ fn the_statement_on_the_page_about_provenance_is_what_bundler_writes() {
 
 #[test]
 fn every_example_is_what_bundler_writes() {
+    let Some(_) = testkit::real_part("helm") else { return };
     let blocks = blocks(&page("format.md"));
     let dir = tempfile::tempdir().unwrap();
     let archive = build_example(dir.path(), &blocks);
@@ -461,6 +463,7 @@ fn signature(blocks: &BTreeMap<String, Block>, name: &str) -> FoundSignature {
 
 #[test]
 fn the_page_alone_gives_the_archive_and_it_verifies() {
+    let Some(_) = testkit::real_part("helm") else { return };
     let blocks = blocks(&page("format.md"));
     let root_bytes = blocks["root.json"].bytes();
     let root_signatures = [signature(&blocks, "alice.sig"), signature(&blocks, "bob.sig")];
@@ -514,6 +517,7 @@ fn a_fragment_is_a_needed_image_as_the_inventory_has_it() {
 
 #[test]
 fn the_second_reader_takes_a_countersigned_bundle_and_no_other_companion() {
+    let Some(_) = testkit::real_part("helm") else { return };
     let blocks = blocks(&page("format.md"));
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path();

@@ -65,7 +65,7 @@ impl Classified for HelmError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Run(_) | Self::Version { .. } => Some(
-                "install helm 3 or 4 and put it on PATH or its path into AIRLOCK_HELM: without it nobody knows which images the charts need"
+                "install helm 3 or 4 and put the program itself (no shim) on PATH or its path into AIRLOCK_HELM: without it nobody knows which images the charts need"
                     .to_string(),
             ),
             Self::Render { words } if words.contains("kubeVersion") => Some(
@@ -119,12 +119,18 @@ impl<'a> Helm<'a> {
         let scratch = tempfile::tempdir();
         let scratch = scratch.as_ref().map_or(Path::new("/"), |scratch| scratch.path());
         let asked = found.program(scratch).args(["version", "--short"]).run(&*env.clock);
-        let said = asked.map_err(HelmError::Run)?.stdout;
-        if major_of(&said).is_some_and(|major| MAJORS.contains(&major)) {
+        let asked = asked.map_err(HelmError::Run)?;
+        let said = &asked.stdout;
+        if major_of(said).is_some_and(|major| MAJORS.contains(&major)) {
             return Ok(found);
         }
+        // A shim that wants a home of its own says so on stderr.
         let words = said.lines().next().filter(|line| !line.trim().is_empty());
-        let found_version = words.map_or_else(|| "no helm".to_string(), printable);
+        let found_version = match (words, asked.last_words()) {
+            (Some(line), _) => printable(line),
+            (None, words) if words.is_empty() => "no helm".to_string(),
+            (None, words) => format!("no helm ({words})"),
+        };
         Err(HelmError::Version { program: found.program, found: found_version })
     }
 
