@@ -31,6 +31,7 @@ const BODIES: &[Body] = &[
     ("image_archive", parsers::image_archive),
     ("chart", parsers::chart),
     ("pylock", |bytes| as_text(parsers::pylock, bytes)),
+    ("rendered", |bytes| as_text(parsers::rendered, bytes)),
     ("logins", parsers::logins),
     ("answers", |bytes| as_text(parsers::answers, bytes)),
     ("request", |bytes| as_text(parsers::request, bytes)),
@@ -63,7 +64,10 @@ fn wheel() -> Vec<u8> {
 fn chart() -> Vec<u8> {
     let mut forge = Forge::empty();
     forge.push("fraud/Chart.yaml", b"apiVersion: v2\nname: fraud\nversion: 1.0.0\nappVersion: '2'\ndependencies: [{name: base, version: 1.x}]\n");
-    forge.push("fraud/charts/base-1.0.0.tgz", b"not looked at");
+    let mut base = Forge::empty();
+    base.push("base/Chart.yaml", b"apiVersion: v2\nname: base\nversion: 1.0.0\n");
+    base.push("base/Images.lock", b"images: [{name: a, image: 'r.example.com/a:v1'}]\n");
+    forge.push("fraud/charts/base-1.0.0.tgz", &gzip(&base.bytes()));
     gzip(&forge.bytes())
 }
 
@@ -107,7 +111,7 @@ fn written() -> &'static Vec<Vec<u8>> {
         world.write("note", "text");
         world.write("chart.tgz", chart());
         world.write("wheels/tiny-1.0-py3-none-any.whl", wheel());
-        let rest = "files: [{source: note, dest: /etc/demo, mode: \"0640\"}]\ncharts: [{source: chart.tgz, release: fraud, order: -1}]\nwheels: [{name: tools, source: wheels}]\n";
+        let rest = "files: [{source: note, dest: /etc/demo, mode: \"0640\"}]\ncharts: [{source: chart.tgz, release: fraud, order: -1}]\nwheels: [{name: tools, source: wheels}]\nwaivers: [{image: r.example.com/a:v1, reason: switched off}]\n";
         world.spec("1.0.0", 1, rest);
         world.bundler(&["lock"]).ok();
         world.bundler(&["build", "--key", "keys/rel.key.pem", "--out", "b.tar"]).ok();
@@ -136,7 +140,11 @@ fn written() -> &'static Vec<Vec<u8>> {
     &WRITTEN
 }
 
+/// What Helm renders.
+const RENDERED: &str = "---\n# Source: fraud/templates/a.yaml\napiVersion: v1\nkind: List\nitems:\n  - kind: Deployment\n    metadata: &m {name: web, namespace: prod}\n    spec: {template: {spec: {containers: [{name: a, image: 'r.example.com:5000/a:1', args: ['--image=redis:7'], env: [{name: RELATED_IMAGE_X, value: quay.io/a/b}]}], volumes: [{image: {reference: a}}]}}}\n  - {kind: Secret, metadata: *m, data: {x: aW1hZ2U6IHF1YXkuaW8vYS9iOjcK}}\n---\nkind: ConfigMap\nmetadata: {name: c}\ndata:\n  pod.yaml: |\n    image: {registry: quay.io, repository: a/b, tag: 7}\n  odd: =\n";
+
 const TEXTS: &[&str] = &[
+    RENDERED,
     "tiny-1.0-py3-none-any.whl",
     "zope.interface-6.4.post1-1build-cp311.cp312-abi3.cp311-manylinux_2_17_x86_64.manylinux2014_x86_64.whl",
     "1!2.0.0rc1.post3.dev4+local.7",

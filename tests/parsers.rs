@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::LazyLock;
 
+use bundler::discover::hit::{Hits, Wanted, place_line};
 use bundler::lock::BundleLock;
 use bundler::sources::World as Sources;
 use bundler::sources::images::docker_archive::DockerArchive;
@@ -197,6 +198,35 @@ pub fn chart(bytes: &[u8]) {
             assert!(listed.iter().all(|(digest, _)| found.blobs.contains_key(digest)));
         }
     });
+    if let Ok(contents) = bundler::discover::archive::read(bytes) {
+        let mut hits = Hits::default();
+        for file in &contents.files {
+            let _ = bundler::discover::annotations::find(file, &mut hits);
+        }
+        shown(hits);
+    }
+}
+
+/// What Helm renders, or any text: what is found is shown plainly, and is found again by its own name.
+pub fn rendered(text: &str) {
+    let mut hits = Hits::default();
+    if let Err(error) = bundler::discover::walk::stream("file.yaml", text, &mut hits) {
+        plain(&error.to_string());
+    }
+    bundler::discover::walk::text_at("file.yaml", None, text, &mut hits);
+    shown(hits);
+}
+
+fn shown(hits: Hits) {
+    for hit in hits.finish().unwrap_or_default() {
+        let name = hit.image.to_string();
+        plain(&name);
+        assert_eq!(Wanted::of(&name), hit.image, "{name}");
+        assert!(!hit.places().is_empty());
+        for place in hit.places() {
+            plain(&place_line(&place));
+        }
+    }
 }
 
 /// Does something with what the sources of a bundle may use.

@@ -22,7 +22,7 @@ use crate::spec::{self, ChartSpec};
 #[derive(Debug, Args)]
 pub(super) struct ImagesArgs {
     /// A chart's directory or `.tgz`, or a spec such as bundle.yaml
-    #[arg(default_value = "bundle.yaml")]
+    #[arg(default_value = "bundle.yaml", value_name = "CHART")]
     of: PathBuf,
     /// A values file for the chart; later ones win
     #[arg(long, value_name = "FILE")]

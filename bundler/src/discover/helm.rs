@@ -15,12 +15,13 @@ use manifests::text::{BundleVersion, printable, printable_up_to};
 const MAJORS: [u32; 2] = [3, 4];
 /// Real charts take well under a second.
 const TIME_LIMIT: Duration = Duration::from_secs(120);
-/// Helm reserves about one gigabyte and uses a tenth of it.
-const MEMORY_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+/// Helm 3.20 and 4.3 render the largest charts in the field within half of it, reserved memory included.
+const MEMORY_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
 /// The largest charts in the field render to five megabytes, definitions of resources included.
 const OUTPUT_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// How much of Helm's own words is shown.
-const WORDS_MAX: usize = 2000;
+/// How much of the start of Helm's own words is shown, where they say which template, and of their end, where
+/// they say why.
+const WORDS_SHOWN: (usize, usize) = (600, 1200);
 /// Nothing listens there.
 const NOWHERE: &str = "http://127.0.0.1:9";
 
@@ -64,7 +65,7 @@ impl Classified for HelmError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Run(_) | Self::Version { .. } => Some(
-                "install helm 3 or 4 and put it on PATH or its path into AIRLOCK_HELM: without it nobody knows which images the charts need"
+                "install helm 3 or 4 and put the program itself (no shim) on PATH or its path into AIRLOCK_HELM: without it nobody knows which images the charts need"
                     .to_string(),
             ),
             Self::Render { words } if words.contains("kubeVersion") => Some(
@@ -118,12 +119,18 @@ impl<'a> Helm<'a> {
         let scratch = tempfile::tempdir();
         let scratch = scratch.as_ref().map_or(Path::new("/"), |scratch| scratch.path());
         let asked = found.program(scratch).args(["version", "--short"]).run(&*env.clock);
-        let said = asked.map_err(HelmError::Run)?.stdout;
-        if major_of(&said).is_some_and(|major| MAJORS.contains(&major)) {
+        let asked = asked.map_err(HelmError::Run)?;
+        let said = &asked.stdout;
+        if major_of(said).is_some_and(|major| MAJORS.contains(&major)) {
             return Ok(found);
         }
+        // A shim that wants a home of its own says so on stderr.
         let words = said.lines().next().filter(|line| !line.trim().is_empty());
-        let found_version = words.map_or_else(|| "no helm".to_string(), printable);
+        let found_version = match (words, asked.last_words()) {
+            (Some(line), _) => printable(line),
+            (None, words) if words.is_empty() => "no helm".to_string(),
+            (None, words) => format!("no helm ({words})"),
+        };
         Err(HelmError::Version { program: found.program, found: found_version })
     }
 
@@ -205,7 +212,19 @@ fn failure(finished: &Finished) -> HelmError {
     let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !noise(line)).collect();
     let words = lines.join("; ");
     let words = words.strip_prefix("Error: ").unwrap_or(&words);
-    HelmError::Render { words: printable_up_to(words, WORDS_MAX) }
+    HelmError::Render { words: shortened(words) }
+}
+
+/// Start and end of a long text, made printable.
+fn shortened(text: &str) -> String {
+    let (start, end) = WORDS_SHOWN;
+    let count = text.chars().count();
+    let whole = start.saturating_add(end);
+    if count <= whole {
+        return printable_up_to(text, whole);
+    }
+    let tail: String = text.chars().skip(count.saturating_sub(end)).collect();
+    format!("{} {}", printable_up_to(text, start), printable_up_to(&tail, end))
 }
 
 #[cfg(test)]

@@ -124,6 +124,7 @@ pub fn settle(components: &mut [Component], found: &[Charted]) -> Result<(), Fai
             && let Some(charted) = found.iter().find(|charted| charted.ref_name == ref_name)
         {
             chart.images = charted.images.iter().map(Judged::needed).collect();
+            chart.images.sort_by(|a, b| a.image.cmp(&b.image));
         }
     }
     Ok(())
