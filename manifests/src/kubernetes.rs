@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
+use crate::inventory::NeededImage;
 use crate::oci::Descriptor;
 use crate::text::{Marking, Name, RelativePath};
 
@@ -29,6 +30,9 @@ pub struct KubernetesManifests {
     pub order: i64,
     /// The files, sorted by path.
     pub files: Vec<PlainFile>,
+    /// The images that were found in them when the bundle was locked, sorted by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<NeededImage>,
     /// Its OCI artifact.
     pub manifest: Descriptor,
 }

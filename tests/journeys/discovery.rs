@@ -41,7 +41,7 @@ fn chart(world: &World, files: &[(&str, &str)]) {
 
 fn listed(ran: Ran) -> Vec<(String, String)> {
     let json = ran.ok().json();
-    let images = json["charts"][0]["images"].as_array().unwrap().clone();
+    let images = json["components"][0]["images"].as_array().unwrap().clone();
     let text = |image: &Value, key: &str| image[key].as_str().unwrap().to_string();
     images.iter().map(|image| (text(image, "image"), text(image, "class"))).collect()
 }
@@ -69,7 +69,7 @@ fn an_image_in_an_environment_variable_of_a_custom_resource_is_found_and_stops_t
         world.spec("1.0.0", 1, "charts: [{source: chart, kubernetes: [\"1.30\"]}]\n");
         let ran = world.bundler(&["lock"]).expect_exit(Exit::Usage);
         for text in [
-            "error: an image that a chart needs is not in the bundle",
+            "error: an image that is needed is not in the bundle",
             "chart fraud 1.0.0:",
             "registry.example.com:5000/db/backup:2.1 (probable)",
             "at Database/main spec.engine.env[0].value (fraud/templates/db.yaml), Kubernetes 1.30",
@@ -222,7 +222,7 @@ fn each_profile_is_rendered_on_top_of_the_values_and_named() {
         world.write("both.yaml", "images: [\"r.example.com/one:1\", \"r.example.com/two:1\"]\n");
         world.spec("1.0.0", 1, "charts:\n  - source: chart\n    values: [base.yaml]\n    kubernetes: [\"1.28\", \"1.31\"]\n    profiles: {plain: [], small: [one.yaml], large: [both.yaml]}\n");
         let json = world.bundler(&["--output", "json", "images"]).ok().json();
-        let shown: Vec<String> = json["charts"][0]["images"]
+        let shown: Vec<String> = json["components"][0]["images"]
             .as_array()
             .unwrap()
             .iter()
@@ -355,7 +355,7 @@ fn every_missing_image_of_every_chart_is_in_one_message() {
         );
         let ran = world.bundler(&["lock"]).expect_exit(Exit::Usage);
         for text in [
-            "error: images that charts need are not in the bundle",
+            "error: images that are needed are not in the bundle",
             "chart fraud 1.0.0:",
             "docker.io/library/a:1 (certain)",
             "- docker://docker.io/library/a:1",

@@ -9,6 +9,7 @@
     missing_docs
 )]
 
+mod ingredients;
 mod onsite;
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -38,6 +39,34 @@ fn sender() -> World {
 }
 
 const REST: &str = "manifests: [{source: k8s/, exclude: [kustomization.yaml], namespace: shop, order: 5}]\n";
+
+#[test]
+fn an_image_that_a_manifest_names_and_the_bundle_lacks_fails_the_lock_with_the_line_to_add() {
+    let world = sender();
+    let job = "apiVersion: batch/v1\nkind: CronJob\nmetadata: {name: nightly}\nspec: {jobTemplate: {spec: {template: {spec: {containers: [{name: a, image: \"registry.example.com:5000/shop/nightly:7\"}]}}}}}\n";
+    world.write("k8s/job.yaml", job);
+    world.spec("1", 1, REST);
+    let ran = world.bundler(&["lock"]).expect_exit(Exit::Usage);
+    for words in [
+        "Kubernetes manifests k8s:",
+        "registry.example.com:5000/shop/nightly:7 (certain)",
+        "spec.jobTemplate.spec.template.spec.containers[0].image (job.yaml)",
+        "- docker://registry.example.com:5000/shop/nightly:7",
+    ] {
+        assert!(ran.stderr.contains(words), "{words}: {}", ran.stderr);
+    }
+    assert!(!world.path("bundle.lock").exists());
+    // One that is carried is in the inventory, with where it stands.
+    ingredients::write_layout(&world, "images", &[("nightly", &ingredients::image("amd64", &[]))]);
+    let image =
+        "images: [{source: 'oci:images:nightly', name: 'registry.example.com:5000/shop/nightly:7'}]\n";
+    build(&world, "1", 1, &format!("{REST}{image}"), "1.tar");
+    let seen = world.bundler(&["--output", "json", "inspect", "1.tar"]).ok().json();
+    let set =
+        seen["inventory"]["components"].as_array().unwrap().iter().find(|c| c["name"] == "k8s").unwrap();
+    assert_eq!(set["images"][0]["image"], "registry.example.com:5000/shop/nightly:7");
+    assert_eq!(set["images"][0]["places"][0]["file"], "job.yaml");
+}
 
 /// What the server says to a GET, head and body.
 fn get(url: &str, path: &str) -> String {

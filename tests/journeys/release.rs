@@ -345,7 +345,11 @@ fn an_image_that_only_an_environment_variable_of_a_custom_resource_names_is_foun
     upstream.write_release(false);
     let ran = upstream.world.bundler(&["lock"]).expect_exit(Exit::Usage);
     let line = format!("- docker://{}", upstream.image("tools"));
-    assert!(ran.stderr.contains(&line) && ran.stderr.contains("Runner/runner spec.env[0].value"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains(&line) && ran.stderr.contains("Runner/runner spec.env[0].value"),
+        "{}",
+        ran.stderr
+    );
     assert!(!upstream.world.path("bundle.lock").exists());
     // The line that is proposed is the one that is missing.
     let text = std::fs::read_to_string(upstream.world.path("bundle.yaml")).unwrap();

@@ -53,12 +53,12 @@ enum Form {
 
 #[derive(Serialize)]
 struct Document {
-    charts: Vec<ChartRow>,
+    components: Vec<ChartRow>,
 }
 
 #[derive(Serialize)]
 struct ChartRow {
-    chart: LongLine,
+    of: LongLine,
     images: Vec<ImageRow>,
 }
 
@@ -97,8 +97,8 @@ impl ImagesArgs {
             Form::Table => table(&found, judged, every),
             Form::Lines => lines(&found, judged),
         };
-        let charts = found.iter().map(|charted| chart_row(charted, judged)).collect();
-        screen.result(&human, &Document { charts })
+        let components = found.iter().map(|charted| chart_row(charted, judged)).collect();
+        screen.result(&human, &Document { components })
     }
 
     fn names_more_than_the_target(&self) -> bool {
@@ -159,7 +159,7 @@ fn chart_row(charted: &Charted, judged: bool) -> ChartRow {
         source: source(image),
         places: image.hit.places(),
     };
-    ChartRow { chart: charted.chart.clone(), images: charted.images.iter().map(row).collect() }
+    ChartRow { of: charted.title.clone(), images: charted.images.iter().map(row).collect() }
 }
 
 /// What `images` in a spec would say.
@@ -176,7 +176,7 @@ fn table(found: &[Charted], judged: bool, every: bool) -> String {
     for charted in found {
         let count = charted.images.len();
         let noun = if count == 1 { "image" } else { "images" };
-        text.push_str(&format!("chart {}: {count} {noun}\n", charted.chart));
+        text.push_str(&format!("{}: {count} {noun}\n", charted.title));
         for image in &charted.images {
             let verdict = if judged { format!("{:<13}", verdict(image)) } else { String::new() };
             text.push_str(&format!("  {:<9} {verdict}{}\n", image.hit.class, image.hit.image));

@@ -19,6 +19,7 @@ pub mod embedded;
 pub mod helm;
 pub mod hit;
 pub mod node;
+pub mod plain;
 pub mod reference;
 pub mod render;
 pub mod walk;
@@ -29,7 +30,7 @@ use std::collections::BTreeMap;
 
 use edge::{Exit, Failure};
 use manifests::Digest;
-use manifests::inventory::{Chart, Component, ImageClass};
+use manifests::inventory::{Component, ImageClass};
 use manifests::text::LongLine;
 
 use self::compare::{Carried, Judged, Standing, Waivers};
@@ -42,11 +43,11 @@ use crate::spec::{ChartSpec, WaiverSpec};
 /// How many places of an image a message names.
 const PLACES_SHOWN: usize = 3;
 
-/// A chart and its images.
+/// A chart or a set of Kubernetes manifests, and its images.
 #[derive(Debug)]
 pub struct Charted {
-    /// Its name and version, for people.
-    pub chart: LongLine,
+    /// What people call it.
+    pub title: LongLine,
     /// The component's name in the inventory.
     pub ref_name: String,
     /// Its images, in order.
@@ -65,33 +66,34 @@ pub fn survey(
     waivers: &[WaiverSpec],
     world: &World<'_>,
 ) -> Result<Vec<Charted>, Failure> {
-    let charts: Vec<(&Component, &Chart)> = components
-        .iter()
-        .filter_map(|component| match component {
-            Component::Chart(chart) => Some((component, chart)),
-            _ => None,
-        })
-        .collect();
+    let asks =
+        |component: &Component| matches!(component, Component::Chart(_) | Component::KubernetesManifests(_));
     let mut waivers = Waivers::of(waivers);
     let mut found = Vec::new();
-    if !charts.is_empty() {
+    if components.iter().any(asks) {
         let helm = OnceHelm::new(world.env);
         let carried = Carried::of(components, blobs, world).map_err(|error| {
             Failure::new(Exit::Unreachable, format!("cannot read an image's index: {error}"))
         })?;
-        for (component, chart) in charts {
+        for component in components {
             let ref_name = component.ref_name();
-            let Some(spec) = specs.get(&ref_name) else { continue };
-            let hits = render::look(&Subject { chart, spec, blobs }, &helm, world)?;
-            let images = compare::judge(hits, &chart.name, &carried, &mut waivers);
-            found.push(Charted { chart: render::title(chart), ref_name, images });
+            let (hits, name) = match component {
+                Component::Chart(chart) => {
+                    let Some(spec) = specs.get(&ref_name) else { continue };
+                    (render::look(&Subject { chart, spec, blobs }, &helm, world)?, &chart.name)
+                }
+                Component::KubernetesManifests(set) => (plain::look(set, blobs, world)?, &set.name),
+                _ => continue,
+            };
+            let images = compare::judge(hits, name, &carried, &mut waivers);
+            found.push(Charted { title: LongLine::printable(&component.title()), ref_name, images });
         }
         if helm.was_needed() {
             say_what_is_left_to_helm(specs, world);
         }
     }
     for waiver in waivers.unused() {
-        (world.note)(&format!("note: the waiver for {} is for nothing that the charts name", waiver.image));
+        (world.note)(&format!("note: the waiver for {} is for nothing that is named", waiver.image));
     }
     Ok(found)
 }
@@ -120,11 +122,14 @@ pub fn settle(components: &mut [Component], found: &[Charted]) -> Result<(), Fai
     }
     for component in components {
         let ref_name = component.ref_name();
-        if let Component::Chart(chart) = component
-            && let Some(charted) = found.iter().find(|charted| charted.ref_name == ref_name)
-        {
-            chart.images = charted.images.iter().map(Judged::needed).collect();
-            chart.images.sort_by(|a, b| a.image.cmp(&b.image));
+        let images = match component {
+            Component::Chart(chart) => &mut chart.images,
+            Component::KubernetesManifests(set) => &mut set.images,
+            _ => continue,
+        };
+        if let Some(charted) = found.iter().find(|charted| charted.ref_name == ref_name) {
+            *images = charted.images.iter().map(Judged::needed).collect();
+            images.sort_by(|a, b| a.image.cmp(&b.image));
         }
     }
     Ok(())
@@ -137,10 +142,10 @@ fn missing(found: &[Charted]) -> Option<Failure> {
     if count == 0 {
         return None;
     }
-    let noun = if count == 1 { "an image that a chart needs is" } else { "images that charts need are" };
+    let noun = if count == 1 { "an image that is needed is" } else { "images that are needed are" };
     let mut text = format!("{noun} not in the bundle");
     for charted in found.iter().filter(|charted| blocking(charted) > 0) {
-        text.push_str(&format!("\nchart {}:", charted.chart));
+        text.push_str(&format!("\n{}:", charted.title));
         for image in charted.images.iter().filter(|image| image.blocks()) {
             text.push_str(&entry(image));
         }

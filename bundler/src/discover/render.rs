@@ -13,7 +13,7 @@ use layout::hashing::HashingWriter;
 use manifests::Digest;
 use manifests::bundle::Content;
 use manifests::inventory::Chart;
-use manifests::text::{BundleVersion, LongLine, Name};
+use manifests::text::{BundleVersion, Name};
 
 use super::archive::{self, ChartFile, FileKind};
 use super::helm::{Helm, HelmError, Question};
@@ -325,10 +325,4 @@ fn release_name(name: &str) -> bool {
         && name.split('.').all(|part| {
             !part.is_empty() && !part.contains('_') && !part.starts_with('-') && !part.ends_with('-')
         })
-}
-
-/// What a chart is called in messages.
-#[must_use]
-pub fn title(chart: &Chart) -> LongLine {
-    LongLine::printable(&format!("{} {}", chart.name, chart.version))
 }

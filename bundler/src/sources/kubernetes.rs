@@ -207,6 +207,7 @@ pub fn resolve(
     };
     taken.names.push(name.clone());
     let component = Component::KubernetesManifests(KubernetesManifests {
+        images: Vec::new(),
         name,
         source,
         namespace: spec.namespace.clone(),

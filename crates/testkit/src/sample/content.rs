@@ -244,6 +244,7 @@ fn kubernetes_manifests(blobs: &mut Blobs) -> Component {
     let layer = blobs.add(MEDIA_FILE, text).annotated(ANNOTATION_TITLE, "sample.yaml");
     let file = PlainFile { path: "sample.yaml".parse().unwrap(), digest: layer.digest, size: layer.size };
     Component::KubernetesManifests(KubernetesManifests {
+        images: Vec::new(),
         name: "k8s".parse().unwrap(),
         source: "k8s/".parse().unwrap(),
         namespace: None,
