@@ -101,9 +101,9 @@ fn the_schema_of_the_list_of_images_names_the_keys_that_bundler_prints() {
     let schema = schema("images.schema.json");
     let definitions = &schema["$defs"];
     holds(&schema, &[&json]);
-    let charts = each(&[&json], "charts");
-    holds(&definitions["chart"], &charts);
-    let images = each(&charts, "images");
+    let components = each(&[&json], "components");
+    holds(&definitions["component"], &components);
+    let images = each(&components, "images");
     holds(&definitions["image"], &images);
     holds(&definitions["place"], &each(&images, "places"));
 }

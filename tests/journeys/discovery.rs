@@ -543,5 +543,5 @@ fn a_chart_that_leads_out_of_itself_is_refused_before_helm_sees_it() {
     ]));
     world.write("bad.tgz", packed);
     let ran = world.bundler(&["images", "bad.tgz"]).expect_exit(Exit::Usage);
-    assert!(ran.stderr.contains("cannot read its archive"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("x.tgz is not a Helm chart"), "{}", ran.stderr);
 }

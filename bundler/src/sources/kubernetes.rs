@@ -422,6 +422,21 @@ mod tests {
     }
 
     #[test]
+    fn a_bomb_is_refused_and_a_deep_definition_is_not() {
+        let mut bomb = format!("{POD}a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
+        for level in 1..10 {
+            let before = format!("*a{}", level - 1);
+            bomb.push_str(&format!("a{level}: &a{level} [{}]\n", vec![before; 10].join(", ")));
+        }
+        assert!(named("x.yaml", &bomb).unwrap_err().starts_with("x.yaml:"));
+        let deep = |levels: usize| format!("{POD}spec: {}{}\n", "{a: ".repeat(levels), "}".repeat(levels));
+        assert_eq!(named("x.yaml", &deep(60)).unwrap().len(), 1);
+        assert!(named("x.yaml", &deep(10_000)).is_err());
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        assert!(named("x.json", &deep).is_err());
+    }
+
+    #[test]
     fn a_sets_name_comes_from_its_source() {
         for (source, name) in [
             ("k8s/", "k8s"),
