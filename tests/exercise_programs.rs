@@ -30,6 +30,8 @@ const BODIES: &[Body] = &[
     ("wheel", parsers::wheel),
     ("image_archive", parsers::image_archive),
     ("chart", parsers::chart),
+    ("chart_index", parsers::chart_index),
+    ("chart_provenance", parsers::chart_provenance),
     ("pylock", |bytes| as_text(parsers::pylock, bytes)),
     ("logins", parsers::logins),
     ("answers", |bytes| as_text(parsers::answers, bytes)),
@@ -61,9 +63,11 @@ fn wheel() -> Vec<u8> {
 }
 
 fn chart() -> Vec<u8> {
+    let mut base = Forge::empty();
+    base.push("base/Chart.yaml", b"apiVersion: v2\nname: base\nversion: 1.0.0\n");
     let mut forge = Forge::empty();
     forge.push("fraud/Chart.yaml", b"apiVersion: v2\nname: fraud\nversion: 1.0.0\nappVersion: '2'\ndependencies: [{name: base, version: 1.x}]\n");
-    forge.push("fraud/charts/base-1.0.0.tgz", b"not looked at");
+    forge.push("fraud/charts/base-1.0.0.tgz", &gzip(&base.bytes()));
     gzip(&forge.bytes())
 }
 
@@ -160,6 +164,10 @@ const TEXTS: &[&str] = &[
     "/files/set/a%20b/%2e%2e/x",
     "{\"errors\":[{\"code\":\"DENIED\",\"message\":\"no\",\"detail\":{}}]}",
     "--index-url https://index.example/simple\nflask==3.0.0 ; python_version > '3' \\\n    --hash=sha256:0000000000000000000000000000000000000000000000000000000000000000\n",
+    "apiVersion: v1\nentries:\n  fraud:\n  - {name: fraud, version: 1.2.3, urls: [fraud-1.2.3.tgz], digest: 4355a46b19d348dc2f57c046f8ef63d4538ebb936000f3c9ee954a27460dd865}\n  - {version: v1.3, urls: [\"https://files.example/x\"]}\n",
+    "{\"entries\":{\"a\":[{\"version\":\"1.0.0\",\"urls\":[\"a\"]}]}}",
+    "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA512\n\nname: fraud\n- -x\n\n...\nfiles:\n  fraud-1.0.0.tgz: sha256:00\n-----BEGIN PGP SIGNATURE-----\n\nwsBc\n-----END PGP SIGNATURE-----\n",
+    ">=1.2.3-0, <2 || ~3.1 || 4.x || 5.1 - 5.4 || != 6",
     "lock-version = \"1.0\"\ncreated-by = \"uv\"\nrequires-python = \">=3.9\"\n[[packages]]\nname = \"tiny\"\nversion = \"1.0\"\nmarker = \"os_name == 'posix'\"\nwheels = [{name = \"tiny-1.0-py3-none-any.whl\", url = \"https://index.example/t.whl\", size = 1, hashes = {sha256 = \"00\"}}]\n",
     "{\"auths\":{\"registry.example.com/team\":{\"auth\":\"dXNlcjpwYXNz\"},\"https://registry.example.com:5000/v1/\":{\"identitytoken\":\"t\"}},\"credHelpers\":{\"registry.example.com\":\"pass\"},\"credsStore\":\"secretservice\"}",
     SITE_YAML,

@@ -12,6 +12,9 @@ use std::sync::LazyLock;
 
 use bundler::lock::BundleLock;
 use bundler::sources::World as Sources;
+use bundler::sources::charts::index::{Index, Lack};
+use bundler::sources::charts::provenance::Provenance;
+use bundler::sources::charts::range::Range;
 use bundler::sources::images::docker_archive::DockerArchive;
 use bundler::sources::images::layout_source::LayoutSource;
 use bundler::sources::images::tar_index::TarIndex;
@@ -197,6 +200,43 @@ pub fn chart(bytes: &[u8]) {
             assert!(listed.iter().all(|(digest, _)| found.blobs.contains_key(digest)));
         }
     });
+}
+
+/// The index of a chart repository: what is chosen is there and fits, and what is said of one that is none is
+/// plain.
+pub fn chart_index(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    if let Ok(range) = text.parse::<Range>() {
+        plain(&range.to_string());
+        assert!(range.exact().is_none_or(|exact| range.admits(exact)), "{text:?}");
+    }
+    match Index::parse("index.yaml", bytes) {
+        Ok(index) => {
+            for (chart, range) in [("fraud", "*"), ("fraud", "^1.2"), ("a", ">=1.0.0-0"), ("b", "1.2.3")] {
+                match index.choose(chart, &range.parse().unwrap()) {
+                    Ok(entry) => {
+                        let _ = entry.digest().map_err(|error| plain(&error.to_string()));
+                    }
+                    Err(Lack::Chart(near) | Lack::Version(near)) => near.iter().for_each(|name| plain(name)),
+                }
+            }
+        }
+        Err(error) => plain(&error.to_string()),
+    }
+}
+
+/// A chart's provenance file: what is no digest of the archive is none, and is shown plainly.
+pub fn chart_provenance(bytes: &[u8]) {
+    let digest = manifests::Digest::of(b"archive");
+    match Provenance::parse(bytes) {
+        Ok(found) => {
+            let checked = found.check("fraud-1.0.0.tgz", digest);
+            let stated = String::from_utf8_lossy(bytes).contains(&digest.to_string());
+            assert!(stated || checked.is_err());
+            let _ = checked.map_err(|error| plain(&error.to_string()));
+        }
+        Err(error) => plain(&error.to_string()),
+    }
 }
 
 /// Does something with what the sources of a bundle may use.
