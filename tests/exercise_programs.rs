@@ -123,7 +123,10 @@ fn written() -> &'static Vec<Vec<u8>> {
                 + &format!("targets: {{files: {{root: {}}}}}\n", root.display()),
         );
         world.installer(&["apply", "b.tar", "--yes"]).ok();
-        let journal = std::fs::read_dir(world.path("site/journal")).unwrap().next().unwrap().unwrap().path();
+        // Beside it is a directory with what files held before.
+        let mut journals =
+            std::fs::read_dir(world.path("site/journal")).unwrap().map(|entry| entry.unwrap().path());
+        let journal = journals.find(|path| path.is_file()).unwrap();
         let journal = journal.strip_prefix(world.dir()).unwrap().to_str().unwrap().to_string();
         let paths = [
             "bundle.yaml",
