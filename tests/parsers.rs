@@ -198,6 +198,9 @@ pub fn chart(bytes: &[u8]) {
         if let Ok(found) = bundler::sources::charts::resolve(&spec.charts[0], sources) {
             let listed = found.component.blobs();
             assert!(listed.iter().all(|(digest, _)| found.blobs.contains_key(digest)));
+            let path = bundler::sources::charts::open(&found, sources).unwrap();
+            let manifests::inventory::Component::Chart(chart) = &found.component else { panic!("no chart") };
+            assert_eq!(manifests::Digest::of(&std::fs::read(path).unwrap()), chart.archive.digest);
         }
     });
 }

@@ -15,7 +15,7 @@ mod ingredients;
 mod onsite;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
+use std::io::{BufRead, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -28,6 +28,7 @@ use manifests::Digest;
 use manifests::oci::{MEDIA_HELM_CHART, MEDIA_HELM_CONFIG, MEDIA_HELM_PROVENANCE, MEDIA_MANIFEST};
 use onsite::{Running, installer};
 use serde_json::{Value, json};
+use testkit::certificates::Certificates;
 use testkit::fake_server::Delivery;
 use testkit::{
     FakeRegistry, FakeServer, REAL_PASSWORD, REAL_USER, RealRegistry, RealRegistryOptions, Reply, Request,
@@ -433,6 +434,45 @@ fn a_login_comes_from_the_address_a_password_file_or_netrc() {
     lock(&netrc);
 }
 
+/// Serves a directory over TLS, and says on which port.
+const TLS_SERVER: &str = r#"
+import http.server, ssl, sys
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(sys.argv[1], sys.argv[2])
+server.socket = context.wrap_socket(server.socket, server_side=True)
+print(server.server_port, flush=True)
+server.serve_forever()
+"#;
+
+#[test]
+fn the_certificates_of_a_registry_count_for_the_repository_of_that_host() {
+    let (Some(helm), Some(python)) = (real_part("helm"), real_part("python3")) else { return };
+    let world = World::new();
+    std::fs::create_dir(world.path("tls")).unwrap();
+    let Some(certificates) = Certificates::make(&world.path("tls")) else { return };
+    drop(shop(&world, &helm, &["1.0.0"]));
+    let mut server = Command::new(python)
+        .args(["-c", TLS_SERVER])
+        .args([&certificates.certificate, &certificates.key])
+        .current_dir(world.path("shop"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut port = String::new();
+    std::io::BufReader::new(server.stdout.take().unwrap()).read_line(&mut port).unwrap();
+    let _running = Running(server);
+    let host = format!("127.0.0.1:{}", port.trim());
+    let chart = format!("charts: [{{repo: \"https://{host}/\", name: fraud, version: ^1}}]\n");
+    world.spec("1.0.0", 1, &chart);
+    refuses(&world, Exit::Unreachable, &["no trusted TLS connection"]);
+    world.spec("1.0.0", 1, &format!("{chart}registries: {{\"{host}\": {{ca: tls/ca.pem}}}}\n"));
+    lock(&world);
+    std::fs::remove_dir_all(world.path("cache")).unwrap();
+    build(&world).ok();
+}
+
 #[test]
 fn a_repository_is_asked_without_encryption_only_where_somebody_says_so() {
     let world = World::new();
@@ -485,6 +525,17 @@ fn a_chart_of_a_registry_keeps_its_manifest_and_comes_to_the_site_with_it() {
         assert_eq!(chart["manifest"]["digest"], raw.digest.to_string(), "{source}");
         assert_eq!(chart["version"], "1.4.0+build.2");
         assert_eq!(chart["provenance"].is_null(), keys.is_none());
+    }
+    if keys.is_some() {
+        let source = format!("oci://{}/team/fraud", real.host());
+        let verify = "verify: {keyring: gnupg/public.gpg}";
+        world.spec("1.0.0", 1, &format!("charts: [{{source: \"{source}\", version: 1.0.0, {verify}}}]\n"));
+        assert_eq!(chart_of(&lock(&world))["upstream_signature"]["signer"], OWNER);
+        world.spec("1.0.0", 1, &format!("charts: [{{source: \"{source}\", version: 2.0.0, {verify}}}]\n"));
+        let ran = world.bundler(&["lock"]).expect_exit(Exit::Refused);
+        assert!(ran.stderr.contains("has no provenance file"), "{}", ran.stderr);
+        world.spec("1.0.0", 1, &format!("charts: [{{source: \"{source}:1.4.0+build.2\"}}]\n"));
+        lock(&world);
     }
     world.trust();
     let site = RealRegistry::start(RealRegistryOptions::default()).unwrap();
@@ -669,6 +720,14 @@ fn what_lies_beside_a_chart_in_its_registry_travels_with_it() {
     let head = "apiVersion: airlock/v1\nkind: Site\nsite: lab\ntargets:\n";
     world.write("site/site.yaml", format!("{head}  registry: {{url: \"{}\"}}\n", site.url()));
     world.bundler(&["build", "--key", "keys/rel.key.pem", "--out", "b.tar"]).ok();
+    // The reader of the format's page takes it as well.
+    if let Some(python) = real_part("python3") {
+        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/format.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        let (_, reader) = page.split_once("```python file=reader.py\n").unwrap();
+        world.write("reader.py", reader.split_once("\n```\n").unwrap().0);
+        tool(python, &["reader.py", "b.tar", "keys/rel.pub.pem"], world.dir());
+    }
     let listed = world.bundler(&["inspect", "b.tar"]).ok();
     assert!(listed.stdout.contains(&format!("charts/fraud:{tag}")), "{}", listed.stdout);
     world.installer(&["apply", "b.tar", "--yes"]).ok();
@@ -682,8 +741,10 @@ struct Keys {
     secret: PathBuf,
 }
 
+const OWNER: &str = "Airlock Test <test@example.com>";
+
 fn keys(world: &World) -> Option<Keys> {
-    keys_of(world, "Airlock Test <test@example.com>", "gnupg")
+    keys_of(world, OWNER, "gnupg")
 }
 
 fn keys_of(world: &World, owner: &str, home: &str) -> Option<Keys> {
@@ -755,7 +816,7 @@ fn provenance_is_kept_from_a_repository_and_a_file_and_checked_with_the_keyring(
             let signature = &chart["upstream_signature"];
             assert_eq!(signature.is_null(), verify.is_empty());
             if !verify.is_empty() {
-                assert_eq!(signature["signer"], "Airlock Test <test@example.com>");
+                assert_eq!(signature["signer"], OWNER);
                 assert_eq!(signature["fingerprint"].as_str().unwrap().len(), 40);
                 assert!(said.stderr.contains("signed by Airlock Test"), "{}", said.stderr);
             }
@@ -784,7 +845,6 @@ fn provenance_is_kept_from_a_repository_and_a_file_and_checked_with_the_keyring(
 
 /// `installer serve` as a process of its own, and its `http://127.0.0.1:PORT`.
 fn served(world: &World) -> (Running, String) {
-    use std::io::BufRead;
     let mut command = installer(world, &["serve", "--listen", "127.0.0.1:0"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
     let stdout = child.stdout.take().unwrap();
@@ -1096,6 +1156,13 @@ fn an_archive_that_lacks_what_it_needs_is_not_changed_but_refused() {
     world.write("fraud.tgz", bytes);
     world.spec("1.0.0", 1, "charts: [{source: fraud.tgz}]\n");
     refuses(&world, Exit::Unreachable, &["`base`, `more`"]);
+    // As charts for Helm 2 say it.
+    let old = gzip(&tar_of(&[
+        ("fraud/Chart.yaml", "apiVersion: v1\nname: fraud\nversion: 1.0.0\n"),
+        ("fraud/requirements.yaml", "dependencies: [{name: older, version: 1.x}]\n"),
+    ]));
+    world.write("fraud.tgz", old);
+    refuses(&world, Exit::Unreachable, &["depends on `older`"]);
 }
 
 #[test]

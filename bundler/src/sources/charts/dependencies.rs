@@ -149,24 +149,12 @@ impl Charts<'_> {
         found: BTreeMap<(String, String), (Found, String)>,
         logins: &Logins,
     ) -> Result<Vec<Fetched>, ChartError> {
-        let archive = |(place, _): &(Found, String)| match place {
+        let located = found.values().filter_map(|(place, _)| match place {
             Found::Archive(located) => Some(located.clone()),
             _ => None,
-        };
-        let mut archives =
-            self.archives(&found.values().filter_map(archive).collect::<Vec<_>>(), logins)?.into_iter();
-        let layers: Vec<&oci::OciChart> = found
-            .values()
-            .filter_map(|(place, _)| match place {
-                Found::Layer(found) => Some(found),
-                _ => None,
-            })
-            .collect();
-        let (registries, cache) = (self.world.registries, self.world.cache);
-        let came = at_once(&layers, |one| oci::layer(registries, cache, &one.place, one.archive));
-        for (one, came) in layers.iter().zip(came) {
-            came.map_err(|error| error.of(&format!("{OCI}{}", one.reference)))?;
-        }
+        });
+        let mut archives = self.archives(&located.collect::<Vec<_>>(), logins)?.into_iter();
+        self.layers(found.values().map(|(place, _)| place))?;
         let mut all = Vec::new();
         for ((name, version), (place, source)) in &found {
             let (from, content) = match place {
@@ -188,6 +176,20 @@ impl Charts<'_> {
             })?);
         }
         Ok(all)
+    }
+
+    /// Brings those of registries into the cache, several at a time.
+    fn layers<'f>(&self, found: impl Iterator<Item = &'f Found>) -> Result<(), ChartError> {
+        let layers: Vec<&oci::OciChart> = found
+            .filter_map(|place| match place {
+                Found::Layer(found) => Some(found),
+                _ => None,
+            })
+            .collect();
+        let (registries, cache) = (self.world.registries, self.world.cache);
+        let came = at_once(&layers, |one| oci::layer(registries, cache, &one.place, one.archive));
+        let mut named = layers.iter().zip(came);
+        named.try_for_each(|(one, came)| came.map_err(|error| error.of(&format!("{OCI}{}", one.reference))))
     }
 
     /// The archive is the chart that was asked for, and brings what it needs itself.
