@@ -53,6 +53,8 @@ fn the_schema_of_bundle_yaml_names_the_keys_that_bundler_takes() {
     assert_eq!(keys(target), bundle("wheels: [{targets: [{zzz: 1}]}]\n"));
     assert_eq!(keys(&definitions["chart"]), bundle("charts: [{zzz: 1}]\n"));
     assert_eq!(keys(&definitions["waiver"]), bundle("waivers: [{zzz: 1}]\n"));
+    let verify = &definitions["chart"]["properties"]["verify"];
+    assert_eq!(keys(verify), BTreeSet::from(["keyring".to_string()]));
     assert_eq!(keys(&definitions["files"]), bundle("files: [{zzz: 1}]\n"));
     assert_eq!(keys(&definitions["manifests"]), bundle("manifests: [{zzz: 1}]\n"));
     assert_eq!(keys(&definitions["script"]), bundle("scripts: [{zzz: 1}]\n"));

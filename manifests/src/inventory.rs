@@ -281,7 +281,7 @@ pub struct Chart {
     /// Manifests that go beside it in its repository, sorted by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub companions: Vec<Companion>,
-    /// Configurations and layers of those.
+    /// What belongs to those: their manifests, configurations and layers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub companion_blobs: Vec<Digest>,
     /// The images that were found in it when the bundle was locked, sorted by name.

@@ -1,6 +1,6 @@
 //! The charts that a chart's directory needs and does not have in its `charts/`: each is resolved, fetched,
-//! looked into, and packed along as `charts/NAME-VERSION.tgz`, which is what `helm dependency build` and
-//! `helm package` make of it. Conditions and tags do not matter: a site may switch on what is off.
+//! looked into, and packed along as `charts/NAME-VERSION.tgz`, where `helm dependency build` lays it.
+//! Conditions and tags do not matter: a site may switch on what is off.
 //!
 //! `Chart.lock` decides the versions where there is one. A dependency must bring its own dependencies.
 
@@ -97,7 +97,12 @@ impl Charts<'_> {
             .collect::<Result<Vec<_>, _>>()?;
         let logins = self.logins.clone();
         let roots: Vec<IndexUrl> = needs.iter().filter_map(Need::root).collect();
-        self.load(&roots, &logins)?;
+        self.load(&roots, &logins).map_err(|(root, error)| {
+            match needs.iter().find(|need| need.root().as_ref() == Some(&root)) {
+                Some(need) => need.failed(&chart, error),
+                None => error,
+            }
+        })?;
         let mut found: BTreeMap<(String, String), (Found, String)> = BTreeMap::new();
         for need in &needs {
             let (version, place) = self.find(need, &logins).map_err(|error| need.failed(&chart, error))?;
@@ -121,7 +126,10 @@ impl Charts<'_> {
                 Ok((version, Found::Layer(found)))
             }
             Repository::Directory(shown) => {
-                let content = directory::pack(&self.world.path(shown), shown, &[], self.world)?;
+                let path = self.world.path(shown);
+                let read = |source| ChartError::Read { path: shown.clone(), source };
+                std::fs::metadata(&path).map_err(read)?;
+                let content = directory::pack(&path, shown, &[], self.world)?;
                 let file = self.cached(&content)?;
                 let version = Inside::read(file, shown)?.yaml.version;
                 if need.wanted.admits(&version) {
@@ -141,24 +149,12 @@ impl Charts<'_> {
         found: BTreeMap<(String, String), (Found, String)>,
         logins: &Logins,
     ) -> Result<Vec<Fetched>, ChartError> {
-        let archive = |(place, _): &(Found, String)| match place {
+        let located = found.values().filter_map(|(place, _)| match place {
             Found::Archive(located) => Some(located.clone()),
             _ => None,
-        };
-        let mut archives =
-            self.archives(&found.values().filter_map(archive).collect::<Vec<_>>(), logins)?.into_iter();
-        let layers: Vec<&oci::OciChart> = found
-            .values()
-            .filter_map(|(place, _)| match place {
-                Found::Layer(found) => Some(found),
-                _ => None,
-            })
-            .collect();
-        let (registries, cache) = (self.world.registries, self.world.cache);
-        let came = at_once(&layers, |one| oci::layer(registries, cache, &one.place, one.archive));
-        for (one, came) in layers.iter().zip(came) {
-            came.map_err(|error| error.of(&format!("{OCI}{}", one.reference)))?;
-        }
+        });
+        let mut archives = self.archives(&located.collect::<Vec<_>>(), logins)?.into_iter();
+        self.layers(found.values().map(|(place, _)| place))?;
         let mut all = Vec::new();
         for ((name, version), (place, source)) in &found {
             let (from, content) = match place {
@@ -180,6 +176,20 @@ impl Charts<'_> {
             })?);
         }
         Ok(all)
+    }
+
+    /// Brings those of registries into the cache, several at a time.
+    fn layers<'f>(&self, found: impl Iterator<Item = &'f Found>) -> Result<(), ChartError> {
+        let layers: Vec<&oci::OciChart> = found
+            .filter_map(|place| match place {
+                Found::Layer(found) => Some(found),
+                _ => None,
+            })
+            .collect();
+        let (registries, cache) = (self.world.registries, self.world.cache);
+        let came = at_once(&layers, |one| oci::layer(registries, cache, &one.place, one.archive));
+        let mut named = layers.iter().zip(came);
+        named.try_for_each(|(one, came)| came.map_err(|error| error.of(&format!("{OCI}{}", one.reference))))
     }
 
     /// The archive is the chart that was asked for, and brings what it needs itself.

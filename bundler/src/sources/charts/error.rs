@@ -212,7 +212,7 @@ pub enum ChartError {
         source: RangeError,
     },
     /// A dependency could not be taken.
-    #[error("{dependency} of chart {chart}")]
+    #[error("dependency `{dependency}` of chart {chart}")]
     Need {
         /// Which chart.
         chart: String,

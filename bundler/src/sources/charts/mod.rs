@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use manifests::bundle::Content;
+use manifests::companion::Companion;
 use manifests::inventory::{Chart, ChartSignature, Component, FileMode, SetFile, Values};
 use manifests::oci::{
     ANNOTATION_TITLE, ARTIFACT_VALUES, Descriptor, MEDIA_FILE, MEDIA_HELM_CHART, MEDIA_HELM_CONFIG,
@@ -323,23 +324,18 @@ impl<'a> Charts<'a> {
             blobs.insert(content.digest, LockedBlob { size: content.size, from });
             content
         });
-        let (mut companions, mut companion_blobs) = (Vec::new(), Vec::new());
-        let (manifest, metadata) = match taken.artifact {
+        let artifact = match taken.artifact {
             Some((found, collected)) => {
                 let config = self.world.cache.document(&found.config.digest).unwrap_or_default();
                 oci::check_config(&taken.shown, &config, name.as_str(), version.as_str())?;
-                let own = [Some(found.manifest.digest), Some(found.config.digest), Some(archive.digest)];
-                let own: Vec<_> =
-                    own.into_iter().chain([provenance.map(|file| file.digest)]).flatten().collect();
-                companion_blobs.extend(collected.order.into_iter().filter(|digest| !own.contains(digest)));
-                companions = collected.companions;
-                blobs.extend(collected.blobs);
-                (found.manifest, found.config)
+                carried(&found, collected, &mut blobs)
             }
             None => {
                 let metadata = metadata(&shown, &inside.text, &inside.yaml)?;
                 inline(&mut blobs, &metadata);
-                (author(&metadata, archive, provenance, &mut blobs)?, Content::of(&metadata))
+                let manifest = author(&metadata, archive, provenance, &mut blobs)?;
+                let metadata = Content::of(&metadata);
+                Artifact { manifest, metadata, companions: Vec::new(), companion_blobs: Vec::new() }
             }
         };
         let values = values(&spec.values, self.world, &mut blobs)?;
@@ -348,9 +344,9 @@ impl<'a> Charts<'a> {
             name,
             version,
             source,
-            manifest,
+            manifest: artifact.manifest,
             archive,
-            metadata,
+            metadata: artifact.metadata,
             release: spec.release.clone(),
             namespace: spec.namespace.clone(),
             order: spec.order,
@@ -358,8 +354,8 @@ impl<'a> Charts<'a> {
             provenance,
             upstream_signature,
             dependencies,
-            companions,
-            companion_blobs,
+            companions: artifact.companions,
+            companion_blobs: artifact.companion_blobs,
         });
         Ok(Resolved { component, blobs })
     }
@@ -409,6 +405,25 @@ fn beside(archive: &Path, shown: &Path) -> Result<Option<(Vec<u8>, Origin)>, Cha
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(ChartError::Read { path: with_end(shown), source }),
     }
+}
+
+/// Helm's artifact of a chart, ours or that of a registry.
+struct Artifact {
+    manifest: Descriptor,
+    metadata: Content,
+    companions: Vec<Companion>,
+    companion_blobs: Vec<manifests::Digest>,
+}
+
+/// The artifact of a registry as it is, with what lies beside it.
+fn carried(found: &oci::OciChart, collected: Collected, blobs: &mut Blobs) -> Artifact {
+    let mut own = vec![found.manifest.digest, found.config.digest, found.archive.digest];
+    own.extend(found.provenance.map(|file| file.digest));
+    let beside = collected.order.into_iter().filter(|digest| !own.contains(digest));
+    let companion_blobs = beside.collect();
+    blobs.extend(collected.blobs);
+    let (manifest, metadata) = (found.manifest.clone(), found.config);
+    Artifact { manifest, metadata, companions: collected.companions, companion_blobs }
 }
 
 /// Helm's artifact of a chart that has none yet.

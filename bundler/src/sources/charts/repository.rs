@@ -55,19 +55,22 @@ impl Charts<'_> {
     /// Fetches the indexes that were not fetched yet, several at a time.
     ///
     /// # Errors
-    /// The first that cannot be fetched, or is none.
-    pub(super) fn load(&self, roots: &[IndexUrl], logins: &Logins) -> Result<(), ChartError> {
-        let mut wanted: Vec<Url> = Vec::new();
+    /// The first that cannot be fetched, or is none, with its repository.
+    pub(super) fn load(&self, roots: &[IndexUrl], logins: &Logins) -> Result<(), (IndexUrl, ChartError)> {
+        let mut wanted: Vec<(&IndexUrl, Url)> = Vec::new();
         for root in roots {
-            let url = index_address(root)?;
-            self.admit(&url)?;
-            if !self.indexes.borrow().contains_key(&url.to_wire()) && !wanted.contains(&url) {
-                wanted.push(url);
+            let url = index_address(root).and_then(|url| self.admit(&url).map(|()| url));
+            let url = url.map_err(|error| (root.clone(), error))?;
+            let known = self.indexes.borrow().contains_key(&url.to_wire());
+            if !known && wanted.iter().all(|(_, other)| *other != url) {
+                wanted.push((root, url));
             }
         }
         let fetcher = self.fetcher(logins);
-        for (url, index) in wanted.iter().zip(at_once(&wanted, |url| fetched(&fetcher, url))) {
-            self.indexes.borrow_mut().insert(url.to_wire(), Rc::new(index?));
+        let came = at_once(&wanted, |(_, url)| fetched(&fetcher, url));
+        for ((root, url), index) in wanted.into_iter().zip(came) {
+            let index = index.map_err(|error| (root.clone(), error))?;
+            self.indexes.borrow_mut().insert(url.to_wire(), Rc::new(index));
         }
         Ok(())
     }
@@ -83,7 +86,7 @@ impl Charts<'_> {
         wanted: &Range,
         logins: &Logins,
     ) -> Result<Located, ChartError> {
-        self.load(std::slice::from_ref(root), logins)?;
+        self.load(std::slice::from_ref(root), logins).map_err(|(_, error)| error)?;
         let address = index_address(root)?;
         let index = self.indexes.borrow().get(&address.to_wire()).cloned().unwrap_or_default();
         let repository = root.address().to_string();
