@@ -21,7 +21,7 @@ use crate::spec::{self, ChartSpec};
 /// The arguments of `images`.
 #[derive(Debug, Args)]
 pub(super) struct ImagesArgs {
-    /// A chart's directory or `.tgz`, or a spec such as bundle.yaml
+    /// A chart: directory, `.tgz` or oci://HOST/PATH:VERSION; or a spec such as bundle.yaml
     #[arg(default_value = "bundle.yaml", value_name = "CHART")]
     of: PathBuf,
     /// A values file for the chart; later ones win
