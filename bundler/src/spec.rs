@@ -706,6 +706,17 @@ mod tests {
     }
 
     #[test]
+    fn an_image_with_a_long_name_and_a_digest_is_taken() {
+        let source = format!(
+            "docker://registry.example.com/{}/app:v1@sha256:{}",
+            "team/".repeat(20) + "x",
+            "a".repeat(64)
+        );
+        let spec = load_text(&format!("{HEAD}images: [\"{source}\"]\n")).unwrap().spec;
+        assert!(matches!(&spec.images[0].from, ImageFrom::Source(found) if found.as_str() == source));
+    }
+
+    #[test]
     fn platforms_are_one_or_several_or_all() {
         for (text, expected) in [
             ("linux/amd64", &["linux/amd64"][..]),

@@ -254,6 +254,16 @@ spec: {rules: [{host: web.example.com, http: {paths: [{path: /, backend: {servic
 }
 
 #[test]
+fn the_deepest_text_in_the_deepest_text_is_reached() {
+    let mut text = "image: quay.io/a/b:7\n".to_string();
+    for _ in 0..4 {
+        let quoted = serde_json::to_string(&text).unwrap();
+        text = format!("{}{quoted}{}\n", "{\"a\": ".repeat(95), "}".repeat(95));
+    }
+    assert_eq!(images(&text), ["quay.io/a/b:7"]);
+}
+
+#[test]
 fn a_document_that_does_not_parse_is_an_error_with_its_template_and_line() {
     let mut hits = Hits::default();
     let error = walk::stream("x", "---\n# Source: c/templates/a.yaml\na: 1\nb: [\n", &mut hits).unwrap_err();
