@@ -17,6 +17,9 @@ use rustix::fs::FlockOperation;
 /// Bounds a document that is read from the cache whole.
 const DOCUMENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
+/// How the names of files begin that are being written.
+const BEGUN: &str = "begun-";
+
 /// A directory of content by digest.
 #[derive(Debug, Clone)]
 pub struct Cache {
@@ -59,7 +62,27 @@ impl Cache {
     /// # Errors
     /// They cannot be made.
     pub fn create(&self) -> io::Result<()> {
-        self.store.create()
+        self.store.create()?;
+        self.sweep();
+        Ok(())
+    }
+
+    /// Takes away what runs that were killed have left without a name. Whoever writes one holds a lock on it.
+    fn sweep(&self) {
+        let Ok(entries) = std::fs::read_dir(self.store.root()) else { return };
+        for entry in entries.flatten() {
+            let begun = entry.file_name().to_string_lossy().starts_with(BEGUN);
+            let unlocked = |path: &Path| {
+                let file = File::open(path)?;
+                Ok::<bool, io::Error>(
+                    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok(),
+                )
+            };
+            if begun && unlocked(&entry.path()).unwrap_or(false) {
+                // What cannot be removed is tried again by the next run.
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
     }
 
     /// Keeps these bytes.
@@ -80,7 +103,8 @@ impl Cache {
     /// The cache cannot be written to, or `produce` fails.
     pub fn add(&self, produce: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>) -> io::Result<Content> {
         self.store.create()?;
-        let mut file = tempfile::NamedTempFile::new_in(self.store.root())?;
+        let mut file = tempfile::Builder::new().prefix(BEGUN).tempfile_in(self.store.root())?;
+        rustix::fs::flock(file.as_file(), FlockOperation::NonBlockingLockExclusive)?;
         let mut out = HashingWriter::new(io::BufWriter::new(file.as_file_mut()));
         produce(&mut out)?;
         out.flush()?;

@@ -9,6 +9,7 @@ use edge::progress;
 use edge::show::bytes;
 use edge::{Classified, Exit};
 use layout::writer::{ArchiveWriter, WriteError};
+use manifests::Digest;
 use manifests::bundle::Content;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
@@ -60,6 +61,12 @@ pub enum ExportError {
         /// What, and why not.
         source: DownloadError,
     },
+    /// What was fetched or made before has changed since in the cache.
+    #[error("{digest} has rotted in the cache, and was taken out of it")]
+    Rotten {
+        /// Which blob.
+        digest: Digest,
+    },
     /// Somebody pressed Ctrl-C.
     #[error("interrupted; nothing was left at {}", path.display())]
     Interrupted {
@@ -74,6 +81,7 @@ impl Classified for ExportError {
             Self::Exists { .. } => Exit::Usage,
             Self::Write { source, .. } if is_damage(source) => Exit::Damaged,
             Self::Download { source } => source.exit(),
+            Self::Rotten { .. } => Exit::Damaged,
             Self::Interrupted { .. } => Exit::Unexpected,
             _ => Exit::Unreachable,
         }
@@ -85,6 +93,9 @@ impl Classified for ExportError {
                 Some("move it away or choose another --out: it may hold signatures".to_string())
             }
             Self::Download { source } => source.hint(),
+            Self::Rotten { .. } => Some(
+                "run it again: it comes from where it came from, and have a look at that disk".to_string(),
+            ),
             Self::Space { .. } => Some("free some space or choose another --out".to_string()),
             Self::Write { source, .. } if is_damage(source) => {
                 Some("the source has changed since it was locked: run `bundler lock` again".to_string())
@@ -150,11 +161,15 @@ pub fn export(
             |blob| open(*content, blob, world),
         );
         let source = open.map_err(|source| failed(WriteError::Source { digest: content.digest, source }))?;
+        let from_cache = lock
+            .blobs
+            .get(&content.digest)
+            .is_some_and(|blob| matches!(cached(*content, blob, world), Ok(Some(_))));
         let mut source = Stoppable { source, interrupted };
         if let Err(error) = writer.blob(*content, &mut source, &mut |count| bar.advance(count)) {
-            if matches!(error, WriteError::Changed { .. }) {
-                // If it is the cache that has rotted, the next run gets it from where it came from.
+            if matches!(error, WriteError::Changed { .. }) && from_cache {
                 world.cache.remove(&content.digest);
+                return Err(ExportError::Rotten { digest: content.digest });
             }
             return Err(failed(error));
         }
@@ -237,14 +252,11 @@ impl Read for Stoppable<'_> {
 /// # Errors
 /// It is in neither place.
 pub fn open(content: Content, blob: &LockedBlob, world: &World<'_>) -> io::Result<Box<dyn Read>> {
-    if let Origin::Inline(text) = &blob.from {
-        return Ok(Box::new(io::Cursor::new(text.clone().into_bytes())));
-    }
-    if let Some(file) = world.cache.open(&content)? {
+    if let Some(file) = cached(content, blob, world)? {
         return Ok(Box::new(file));
     }
     match &blob.from {
-        Origin::Inline(_) => Err(io::Error::other("handled above")),
+        Origin::Inline(text) => Ok(Box::new(io::Cursor::new(text.clone().into_bytes()))),
         Origin::File(path) => Ok(Box::new(File::open(world.path(path)).map_err(named(path))?)),
         Origin::Slice(slice) => {
             let opened = tar_index::open_slice(&world.path(&slice.file), slice);
@@ -276,6 +288,28 @@ pub fn open(content: Content, blob: &LockedBlob, world: &World<'_>) -> io::Resul
             again(content, world).map_err(named(&name))
         }
     }
+}
+
+/// What the cache has of a blob that is kept there. Its size fits; its digest whoever reads it has to check.
+fn cached(content: Content, blob: &LockedBlob, world: &World<'_>) -> io::Result<Option<File>> {
+    if matches!(blob.from, Origin::Inline(_)) { Ok(None) } else { world.cache.open(&content) }
+}
+
+/// Reads a small blob whole and holds it to its digest. What has rotted in the cache is had again from where it came
+/// from.
+///
+/// # Errors
+/// It cannot be had, or is another one than was locked.
+pub fn document(content: Content, blob: &LockedBlob, world: &World<'_>) -> io::Result<Vec<u8>> {
+    for _ in 0..2 {
+        let mut bytes = Vec::new();
+        open(content, blob, world)?.take(content.size.saturating_add(1)).read_to_end(&mut bytes)?;
+        if Content::of(&bytes) == content {
+            return Ok(bytes);
+        }
+        world.cache.remove(&content.digest);
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidData, "it is another one than was locked"))
 }
 
 /// A digest says nothing to a person: the file does.
@@ -315,9 +349,13 @@ pub fn documents(
             let Some(blob) = lock.blobs.get(&descriptor.digest) else { continue };
             let failed = |source| WriteError::Source { digest: descriptor.digest, source };
             let content = Content { digest: descriptor.digest, size: blob.size };
-            let mut bytes = Vec::new();
-            let source = open(content, blob, world).map_err(failed)?;
-            source.take(MANIFEST_BYTES_MAX).read_to_end(&mut bytes).map_err(failed)?;
+            if content.size > MANIFEST_BYTES_MAX {
+                return Err(failed(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "it is too large for a manifest",
+                )));
+            }
+            let bytes = document(content, blob, world).map_err(failed)?;
             // From now on it is in the cache, so that it is fetched once.
             world.cache.put(&bytes).map_err(|error| failed(named(world.cache.root())(error)))?;
             if let Ok(ManifestDocument::Index(index)) =

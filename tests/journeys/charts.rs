@@ -348,6 +348,16 @@ fn a_missing_digest_is_said_and_locked() {
 }
 
 #[test]
+fn an_address_that_may_be_a_key_to_the_archive_is_refused_and_not_shown() {
+    let (world, shop) = (World::new(), Shop::empty());
+    let digest = Digest::of(&archive("fraud", "1.0.0", "")).hex();
+    shop.index(&[("fraud", "1.0.0", "fraud-1.0.0.tgz?signature=hunter2", Some(digest))]);
+    wants(&world, &shop, "1.0.0");
+    let ran = refuses(&world, Exit::Usage, &["by an address with a query", "name it as `source`"]);
+    assert!(!format!("{ran:?}").contains("hunter2"));
+}
+
+#[test]
 fn an_index_that_is_none_or_too_large_is_damage() {
     let (world, shop) = (World::new(), Shop::empty());
     wants(&world, &shop, "1.0.0");

@@ -315,9 +315,54 @@ fn what_has_rotted_in_the_cache_goes_into_no_archive_and_is_fetched_by_the_next_
     std::fs::remove_file(world.path("b.tar")).unwrap();
     let ran = build(&world).expect_exit(Exit::Damaged);
     assert!(ran.stderr.contains(&large.to_string()), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("rotted in the cache") && ran.stderr.contains("run it again"),
+        "{}",
+        ran.stderr
+    );
     assert!(!world.path("b.tar").exists());
     build(&world).ok();
     holds(&world, &image);
+    // A manifest that has rotted is had again at once.
+    world.write(
+        &format!("cache/blobs/sha256/{}", image.root.digest.hex()),
+        vec![b'x'; image.root_bytes().len()],
+    );
+    std::fs::remove_file(world.path("b.tar")).unwrap();
+    build(&world).ok();
+    holds(&world, &image);
+}
+
+#[test]
+fn while_another_run_fetches_the_same_the_registry_is_asked_after_a_mirror_that_lacks_it() {
+    let (origin, mirror, world, image) = (FakeRegistry::start(), FakeRegistry::start(), World::new(), app());
+    image.store_in(&origin, "team/app", "v1");
+    mirrored(&world, &[mirror.url()], &origin.host());
+    world.bundler(&["lock"]).ok();
+    let held: Vec<_> = image
+        .blobs
+        .iter()
+        .filter_map(|(digest, bytes)| {
+            let content = manifests::bundle::Content { digest: *digest, size: bytes.len() as u64 };
+            bundler::cache::Cache::at(world.path("cache")).partial(&content).unwrap()
+        })
+        .collect();
+    assert_eq!(held.len(), image.blobs.len());
+    build(&world).ok();
+    holds(&world, &image);
+}
+
+#[test]
+fn what_a_killed_run_had_begun_without_a_name_is_swept_away_and_what_another_writes_is_not() {
+    let (registry, world, image) = (FakeRegistry::start(), World::new(), app());
+    image.store_in(&registry, "team/app", "v1");
+    spec(&world, &format!("{}/team/app:v1", registry.host()), "");
+    world.bundler(&["lock"]).ok();
+    let (left, held) = (world.write("cache/begun-left", "half"), world.write("cache/begun-held", "half"));
+    let file = std::fs::File::open(&held).unwrap();
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    build(&world).ok();
+    assert!(!left.exists() && held.exists());
 }
 
 #[test]

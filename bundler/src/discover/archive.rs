@@ -82,7 +82,12 @@ fn chart(
         let kind = match file {
             "Chart.yaml" if is_chart => FileKind::Chart,
             list if is_chart && LISTS.contains(&list) => FileKind::List,
-            packed if packed.ends_with(".tgz") && (below == "charts" || below.ends_with("/charts")) => {
+            // Helm passes over what begins so.
+            packed
+                if packed.ends_with(".tgz")
+                    && !packed.starts_with(['_', '.'])
+                    && (below == "charts" || below.ends_with("/charts")) =>
+            {
                 let mut bytes = Vec::new();
                 entry.read_to_end(&mut bytes)?;
                 inner.push((path, bytes));

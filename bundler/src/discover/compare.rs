@@ -5,11 +5,11 @@
 //! whoever pulls goes by the digest.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Read};
+use std::io;
 
 use manifests::bundle::Content;
 use manifests::inventory::{Component, ImageClass, NeededImage};
-use manifests::oci::{MANIFEST_BYTES_MAX, ManifestDocument};
+use manifests::oci::ManifestDocument;
 use manifests::text::{LongLine, Name};
 use manifests::{Digest, Reference};
 
@@ -103,8 +103,7 @@ fn below(
             continue;
         }
         let content = Content { digest: descriptor.digest, size: blob.size };
-        let mut bytes = Vec::new();
-        crate::export::open(content, blob, world)?.take(MANIFEST_BYTES_MAX).read_to_end(&mut bytes)?;
+        let bytes = crate::export::document(content, blob, world)?;
         if let Ok(ManifestDocument::Index(index)) = ManifestDocument::parse(&bytes, &descriptor.media_type) {
             wanted.extend(index.manifests);
         }

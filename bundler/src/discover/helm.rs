@@ -162,7 +162,7 @@ impl<'a> Helm<'a> {
     }
 
     /// Helm, cut off from everything.
-    fn program(&self, scratch: &Path) -> Program {
+    pub(crate) fn program(&self, scratch: &Path) -> Program {
         let home = scratch.join("helm");
         let below = |name: &str| home.join(name);
         let mut program = Program::new(&self.program, scratch);

@@ -15,6 +15,7 @@ use manifests::{Digest, Hasher};
 use registry::http::{Method, Request, Response};
 use registry::{Http, HttpError, Url};
 
+use super::images::pull::is_full;
 use super::logins::Logins;
 use super::wheels::Class;
 use crate::cache::Cache;
@@ -236,7 +237,7 @@ impl Fetcher<'_> {
         let mut tries = 1;
         loop {
             match self.fetched(wanted, advance) {
-                Err(FetchError::Broken { .. }) if tries < TRIES => tries += 1,
+                Err(FetchError::Broken { source, .. }) if tries < TRIES && !is_full(&source) => tries += 1,
                 answer => return answer,
             }
         }
@@ -257,7 +258,7 @@ impl Fetcher<'_> {
         let mut tries = 1;
         loop {
             match self.kept(name, url, u64::MAX, &|_| {}) {
-                Err(FetchError::Broken { .. }) if tries < TRIES => tries += 1,
+                Err(FetchError::Broken { source, .. }) if tries < TRIES && !is_full(&source) => tries += 1,
                 answer => return answer,
             }
         }

@@ -3,7 +3,6 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use edge::process::ProcessError;
 use edge::yaml::YamlError;
 use edge::{Classified, Exit};
 use manifests::canonical::CanonicalError;
@@ -19,6 +18,7 @@ use super::super::wheels::{Class, index_url::IndexUrlError};
 use super::index::IndexError;
 use super::provenance::ProvenanceError;
 use super::range::RangeError;
+use crate::discover::helm::HelmError;
 use crate::registries::RegistriesError;
 
 /// Why a chart cannot be locked.
@@ -197,6 +197,16 @@ pub enum ChartError {
         /// As written, made printable.
         repository: String,
     },
+    /// An address with a query: it may be a key to the file, and it would be written into the lock.
+    #[error(
+        "the index of {repository} gives {chart} by an address with a query, which would be written into the lock"
+    )]
+    Query {
+        /// The repository, without a login.
+        repository: String,
+        /// Which chart.
+        chart: String,
+    },
     /// A password where it would travel along.
     #[error("{dependency} has a login in the address of its repository, and Chart.yaml travels")]
     Secret {
@@ -248,8 +258,8 @@ pub enum ChartError {
         words: String,
     },
     /// Helm, which checks provenance.
-    #[error("cannot run helm, which checks a chart's provenance")]
-    Helm(#[source] ProcessError),
+    #[error("the chart's provenance cannot be checked")]
+    Helm(#[source] HelmError),
     /// There is no room for temporary files.
     #[error("cannot write to the directory for temporary files")]
     Scratch(#[source] io::Error),
@@ -294,6 +304,7 @@ impl Classified for ChartError {
             | Self::Alias { .. }
             | Self::Repository { .. }
             | Self::Secret { .. }
+            | Self::Query { .. }
             | Self::Range { .. } => Exit::Usage,
             Self::Password(error) => error.exit(),
             Self::Fetch(error) => match error.class() {
@@ -324,6 +335,9 @@ impl Classified for ChartError {
                 "run `helm dependency update` on the chart, then lock again"
             }
             Self::Alias { .. } => "write the repository's address into Chart.yaml",
+            Self::Query { .. } => {
+                "such addresses are often signed, and end: fetch the archive and name it as `source`"
+            }
             Self::Secret { .. } => "take it out of Chart.yaml and write it into ~/.netrc",
             Self::Registry { source, .. } if source.is_damage() => {
                 "do not use this chart: the registry gives other bytes than it names"

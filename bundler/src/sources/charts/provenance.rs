@@ -5,9 +5,8 @@
 //! is what Helm takes on site, with a keyring that somebody names and no other.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use edge::process::Program;
 use manifests::Digest;
 use manifests::inventory::ChartSignature;
 use manifests::text::{Fingerprint, printable};
@@ -16,6 +15,7 @@ use serde::de::IgnoredAny;
 
 use super::super::World;
 use super::error::ChartError;
+use crate::discover::helm::{Helm, HelmError};
 
 /// Bounds a provenance file: `Chart.yaml`, a few digests and a signature.
 pub const PROVENANCE_BYTES_MAX: u64 = 1024 * 1024;
@@ -166,12 +166,14 @@ pub(super) fn verify(claim: &Claim<'_>, world: &World<'_>) -> Result<ChartSignat
     let written = std::fs::copy(claim.archive, &archive)
         .and_then(|_| std::fs::write(scratch.path().join(format!("{}.prov", claim.file)), provenance));
     written.map_err(ChartError::Scratch)?;
-    let finished = helm(world, scratch.path())
+    let helm = Helm::find(world.env).map_err(ChartError::Helm)?;
+    let finished = helm
+        .program(scratch.path())
         .args(["verify", "--keyring"])
         .arg(&keys)
         .arg(&archive)
         .run(&*world.env.clock)
-        .map_err(ChartError::Helm)?;
+        .map_err(|error| ChartError::Helm(HelmError::Run(error)))?;
     let words = if finished.succeeded() { &finished.stdout } else { &finished.stderr };
     let refused =
         |words: String| ChartError::Signature { chart: chart.clone(), keyring: keyring.clone(), words };
@@ -188,21 +190,6 @@ pub(super) fn verify(claim: &Claim<'_>, world: &World<'_>) -> Result<ChartSignat
     let signer = signer.parse();
     let signer = signer.map_err(|_| refused("helm names no signer".to_string()))?;
     Ok(ChartSignature { fingerprint, signer })
-}
-
-/// `$AIRLOCK_HELM`, or `helm` on the path, without the settings of this machine's user.
-fn helm(world: &World<'_>, home: &Path) -> Program {
-    let program = PathBuf::from(world.env.var("AIRLOCK_HELM").unwrap_or("helm"));
-    let mut program = Program::new(program, home).var("HOME", home);
-    for (name, below) in
-        [("HELM_CONFIG_HOME", "config"), ("HELM_CACHE_HOME", "cache"), ("HELM_DATA_HOME", "data")]
-    {
-        program = program.var(name, home.join(below));
-    }
-    match world.env.var("PATH") {
-        Some(path) => program.var("PATH", path),
-        None => program,
-    }
 }
 
 #[cfg(test)]

@@ -107,6 +107,9 @@ impl Charts<'_> {
             reason: source.to_string(),
         })?;
         let url = url.without_userinfo();
+        if url.to_wire().contains('?') {
+            return Err(ChartError::Query { repository: repository.clone(), chart: printable(chart) });
+        }
         self.admit(&url)?;
         Ok(Located { version: entry.version.clone(), url, digest })
     }

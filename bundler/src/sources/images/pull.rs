@@ -144,7 +144,11 @@ impl Puller<'_> {
             for _ in 0..2 {
                 // While another run fetches the same, ours keeps what it gets under no name.
                 let Some(mut part) = self.cache.partial(&content)? else {
-                    return self.alone(source, content, advance);
+                    match self.alone(source, content, advance) {
+                        Ok(()) => return Ok(()),
+                        Err(error) => refusal = Some(error),
+                    }
+                    break;
                 };
                 let resumed = !part.is_empty();
                 let hasher = part.hasher()?;
@@ -153,6 +157,8 @@ impl Puller<'_> {
                 match read.map_err(io::Error::from).and_then(|reader| self.drain(reader, part, advance)) {
                     Ok(()) => return Ok(()),
                     Err(error) if resumed && is_damage(&error) => refusal = Some(error),
+                    // No other host helps against a full disk.
+                    Err(error) if is_full(&error) => return Err(error),
                     Err(error) => {
                         refusal = Some(error);
                         break;
@@ -196,6 +202,9 @@ impl Puller<'_> {
         self.cache.add(&mut |out| {
             let mut buffer = vec![0_u8; layout::writer::CHUNK_BYTES];
             loop {
+                if (self.interrupted)() {
+                    return Err(io::Error::other("interrupted"));
+                }
                 match reader.read(&mut buffer)? {
                     0 => return Ok(()),
                     count => out.write_all(buffer.get(..count).unwrap_or_default())?,
@@ -205,6 +214,11 @@ impl Puller<'_> {
         advance(content.size);
         Ok(())
     }
+}
+
+/// Whether it is our own disk that is full.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Whether the bytes were wrong, and not only missing.
