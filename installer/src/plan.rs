@@ -15,9 +15,9 @@ use manifests::{Descriptor, Digest, VerifiedBundle};
 use serde::{Deserialize, Serialize};
 
 use crate::site::SiteError;
-use crate::site::config::SiteConfig;
+use crate::site::config::{Namespace, SiteConfig};
 use crate::site::ledger::{Applied, Ledger, Signer};
-use crate::targets::{Context, TargetError, files, python, registry};
+use crate::targets::{Context, TargetError, containerd, docker, files, python, registry};
 
 /// The version of the document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +59,10 @@ pub struct Plan {
 pub enum Step {
     /// Push an image or a chart to the site registry.
     Push(Push),
+    /// Load an image into a Docker Engine.
+    Load(Load),
+    /// Import an image into containerd.
+    Import(Import),
     /// Make a virtual environment and switch to it.
     Venv(Venv),
     /// Write a file.
@@ -197,6 +201,91 @@ impl Push {
     }
 }
 
+/// Load an image into a Docker Engine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Load {
+    /// What people call it.
+    pub title: String,
+    /// The Engine: an undo is for this one, whatever `site.yaml` names by then.
+    pub host: String,
+    /// `HOST/PATH:TAG`; an image that is named by its digest only gets no name in an Engine.
+    pub name: Option<String>,
+    /// In which form it is sent.
+    pub form: LoadForm,
+    /// What the Engine knows the image by.
+    pub id: Digest,
+    /// What is sent: the manifest for the Engine's platform, or the index.
+    pub manifest: Descriptor,
+    /// What the name stands for now.
+    pub old: Option<Digest>,
+    /// Whether the Engine has the image already.
+    pub was_there: bool,
+}
+
+/// In which form an Engine takes an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LoadForm {
+    /// As `docker save` has always written it; the image is known by its configuration.
+    DockerArchive,
+    /// As an image layout, where the Engine keeps images in containerd; it is known by its manifest or index.
+    Layout,
+}
+
+/// Import an image into containerd.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Import {
+    /// What people call it.
+    pub title: String,
+    /// `ctr`, or `k3s`.
+    pub ctr: PathBuf,
+    /// The socket: an undo is for this one, whatever `site.yaml` names by then.
+    pub address: PathBuf,
+    /// The namespace in containerd.
+    pub namespace: Namespace,
+    /// The manifest or index.
+    pub manifest: Descriptor,
+    /// What it is called there.
+    pub names: Vec<ImportName>,
+    /// Every name that it has there now.
+    pub beside: Vec<String>,
+}
+
+/// A name in containerd.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImportName {
+    /// `HOST/PATH:TAG` or `HOST/PATH@DIGEST`
+    pub name: String,
+    /// What it stands for now.
+    pub old: Option<OldName>,
+}
+
+/// What a name in containerd stands for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OldName {
+    /// The manifest or index.
+    pub digest: Digest,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Import {
+    /// What the first name stands for, if that is another image.
+    fn replaced(&self) -> Option<Digest> {
+        let old = self.names.first()?.old.as_ref()?.digest;
+        (old != self.manifest.digest).then_some(old)
+    }
+}
+
+/// ` in place of sha256:…`, for people to see what goes.
+fn in_place_of(old: Option<Digest>) -> String {
+    old.map_or(String::new(), |old| format!(", in place of {}", old.short()))
+}
+
 /// Make a virtual environment and switch to it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -303,6 +392,8 @@ impl Step {
     pub fn target(&self) -> &'static str {
         match self {
             Self::Push(_) => "registry",
+            Self::Load(_) => "docker",
+            Self::Import(_) => "containerd",
             Self::Venv(_) => "python",
             Self::File(_) => "files",
             Self::Publish(_) => "serve",
@@ -317,6 +408,14 @@ impl Step {
             Self::Push(push) => {
                 let tag = push.tag.as_ref().map_or(String::new(), |tag| format!(":{tag}"));
                 format!("{}{tag}  ({}{})", push.repository, push.title, push.beside_in_words())
+            }
+            Self::Load(load) => {
+                let name = load.name.as_ref().unwrap_or(&load.title);
+                format!("{name} as {}{}", load.id.short(), in_place_of(load.old))
+            }
+            Self::Import(import) => {
+                let name = import.names.first().map_or(&import.title, |name| &name.name);
+                format!("{name} as {}{}", import.manifest.digest.short(), in_place_of(import.replaced()))
             }
             Self::Venv(venv) => format!("{} with {} wheels", venv.link.display(), venv.wheels.len()),
             Self::File(file) => format!("{} (mode {})", file.path.display(), file.new.mode),
@@ -342,6 +441,10 @@ impl Step {
             Self::Push(push) if push.own().is_in_place() => "complete",
             Self::Push(Push { old: Some(_), .. }) | Self::Venv(Venv { old: Some(_), .. }) => "replace",
             Self::File(WriteFile { old: Some(_), .. }) => "replace",
+            Self::Load(Load { old: Some(_), .. }) => "move",
+            Self::Import(import) if import.replaced().is_some() => "move",
+            Self::Import(import) if import.names.iter().any(|name| name.old.is_some()) => "complete",
+            Self::Load(_) | Self::Import(_) => "load",
             Self::Push(_) | Self::Venv(_) | Self::File(_) => "add",
             Self::Publish(_) => "show",
             Self::Record(_) => "record",
@@ -394,7 +497,11 @@ pub fn plan(bundle: &VerifiedBundle, config: &SiteConfig, context: &Context<'_>)
     let mut steps = Steps::default();
     for component in &bundle.inventory().components {
         match component {
-            Component::Image(image) => steps.image(image, config, context)?,
+            Component::Image(image) => {
+                steps.image(image, config, context)?;
+                steps.load(image, bundle, config)?;
+                steps.import(image, config, context)?;
+            }
             Component::Chart(chart) => steps.chart(chart, config, context)?,
             Component::Wheelhouse(wheelhouse) => {
                 steps.wheelhouse(wheelhouse, bundle.digest(), config, context)?
@@ -427,6 +534,7 @@ struct Steps {
     changes: Vec<Step>,
     unchanged: Vec<String>,
     pushed: Vec<(String, Vec<Digest>)>,
+    engine: Option<docker::Facts>,
 }
 
 impl Steps {
@@ -434,6 +542,27 @@ impl Steps {
         let tag = image.name.tag().map(ToString::to_string);
         let push = (format!("image {}", image.name), image.name.site_path(), tag);
         self.push(push, &image.manifest, image.blobs.clone(), &image.companions, config, context)
+    }
+
+    fn load(&mut self, image: &Image, bundle: &VerifiedBundle, config: &SiteConfig) -> Result<(), PlanError> {
+        let Some(target) = &config.targets.docker else { return Ok(()) };
+        let facts = match self.engine.take() {
+            Some(facts) => facts,
+            None => docker::facts(target)?,
+        };
+        if let Some(load) = docker::look(bundle, image, target, &facts)? {
+            let in_place = if load.name.is_some() { load.old == Some(load.id) } else { load.was_there };
+            self.add(in_place, Step::Load(load));
+        }
+        self.engine = Some(facts);
+        Ok(())
+    }
+
+    fn import(&mut self, image: &Image, config: &SiteConfig, context: &Context<'_>) -> Result<(), PlanError> {
+        let Some(target) = &config.targets.containerd else { return Ok(()) };
+        let (in_place, import) = containerd::look(image, target, context)?;
+        self.add(in_place, Step::Import(import));
+        Ok(())
     }
 
     fn chart(&mut self, chart: &Chart, config: &SiteConfig, context: &Context<'_>) -> Result<(), PlanError> {

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use edge::yaml::{self, YAML_BYTES_MAX, YamlError};
 use edge::{Classified, Exit};
 use manifests::text::Name;
-use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
 
 /// The document.
 #[derive(Debug, Clone, Default)]
@@ -82,10 +82,12 @@ pub struct Targets {
     /// A directory tree.
     #[serde(default)]
     pub files: Option<FilesTarget>,
+    /// A Docker Engine.
     #[serde(default)]
-    docker: Option<IgnoredAny>,
+    pub docker: Option<DockerTarget>,
+    /// containerd, or k3s.
     #[serde(default)]
-    containerd: Option<IgnoredAny>,
+    pub containerd: Option<ContainerdTarget>,
     #[serde(default)]
     helm: Option<IgnoredAny>,
 }
@@ -103,6 +105,103 @@ pub struct RegistryTarget {
     ca: Option<IgnoredAny>,
     #[serde(default)]
     auth: Option<IgnoredAny>,
+}
+
+/// A Docker Engine on this machine.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DockerTarget {
+    /// Where it listens.
+    #[serde(default)]
+    pub host: EngineHost,
+    /// Whether a name may be moved away from an image that did not come from a bundle.
+    #[serde(default)]
+    pub replace: bool,
+}
+
+/// `unix:///var/run/docker.sock`: a socket of this machine, which an image needs no login and no network for.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct EngineHost(String);
+
+impl Default for EngineHost {
+    fn default() -> Self {
+        Self(format!("unix://{}", registry::engine::SOCKET))
+    }
+}
+
+impl TryFrom<String> for EngineHost {
+    type Error = &'static str;
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        if text.starts_with("unix:///") { Ok(Self(text)) } else { Err("the host must be `unix:///PATH`") }
+    }
+}
+
+impl core::fmt::Display for EngineHost {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// containerd on this machine.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ContainerdTarget {
+    /// Its socket.
+    #[serde(default = "containerd_socket")]
+    pub address: PathBuf,
+    /// The namespace in it; Kubernetes uses `k8s.io`.
+    #[serde(default)]
+    pub namespace: Namespace,
+    #[serde(default)]
+    ctr: Option<PathBuf>,
+    /// Whether a name may be moved away from an image that did not come from a bundle.
+    #[serde(default)]
+    pub replace: bool,
+}
+
+impl ContainerdTarget {
+    /// The program that speaks to it: `ctr`, or `k3s`, which has it as a subcommand.
+    #[must_use]
+    pub fn ctr(&self) -> &Path {
+        let usual = if self.address.starts_with("/run/k3s") { "k3s" } else { "ctr" };
+        self.ctr.as_deref().unwrap_or(Path::new(usual))
+    }
+}
+
+fn containerd_socket() -> PathBuf {
+    PathBuf::from("/run/containerd/containerd.sock")
+}
+
+/// A namespace in containerd, in its own spelling.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Namespace(String);
+
+impl Namespace {
+    /// As text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for Namespace {
+    fn default() -> Self {
+        Self("k8s.io".to_string())
+    }
+}
+
+impl TryFrom<String> for Namespace {
+    type Error = &'static str;
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let word = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric());
+        if text.len() <= 76 && text.split(['.', '_', '-']).all(word) {
+            Ok(Self(text))
+        } else {
+            Err("a namespace of containerd is letters and digits with single . _ or - between them")
+        }
+    }
 }
 
 /// Virtual environments.
@@ -230,8 +329,6 @@ impl Document {
         let keys = [
             ("values", self.values.is_some()),
             ("windows", self.windows.is_some()),
-            ("targets.docker", self.targets.docker.is_some()),
-            ("targets.containerd", self.targets.containerd.is_some()),
             ("targets.helm", self.targets.helm.is_some()),
             ("targets.registry.ca", registry.is_some_and(|registry| registry.ca.is_some())),
             ("targets.registry.auth", registry.is_some_and(|registry| registry.auth.is_some())),
@@ -244,7 +341,10 @@ impl Document {
 
     fn check_paths(&self, path: &Path) -> Result<(), ConfigError> {
         let python = self.targets.python.as_ref();
+        let containerd = self.targets.containerd.as_ref();
         let paths = [
+            ("targets.containerd.address", containerd.map(|containerd| &containerd.address)),
+            ("targets.containerd.ctr", containerd.and_then(|containerd| containerd.ctr.as_ref())),
             ("targets.python.interpreter", python.map(|python| &python.interpreter)),
             ("targets.python.venvs", python.map(|python| &python.venvs)),
             ("targets.files.root", self.targets.files.as_ref().map(|files| &files.root)),
@@ -281,8 +381,6 @@ mod tests {
         for (text, wanted) in [
             ("values: {a: [b]}\n", "values"),
             ("windows: []\n", "windows"),
-            ("targets: {docker: {}}\n", "targets.docker"),
-            ("targets: {containerd: {address: x}}\n", "targets.containerd"),
             ("targets: {helm: {kubeconfig: x}}\n", "targets.helm"),
             (
                 "targets: {registry: {url: \"http://127.0.0.1:5000\", auth: docker-config}}\n",

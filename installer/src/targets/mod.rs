@@ -1,7 +1,10 @@
 //! Where content is applied. Each kind of target can look (for the plan), do, undo, and tell whether a
 //! step is done (`probe`). `do` and `undo` may be run twice: after a crash nobody knows how far they came.
 
+pub mod containerd;
+pub mod docker;
 pub mod files;
+pub mod images;
 pub mod publish;
 pub mod python;
 pub mod registry;
@@ -49,8 +52,22 @@ pub enum TargetError {
         /// Repository and tag of each.
         staying: Vec<String>,
     },
-    /// A manifest in the store that is not one.
-    #[error("the manifest {digest} in the site store is not one: {reason}")]
+    /// The Docker Engine.
+    #[error("Docker Engine at {host}")]
+    Engine {
+        /// Its address.
+        host: String,
+        /// What happened.
+        source: ::registry::engine::EngineError,
+    },
+    /// A name of an image that stands for something else than it did.
+    #[error("{name} is not what it was when the plan was made, and is left alone")]
+    Moved {
+        /// Which.
+        name: String,
+    },
+    /// A manifest in the store that is not one, or not one that is needed.
+    #[error("the manifest {digest} in the site store cannot be used: {reason}")]
     Manifest {
         /// Which.
         digest: Digest,
@@ -97,7 +114,7 @@ impl Classified for TargetError {
     fn exit(&self) -> Exit {
         match self {
             Self::Site(error) => error.exit(),
-            Self::InTheWay { .. } => Exit::NotReady,
+            Self::InTheWay { .. } | Self::Moved { .. } => Exit::NotReady,
             Self::Manifest { .. } => Exit::Damaged,
             Self::Registry { source, .. } if source.is_damage() => Exit::Damaged,
             _ => Exit::Unreachable,
@@ -109,6 +126,11 @@ impl Classified for TargetError {
             Self::Registry { .. } => {
                 Some("check `targets.registry` in site.yaml, and that the registry is running".to_string())
             }
+            Self::Engine { .. } => Some(
+                "check `targets.docker` in site.yaml, that the Engine is running, and `docker ps` for what uses an image"
+                    .to_string(),
+            ),
+            Self::Moved { .. } => Some("look at the new plan, and apply again".to_string()),
             Self::InTheWay { .. } => Some("move it away, or choose another place in site.yaml".to_string()),
             Self::CannotDelete { .. } => Some("delete the tag with the registry's own tools".to_string()),
             Self::Site(error) => error.hint(),
@@ -123,6 +145,7 @@ impl TargetError {
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Registry { source, .. } => source.may_pass(),
+            Self::Engine { source, .. } => source.may_pass(),
             Self::Io { source, .. } => source.kind() == io::ErrorKind::StorageFull,
             _ => false,
         }
@@ -145,6 +168,8 @@ pub enum State {
 pub fn perform(step: &Step, kept: &std::path::Path, context: &Context<'_>) -> Result<(), TargetError> {
     match step {
         Step::Push(push) => registry::perform(push, context),
+        Step::Load(load) => docker::perform(load, context),
+        Step::Import(import) => containerd::perform(import, context),
         Step::Venv(venv) => python::perform(venv, context),
         Step::File(file) => files::perform(file, kept, context),
         Step::Publish(publish) => publish::perform(publish, context),
@@ -159,6 +184,8 @@ pub fn perform(step: &Step, kept: &std::path::Path, context: &Context<'_>) -> Re
 pub fn undo(step: &Step, kept: &std::path::Path, context: &Context<'_>) -> Result<(), TargetError> {
     match step {
         Step::Push(push) => registry::undo(push, context),
+        Step::Load(load) => docker::undo(load, context),
+        Step::Import(import) => containerd::undo(import, context),
         Step::Venv(venv) => python::undo(venv, context),
         Step::File(file) => files::undo(file, kept),
         Step::Publish(publish) => publish::undo(publish, context),
@@ -173,6 +200,8 @@ pub fn undo(step: &Step, kept: &std::path::Path, context: &Context<'_>) -> Resul
 pub fn probe(step: &Step, context: &Context<'_>) -> Result<State, TargetError> {
     let new = match step {
         Step::Push(push) => registry::is_new(push, context)?,
+        Step::Load(load) => docker::is_new(load)?,
+        Step::Import(import) => containerd::is_new(import, context)?,
         Step::Venv(venv) => python::is_new(venv)?,
         Step::File(file) => files::state(&file.path)?.is_some_and(|now| now.is(file.new)),
         Step::Publish(publish) => context.site.published()? == publish.new,

@@ -1,0 +1,356 @@
+//! Images of a bundle in containerd on site: a real one, started here. Imported under tag and digest, with the
+//! labels that keep the kubelet's garbage collector away; moved on, given back, and never taken from somebody
+//! else in silence.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    missing_docs
+)]
+
+mod daemons;
+mod ingredients;
+mod onsite;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use daemons::{Containerd, GREETING, containerd, greeter};
+use e2e::World;
+use edge::Exit;
+use ingredients::{Image, image, index, layer, write_layout};
+use installer::apply::{ApplyError, PowerCut, Watch};
+use installer::plan::Step;
+use manifests::Digest;
+use onsite::{another_site, audit_holds, build, says, site_yaml, with_run};
+
+const BASE: &str = "registry.example.com/team/base:stable";
+const EXTRA: &str = "registry.example.com/team/extra:stable";
+const MULTI: &str = "registry.example.com/team/multi:v1";
+const GREETER: &str = "registry.example.com/demo/greeter:v1";
+const LABELS: &str = "io.cri-containerd.image=managed,io.cri-containerd.pinned=pinned";
+
+fn base(version: u64) -> Image {
+    image("amd64", &[layer(1, 40_000), layer(10 + version, 500)])
+}
+
+fn extra() -> Image {
+    image("amd64", &[layer(20, 300)])
+}
+
+/// A sender with versions 0, 1 and 2 of one product, in `0.tar` to `2.tar`. Version 1 has one image more, and
+/// `bad.tar` is version 3, whose last file cannot be written.
+fn sender() -> World {
+    let world = World::new();
+    world.trust();
+    let (v0, v1, v2, more) = (base(0), base(1), base(2), extra());
+    write_layout(&world, "images", &[("v0", &v0), ("v1", &v1), ("v2", &v2), ("extra", &more)]);
+    let entry = |tag: &str, name: &str| format!("  - {{source: \"oci:images:{tag}\", name: \"{name}\"}}\n");
+    let extra = entry("extra", EXTRA);
+    build(&world, "0.0", 1, &format!("images:\n{}", entry("v0", BASE)), "0.tar");
+    build(&world, "1.0", 2, &format!("images:\n{}{extra}", entry("v1", BASE)), "1.tar");
+    build(&world, "2.0", 3, &format!("images:\n{}", entry("v2", BASE)), "2.tar");
+    world.write(&format!("config/{}", "n".repeat(250)), "x");
+    let files = "files: [{source: config, dest: /etc/demo}]\n";
+    build(&world, "3.0", 4, &format!("images:\n{}{extra}{files}", entry("v1", BASE)), "bad.tar");
+    world
+}
+
+fn site(sender: &World, containerd: &Containerd, more: &str) -> World {
+    let world = another_site(sender);
+    std::fs::create_dir(world.path("root")).unwrap();
+    let files = format!("files: {{root: {}}}", world.path("root").display());
+    site_yaml(&world, &[containerd.as_target(more), files]);
+    world
+}
+
+fn apply(sender: &World, site: &World, bundle: &str) -> e2e::Ran {
+    site.installer(&["apply", sender.path(bundle).to_str().unwrap(), "--yes"])
+}
+
+/// What a name stands for when it is ours.
+fn ours(image: &Image) -> (String, String) {
+    (image.root.digest.to_string(), LABELS.to_string())
+}
+
+fn by_digest(name: &str, image: &Image) -> String {
+    let repository = name.rsplit_once(':').unwrap().0;
+    format!("{repository}@{}", image.root.digest)
+}
+
+#[test]
+fn every_image_is_imported_by_tag_and_by_digest_pinned_and_whole_and_runs() {
+    let Some(containerd) = containerd() else { return };
+    let world = World::new();
+    world.trust();
+    let (plain, amd64) = (base(0), image("amd64", &[layer(1, 40_000), layer(3, 100)]));
+    let multi = index(&[("arm64", &image("arm64", &[layer(4, 100)])), ("amd64", &amd64)]);
+    write_layout(&world, "images", &[("plain", &plain), ("multi", &multi)]);
+    let mut spec = format!(
+        "images:\n  - {{source: \"oci:images:plain\", name: \"{BASE}\"}}\n  - {{source: \"oci:images:multi\", name: \"{MULTI}\"}}\n"
+    );
+    let runs = greeter(&world);
+    if runs {
+        spec.push_str(&format!("  - {{source: \"oci-archive:greeter.tar:greeter\", name: \"{GREETER}\"}}\n"));
+    }
+    build(&world, "1.0", 1, &spec, "b.tar");
+    site_yaml(&world, &[containerd.as_target("")]);
+
+    let planned = world.installer(&["plan", "b.tar"]).ok();
+    assert!(planned.stdout.contains(&format!("load {BASE} as")), "{}", planned.stdout);
+    assert!(planned.stdout.contains("nobody uses the namespace k8s.io yet"), "{}", planned.stdout);
+    assert!(containerd.images().is_empty(), "a plan changed something");
+    world.installer(&["apply", "b.tar", "--yes"]).ok();
+    let images = containerd.images();
+    for (name, image) in [(BASE, &plain), (MULTI, &multi)] {
+        assert_eq!((&images[name], &images[&by_digest(name, image)]), (&ours(image), &ours(image)));
+    }
+    let content = containerd.run(&["content", "ls", "--quiet"]);
+    for digest in plain.blobs.keys().chain(multi.blobs.keys()) {
+        assert!(content.contains(&digest.to_string()), "{digest}: {content}");
+    }
+    let check = containerd.run(&["images", "check"]);
+    assert!(check.lines().skip(1).all(|line| line.contains("complete")), "{check}");
+
+    let again = world.installer(&["--output", "json", "apply", "b.tar", "--yes"]).ok().json();
+    assert_eq!(again["plan"]["steps"], serde_json::json!([]));
+    assert_eq!(containerd.images(), images);
+    containerd.run(&["images", "label", BASE, "io.cri-containerd.pinned="]);
+    let planned = world.installer(&["plan", "b.tar"]).ok();
+    assert!(planned.stdout.contains(&format!("complete {BASE}")), "{}", planned.stdout);
+    world.installer(&["apply", "b.tar", "--yes"]).ok();
+    assert_eq!(containerd.images(), images, "the label is not back");
+    if runs {
+        greets(&containerd);
+    }
+}
+
+fn greets(containerd: &Containerd) {
+    let ran = containerd.ask(&["run", "--rm", GREETER, "greeter"]);
+    let (said, words) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+    // As in a sandbox. That the image was unpacked is known then, and that is what it is about.
+    if !ran.status.success() && (words.contains("cgroup") || words.contains("runc")) {
+        eprintln!("SKIPPED: no container can be started here, so the image was not run: {words}");
+        return;
+    }
+    assert_eq!(said.trim(), GREETING, "{words}");
+}
+
+#[test]
+fn a_newer_bundle_moves_our_own_name_and_a_rollback_moves_it_back_after_containerd_forgot_the_old_image() {
+    let Some(containerd) = containerd() else { return };
+    let sender = sender();
+    let site = site(&sender, &containerd, "");
+    apply(&sender, &site, "0.tar").ok();
+    let planned = site.installer(&["plan", sender.path("2.tar").to_str().unwrap()]).ok();
+    assert!(planned.stdout.contains(&format!("move {BASE}")), "{}", planned.stdout);
+    assert!(!planned.stdout.contains("foreign-tag"), "{}", planned.stdout);
+    apply(&sender, &site, "2.tar").ok();
+    let images = containerd.images();
+    assert_eq!(images[BASE], ours(&base(2)));
+    assert!(!images.keys().any(|name| name.contains("airlock.invalid")), "{images:?}");
+
+    containerd.run(&["images", "rm", "--sync", &by_digest(BASE, &base(0))]);
+    let content = containerd.run(&["content", "ls", "--quiet"]);
+    assert!(!content.contains(&base(0).root.digest.to_string()), "containerd has not forgotten it");
+    site.installer(&["rollback", "--yes"]).ok();
+    assert_eq!(containerd.images()[BASE], ours(&base(0)));
+    audit_holds(&site);
+}
+
+#[test]
+fn when_a_later_step_fails_every_name_stands_for_what_it_stood_for_with_its_labels() {
+    let Some(containerd) = containerd() else { return };
+    let sender = sender();
+    let site = site(&sender, &containerd, "");
+    let _ = apply(&sender, &site, "bad.tar").expect_exit(Exit::Undone);
+    assert!(containerd.images().is_empty(), "{:?}", containerd.images());
+    apply(&sender, &site, "0.tar").ok();
+    containerd.run(&["images", "label", BASE, "site=mine", "io.cri-containerd.pinned="]);
+    let before = containerd.images();
+    let ran = apply(&sender, &site, "bad.tar").expect_exit(Exit::Undone);
+    says(&ran, &["everything was undone"]);
+    assert_eq!(containerd.images(), before);
+    let check = containerd.run(&["images", "check"]);
+    assert!(check.lines().skip(1).all(|line| line.contains("complete")), "{check}");
+}
+
+#[test]
+fn a_name_of_somebody_elses_image_is_moved_only_where_the_site_says_so_and_its_image_is_kept() {
+    let Some(containerd) = containerd() else { return };
+    let sender = sender();
+    let theirs = image("amd64", &[layer(77, 100)]);
+    for (name, bytes) in ingredients::layout(&[(BASE, &theirs)]) {
+        sender.write(&format!("theirs/{name}"), bytes);
+    }
+    let tar = sender.path("theirs.tar");
+    onsite::output(
+        std::process::Command::new("tar").arg("-C").arg(sender.path("theirs")).arg("-cf").arg(&tar).args([
+            "oci-layout",
+            "index.json",
+            "blobs",
+        ]),
+    );
+    containerd.run(&["images", "import", "--base-name", "x", "--no-unpack", tar.to_str().unwrap()]);
+    let imported = containerd.images().into_keys().next().unwrap();
+    containerd.run(&["images", "tag", &imported, BASE]);
+    containerd.run(&["images", "rm", "--sync", &imported]);
+    let before = containerd.images();
+    assert_eq!(before[BASE].0, theirs.root.digest.to_string());
+
+    let strict = site(&sender, &containerd, "");
+    let ran = apply(&sender, &strict, "0.tar").expect_exit(Exit::NotReady);
+    let digest = theirs.root.digest.to_string();
+    says(&ran, &["containerd/foreign-tag", BASE, &digest, "targets.containerd.replace: true"]);
+    assert_eq!(containerd.images(), before);
+
+    let willing = site(&sender, &containerd, ", replace: true");
+    let _ = apply(&sender, &willing, "bad.tar").expect_exit(Exit::Undone);
+    assert_eq!(containerd.images(), before, "the name was not given back");
+    let ran = apply(&sender, &willing, "0.tar").ok();
+    assert!(ran.stdout.contains("containerd/foreign-tag"), "{}", ran.stdout);
+    let images = containerd.images();
+    assert_eq!(images[BASE], ours(&base(0)));
+    let kept = format!("airlock.invalid/kept:{}", theirs.root.digest.hex());
+    assert_eq!(images[&kept].0, digest, "their image is gone: {images:?}");
+}
+
+#[test]
+fn a_containerd_that_does_not_answer_or_an_image_for_another_machine_stops_before_anything_changes() {
+    let Some(containerd) = containerd() else { return };
+    let sender = sender();
+    let site = another_site(&sender);
+    for (target, words) in [
+        (
+            "containerd: {address: /nowhere/containerd.sock}".to_string(),
+            ["/nowhere/containerd.sock", "No such file"],
+        ),
+        (containerd.as_target(", ctr: /nowhere/ctr"), ["cannot start", "/nowhere/ctr"]),
+    ] {
+        site_yaml(&site, &[target]);
+        let ran = apply(&sender, &site, "0.tar").expect_exit(Exit::NotReady);
+        says(&ran, &["containerd/reachable", words[0], words[1], "start containerd or k3s"]);
+    }
+    let world = World::new();
+    world.trust();
+    write_layout(&world, "images", &[("foreign", &image("s390x", &[layer(5, 100)]))]);
+    let spec = "images: [{source: \"oci:images:foreign\", name: \"r.example.com/foreign:v1\"}]\n";
+    build(&world, "1.0", 1, spec, "b.tar");
+    site_yaml(&world, &[containerd.as_target("")]);
+    let ran = world.installer(&["apply", "b.tar", "--yes"]).expect_exit(Exit::NotReady);
+    says(&ran, &["containerd/image", "carried for linux/s390x"]);
+    assert!(containerd.images().is_empty());
+}
+
+#[test]
+fn a_blob_of_the_store_that_has_rotted_is_never_imported() {
+    let Some(containerd) = containerd() else { return };
+    let sender = sender();
+    let site = site(&sender, &containerd, "");
+    struct Rot(PathBuf);
+    impl Watch for Rot {
+        fn at(&self, moment: &'static str, step: usize) -> Result<(), PowerCut> {
+            if (moment, step) == ("begun", 0) {
+                let mut bytes = std::fs::read(&self.0).unwrap();
+                *bytes.last_mut().unwrap() ^= 1;
+                std::fs::write(&self.0, bytes).unwrap();
+            }
+            Ok(())
+        }
+    }
+    let own = Digest::of(&ingredients::gzip(&layer(10, 500)));
+    let watch = Rot(site.path(&format!("site/store/blobs/sha256/{}", own.hex())));
+    let ended = with_run(&site, &sender.path("0.tar"), &watch, |run, plan| run.start(&plan));
+    assert!(matches!(&ended, Err(ApplyError::Undone { .. })), "{ended:?}");
+    assert!(containerd.images().is_empty());
+}
+
+#[test]
+fn k3s_is_spoken_to_through_its_own_ctr() {
+    let Some(containerd) = containerd() else { return };
+    let sender = sender();
+    let site = site(&sender, &containerd, "");
+    // k3s is one program with `ctr` as a subcommand.
+    let script =
+        format!("#!/bin/sh\n[ \"$1\" = ctr ] && shift || exit 9\nexec {} \"$@\"\n", containerd.ctr.display());
+    let k3s = site.write("k3s", script);
+    std::fs::set_permissions(&k3s, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    site_yaml(&site, &[containerd.as_target(&format!(", ctr: {}", k3s.display()))]);
+    apply(&sender, &site, "0.tar").ok();
+    assert_eq!(containerd.images()[BASE], ours(&base(0)));
+}
+
+// ---- power cuts ---------------------------------------------------------------------------------------
+
+struct Cut(&'static str, usize);
+
+impl Watch for Cut {
+    fn at(&self, moment: &'static str, step: usize) -> Result<(), PowerCut> {
+        if (moment, step) == (self.0, self.1) { Err(PowerCut) } else { Ok(()) }
+    }
+}
+
+#[derive(Default)]
+struct Moments(RefCell<Vec<(&'static str, usize)>>);
+
+impl Watch for Moments {
+    fn at(&self, moment: &'static str, step: usize) -> Result<(), PowerCut> {
+        self.0.borrow_mut().push((moment, step));
+        Ok(())
+    }
+}
+
+/// A site of version 0 with nothing else in containerd.
+fn fresh(sender: &World, containerd: &Containerd) -> World {
+    containerd.remove_all();
+    let site = site(sender, containerd, "");
+    apply(sender, &site, "0.tar").ok();
+    site
+}
+
+fn undisturbed(sender: &World, containerd: &Containerd, bundle: &str) -> BTreeMap<String, (String, String)> {
+    let site = fresh(sender, containerd);
+    apply(sender, &site, bundle).ok();
+    containerd.images()
+}
+
+#[test]
+fn cut_off_at_any_moment_the_same_bundle_finishes_and_the_next_one_finds_nothing_of_it() {
+    let Some(containerd) = containerd() else { return };
+    let sender = sender();
+    let same = undisturbed(&sender, &containerd, "1.tar");
+    let next = undisturbed(&sender, &containerd, "2.tar");
+    let moments = Moments::default();
+    let site = fresh(&sender, &containerd);
+    with_run(&site, &sender.path("1.tar"), &moments, |run, plan| {
+        let imports = plan.steps.iter().filter(|step| matches!(step, Step::Import(_))).count();
+        assert_eq!(imports, 2, "{plan:?}");
+        run.start(&plan)
+    })
+    .unwrap();
+    for (moment, step) in moments.0.into_inner() {
+        for (bundle, expected) in [("1.tar", &same), ("2.tar", &next)] {
+            let site = fresh(&sender, &containerd);
+            let cut = Cut(moment, step);
+            let ended = with_run(&site, &sender.path("1.tar"), &cut, |run, plan| run.start(&plan));
+            assert!(matches!(ended, Err(ApplyError::PowerCut(_))), "{moment} {step}: {ended:?}");
+            apply(&sender, &site, bundle).ok();
+            assert_eq!(
+                without_older(containerd.images()),
+                without_older(expected.clone()),
+                "{moment} {step}, {bundle}"
+            );
+            audit_holds(&site);
+        }
+    }
+}
+
+/// Version 1 was in the ledger when the power went, or not: then its name by digest stays or goes.
+fn without_older(images: BTreeMap<String, (String, String)>) -> BTreeMap<String, (String, String)> {
+    images.into_iter().filter(|(name, _)| !name.contains('@')).collect()
+}
