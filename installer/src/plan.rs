@@ -15,7 +15,7 @@ use manifests::{Descriptor, Digest, VerifiedBundle};
 use serde::{Deserialize, Serialize};
 
 use crate::site::SiteError;
-use crate::site::config::{Namespace, SiteConfig};
+use crate::site::config::{Namespace, RegistryAuth, SiteConfig};
 use crate::site::ledger::{Applied, Ledger, Signer};
 use crate::targets::{Context, TargetError, containerd, docker, files, python, registry};
 
@@ -81,6 +81,12 @@ pub struct Push {
     pub title: String,
     /// The registry: an undo is for this one, whatever `site.yaml` names by then.
     pub url: String,
+    /// Certificates that its own hangs on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
+    /// Where a login for it is looked up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<RegistryAuth>,
     /// The repository's path on the registry.
     pub repository: String,
     /// The tag, if the image has one.
@@ -596,6 +602,8 @@ impl Steps {
         }
         let mut push = Push {
             url: target.url.trim_end_matches('/').to_string(),
+            ca: target.ca.clone(),
+            auth: target.auth,
             title,
             repository,
             tag,

@@ -4,16 +4,19 @@
 #![allow(dead_code, reason = "each journey is a crate of its own and uses a part of this")]
 #![allow(clippy::print_stderr, reason = "a test that skips something says so")]
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use e2e::World;
+use installer::apply::{PowerCut, Watch};
 use serde_json::Value;
 use testkit::real_part;
 
-use crate::ingredients::{Image, tool};
+use crate::ingredients::{Image, image, layer, tool, write_layout};
+use crate::onsite::build;
 
 pub(crate) const GREETING: &str = "hello from the other side";
 
@@ -190,4 +193,74 @@ pub(crate) fn greeter(world: &World) -> bool {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/demo/make_image.py");
     tool(python, &[script.to_str().unwrap(), "greeter", "greeter.tar", "greeter"], world.dir());
     true
+}
+
+// ---- three versions of one product --------------------------------------------------------------------
+
+pub(crate) const BASE: &str = "registry.example.com/team/base:stable";
+pub(crate) const EXTRA: &str = "registry.example.com/team/extra:stable";
+pub(crate) const MULTI: &str = "registry.example.com/team/multi:v1";
+pub(crate) const GREETER: &str = "registry.example.com/demo/greeter:v1";
+
+/// Its lowest layer is the same in every version.
+pub(crate) fn base(version: u64) -> Image {
+    image("amd64", &[layer(1, 40_000), layer(10 + version, 500)])
+}
+
+pub(crate) fn extra() -> Image {
+    image("amd64", &[layer(20, 300)])
+}
+
+/// A sender with versions 0, 1 and 2 of one product, in `0.tar` to `2.tar`. Version 1 has one image more, and
+/// `bad.tar` is version 3, whose last file cannot be written.
+pub(crate) fn sender() -> World {
+    let world = World::new();
+    world.trust();
+    let (v0, v1, v2, more) = (base(0), base(1), base(2), extra());
+    write_layout(&world, "images", &[("v0", &v0), ("v1", &v1), ("v2", &v2), ("extra", &more)]);
+    let entry = |tag: &str, name: &str| format!("  - {{source: \"oci:images:{tag}\", name: \"{name}\"}}\n");
+    let extra = entry("extra", EXTRA);
+    build(&world, "0.0", 1, &format!("images:\n{}", entry("v0", BASE)), "0.tar");
+    build(&world, "1.0", 2, &format!("images:\n{}{extra}", entry("v1", BASE)), "1.tar");
+    build(&world, "2.0", 3, &format!("images:\n{}", entry("v2", BASE)), "2.tar");
+    world.write(&format!("config/{}", "n".repeat(250)), "x");
+    let files = "files: [{source: config, dest: /etc/demo}]\n";
+    build(&world, "3.0", 4, &format!("images:\n{}{extra}{files}", entry("v1", BASE)), "bad.tar");
+    world
+}
+
+// ---- what happens to a run ----------------------------------------------------------------------------
+
+/// Cuts the power at one moment.
+pub(crate) struct Cut(pub(crate) &'static str, pub(crate) usize);
+
+impl Watch for Cut {
+    fn at(&self, moment: &'static str, step: usize) -> Result<(), PowerCut> {
+        if (moment, step) == (self.0, self.1) { Err(PowerCut) } else { Ok(()) }
+    }
+}
+
+/// Writes down the moments of a run.
+#[derive(Default)]
+pub(crate) struct Moments(pub(crate) RefCell<Vec<(&'static str, usize)>>);
+
+impl Watch for Moments {
+    fn at(&self, moment: &'static str, step: usize) -> Result<(), PowerCut> {
+        self.0.borrow_mut().push((moment, step));
+        Ok(())
+    }
+}
+
+/// Flips a bit of a file before the first step.
+pub(crate) struct Rot(pub(crate) PathBuf);
+
+impl Watch for Rot {
+    fn at(&self, moment: &'static str, step: usize) -> Result<(), PowerCut> {
+        if (moment, step) == ("begun", 0) {
+            let mut bytes = std::fs::read(&self.0).unwrap();
+            *bytes.last_mut().unwrap() ^= 1;
+            std::fs::write(&self.0, bytes).unwrap();
+        }
+        Ok(())
+    }
 }

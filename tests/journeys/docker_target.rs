@@ -15,51 +15,21 @@ mod daemons;
 mod ingredients;
 mod onsite;
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
 
-use daemons::{Docker, GREETING, config_of, docker, greeter};
+use daemons::{
+    BASE, Cut, Docker, GREETER, GREETING, MULTI, Moments, Rot, base, config_of, docker, extra, greeter,
+    sender,
+};
 use e2e::World;
 use edge::Exit;
-use ingredients::{Image, docker_archive, image, index, layer, write_layout};
+use ingredients::{docker_archive, image, index, layer, write_layout};
 use installer::apply::{ApplyError, PowerCut, Watch};
 use installer::plan::Step;
 use manifests::Digest;
 use onsite::{another_site, audit_holds, build, says, site_yaml, with_run};
-
-const BASE: &str = "registry.example.com/team/base:stable";
-const EXTRA: &str = "registry.example.com/team/extra:stable";
-const MULTI: &str = "registry.example.com/team/multi:v1";
-const GREETER: &str = "registry.example.com/demo/greeter:v1";
-
-/// Its lowest layer is the same in every version.
-fn base(version: u64) -> Image {
-    image("amd64", &[layer(1, 40_000), layer(10 + version, 500)])
-}
-
-fn extra() -> Image {
-    image("amd64", &[layer(20, 300)])
-}
-
-/// A sender with versions 0, 1 and 2 of one product, in `0.tar` to `2.tar`. Version 1 has one image more, and
-/// `bad.tar` is version 3, whose last file cannot be written.
-fn sender() -> World {
-    let world = World::new();
-    world.trust();
-    let (v0, v1, v2, more) = (base(0), base(1), base(2), extra());
-    write_layout(&world, "images", &[("v0", &v0), ("v1", &v1), ("v2", &v2), ("extra", &more)]);
-    let entry = |tag: &str, name: &str| format!("  - {{source: \"oci:images:{tag}\", name: \"{name}\"}}\n");
-    let extra = entry("extra", EXTRA);
-    build(&world, "0.0", 1, &format!("images:\n{}", entry("v0", BASE)), "0.tar");
-    build(&world, "1.0", 2, &format!("images:\n{}{extra}", entry("v1", BASE)), "1.tar");
-    build(&world, "2.0", 3, &format!("images:\n{}", entry("v2", BASE)), "2.tar");
-    world.write(&format!("config/{}", "n".repeat(250)), "x");
-    let files = "files: [{source: config, dest: /etc/demo}]\n";
-    build(&world, "3.0", 4, &format!("images:\n{}{extra}{files}", entry("v1", BASE)), "bad.tar");
-    world
-}
 
 /// A site with the Engine as its target, and files.
 fn site(sender: &World, docker: &Docker, more: &str) -> World {
@@ -166,17 +136,6 @@ fn a_blob_of_the_store_that_has_rotted_is_never_loaded() {
     let Some(docker) = docker() else { return };
     let sender = sender();
     let site = site(&sender, &docker, "");
-    struct Rot(PathBuf);
-    impl Watch for Rot {
-        fn at(&self, moment: &'static str, step: usize) -> Result<(), PowerCut> {
-            if (moment, step) == ("begun", 0) {
-                let mut bytes = std::fs::read(&self.0).unwrap();
-                *bytes.last_mut().unwrap() ^= 1;
-                std::fs::write(&self.0, bytes).unwrap();
-            }
-            Ok(())
-        }
-    }
     let own = Digest::of(&ingredients::gzip(&layer(10, 500)));
     let watch = Rot(site.path(&format!("site/store/blobs/sha256/{}", own.hex())));
     let ended = with_run(&site, &sender.path("0.tar"), &watch, |run, plan| run.start(&plan));
@@ -279,24 +238,6 @@ fn an_engine_that_does_not_answer_or_cannot_take_an_image_stops_before_anything_
 }
 
 // ---- power cuts ---------------------------------------------------------------------------------------
-
-struct Cut(&'static str, usize);
-
-impl Watch for Cut {
-    fn at(&self, moment: &'static str, step: usize) -> Result<(), PowerCut> {
-        if (moment, step) == (self.0, self.1) { Err(PowerCut) } else { Ok(()) }
-    }
-}
-
-#[derive(Default)]
-struct Moments(RefCell<Vec<(&'static str, usize)>>);
-
-impl Watch for Moments {
-    fn at(&self, moment: &'static str, step: usize) -> Result<(), PowerCut> {
-        self.0.borrow_mut().push((moment, step));
-        Ok(())
-    }
-}
 
 /// A site of version 0 with nothing else in the Engine.
 fn fresh(sender: &World, docker: &Docker) -> World {

@@ -13,6 +13,7 @@
 
 mod daemons;
 mod ingredients;
+mod onsite;
 
 use std::process::Command;
 

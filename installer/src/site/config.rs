@@ -101,10 +101,20 @@ pub struct RegistryTarget {
     /// A path before every repository.
     #[serde(default)]
     pub prefix: Option<String>,
+    /// Certificates that its own hangs on, beside the machine's; a relative path starts at `site.yaml`.
     #[serde(default)]
-    ca: Option<IgnoredAny>,
+    pub ca: Option<PathBuf>,
+    /// Who we are to it; nobody without this.
     #[serde(default)]
-    auth: Option<IgnoredAny>,
+    pub auth: Option<RegistryAuth>,
+}
+
+/// Where a login for the registry is looked up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RegistryAuth {
+    /// Where `docker login` and `podman login` have left it, for the user who runs the program.
+    DockerConfig,
 }
 
 /// A Docker Engine on this machine.
@@ -318,20 +328,20 @@ impl SiteConfig {
         let document: Document = yaml::parse(&path.display().to_string(), &String::from_utf8_lossy(&bytes))?;
         document.refuse_what_is_not_there_yet(path)?;
         document.check_paths(path)?;
-        let Document { site, groups, targets, time, keep, .. } = document;
+        let Document { site, groups, mut targets, time, keep, .. } = document;
+        if let Some(ca) = targets.registry.as_mut().and_then(|registry| registry.ca.as_mut()) {
+            *ca = path.parent().unwrap_or(Path::new("")).join(&*ca);
+        }
         Ok(Self { site: Some(site), groups, targets, time, keep })
     }
 }
 
 impl Document {
     fn refuse_what_is_not_there_yet(&self, path: &Path) -> Result<(), ConfigError> {
-        let registry = self.targets.registry.as_ref();
         let keys = [
             ("values", self.values.is_some()),
             ("windows", self.windows.is_some()),
             ("targets.helm", self.targets.helm.is_some()),
-            ("targets.registry.ca", registry.is_some_and(|registry| registry.ca.is_some())),
-            ("targets.registry.auth", registry.is_some_and(|registry| registry.auth.is_some())),
         ];
         match keys.into_iter().find(|(_, there)| *there) {
             Some((key, _)) => Err(ConfigError::NotYet { path: path.to_path_buf(), key }),
@@ -382,16 +392,50 @@ mod tests {
             ("values: {a: [b]}\n", "values"),
             ("windows: []\n", "windows"),
             ("targets: {helm: {kubeconfig: x}}\n", "targets.helm"),
-            (
-                "targets: {registry: {url: \"http://127.0.0.1:5000\", auth: docker-config}}\n",
-                "targets.registry.auth",
-            ),
-            ("targets: {registry: {url: \"http://127.0.0.1:5000\", ca: ca.pem}}\n", "targets.registry.ca"),
         ] {
             let error = load(&format!("{HEAD}{text}")).unwrap_err();
             assert!(matches!(&error, ConfigError::NotYet { key, .. } if *key == wanted), "{error}");
             assert_eq!(error.exit(), Exit::Usage);
         }
+    }
+
+    #[test]
+    fn targets_for_containers_need_no_more_than_their_name() {
+        let targets = load(&format!("{HEAD}targets: {{docker: {{}}, containerd: {{}}}}\n")).unwrap().targets;
+        let (docker, containerd) = (targets.docker.unwrap(), targets.containerd.unwrap());
+        assert_eq!(
+            (docker.host.to_string().as_str(), docker.replace),
+            ("unix:///var/run/docker.sock", false)
+        );
+        assert_eq!((containerd.namespace.as_str(), containerd.ctr()), ("k8s.io", Path::new("ctr")));
+        let k3s = "containerd: {address: /run/k3s/containerd/containerd.sock}";
+        let targets = load(&format!("{HEAD}targets: {{{k3s}}}\n")).unwrap().targets;
+        assert_eq!(targets.containerd.unwrap().ctr(), Path::new("k3s"));
+    }
+
+    #[test]
+    fn what_would_not_reach_an_engine_of_this_machine_is_refused() {
+        for text in [
+            "docker: {host: \"tcp://10.0.0.1:2375\"}",
+            "docker: {host: \"unix://docker.sock\"}",
+            "containerd: {address: run/containerd.sock}",
+            "containerd: {namespace: \"--help\"}",
+            "containerd: {ctr: k3s}",
+            "registry: {url: \"http://127.0.0.1:5000\", auth: plain}",
+        ] {
+            assert!(load(&format!("{HEAD}targets: {{{text}}}\n")).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_registrys_certificate_lies_beside_the_file_that_names_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("site.yaml");
+        let text = "targets: {registry: {url: \"https://r:5000\", ca: ca.pem, auth: docker-config}}\n";
+        std::fs::write(&path, format!("{HEAD}{text}")).unwrap();
+        let registry = SiteConfig::load(&path).unwrap().targets.registry.unwrap();
+        assert_eq!(registry.ca, Some(dir.path().join("ca.pem")));
+        assert_eq!(registry.auth, Some(RegistryAuth::DockerConfig));
     }
 
     #[test]

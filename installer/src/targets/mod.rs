@@ -123,6 +123,10 @@ impl Classified for TargetError {
 
     fn hint(&self) -> Option<String> {
         match self {
+            Self::Registry { source, .. } if source.is_login() => Some(
+                "log in with `docker login` or `podman login` as the user who runs this, with `auth: docker-config` under `targets.registry` in site.yaml"
+                    .to_string(),
+            ),
             Self::Registry { .. } => {
                 Some("check `targets.registry` in site.yaml, and that the registry is running".to_string())
             }
