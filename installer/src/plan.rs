@@ -257,6 +257,10 @@ pub struct Import {
     pub names: Vec<ImportName>,
     /// Every name that it has there now.
     pub beside: Vec<String>,
+    /// The name by digest of our image that it takes the place of. The garbage collector may have that one:
+    /// the site store keeps it for the way back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub released: Option<String>,
 }
 
 /// A name in containerd.

@@ -123,6 +123,8 @@ fn a_newer_bundle_moves_our_own_name_and_a_rollback_moves_it_back_after_containe
     apply(&sender, &site, "2.tar").ok();
     let images = containerd.images();
     assert_eq!(images[BASE], ours(&base(2)));
+    // The site store keeps the old one for the way back; the node need not.
+    assert_eq!(images[&by_digest(BASE, &base(0))].1, "io.cri-containerd.image=managed");
     assert!(!images.keys().any(|name| name.contains("airlock.invalid")), "{images:?}");
 
     containerd.run(&["images", "rm", "--sync", &by_digest(BASE, &base(0))]);

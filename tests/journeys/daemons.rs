@@ -87,6 +87,17 @@ impl Docker {
         String::from_utf8(tool(&self.client, &arguments, directory).stdout).unwrap()
     }
 
+    /// Whether it keeps images in containerd: then it knows them by their manifest or index.
+    pub(crate) fn is_in_containerd(&self) -> bool {
+        let info = self.run(&["info", "--format", "{{.DriverStatus}}"], Path::new("/"));
+        info.contains("io.containerd.snapshotter")
+    }
+
+    /// What it knows an image by, `platform` being what of it is for this machine.
+    pub(crate) fn id_of(&self, image: &Image, platform: &Image) -> String {
+        if self.is_in_containerd() { image.root.digest.to_string() } else { config_of(platform) }
+    }
+
     /// Every name with what it stands for; images without a name by their id.
     pub(crate) fn images(&self) -> BTreeMap<String, String> {
         let format = "{{.Repository}}:{{.Tag}} {{.ID}}";

@@ -76,7 +76,8 @@ fn every_image_is_loaded_under_its_name_with_its_digest_and_runs() {
     let applied = world.installer(&["apply", "b.tar", "--yes"]).ok();
     assert!(applied.stdout.contains("named by its digest"), "{}", applied.stdout);
     let images = docker.images();
-    assert_eq!((&images[BASE], &images[MULTI]), (&config_of(&plain), &config_of(&amd64)));
+    let ids = (docker.id_of(&plain, &plain), docker.id_of(&multi, &amd64));
+    assert_eq!((&images[BASE], &images[MULTI]), (&ids.0, &ids.1));
 
     let again = world.installer(&["--output", "json", "apply", "b.tar", "--yes"]).ok().json();
     assert_eq!(again["plan"]["steps"], serde_json::json!([]));
@@ -120,15 +121,21 @@ fn a_newer_bundle_moves_our_own_name_and_sends_only_the_layers_that_the_engine_l
     let site = site(&sender, &docker, "");
     apply(&sender, &site, "0.tar").ok();
     let planned = site.installer(&["plan", sender.path("2.tar").to_str().unwrap()]).ok();
-    let old: Digest = config_of(&base(0)).parse().unwrap();
+    let old: Digest = docker.id_of(&base(0), &base(0)).parse().unwrap();
     assert!(planned.stdout.contains(&format!("move {BASE}")), "{}", planned.stdout);
     assert!(planned.stdout.contains(&format!("in place of {}", old.short())), "{}", planned.stdout);
     assert!(!planned.stdout.contains("foreign-tag"), "{}", planned.stdout);
 
+    if docker.is_in_containerd() {
+        // Nobody can ask it for its layers: it gets all, and keeps those that it lacks.
+        apply(&sender, &site, "2.tar").ok();
+        assert_eq!(docker.images()[BASE], docker.id_of(&base(2), &base(2)));
+        return;
+    }
     let shared = Digest::of(&ingredients::gzip(&layer(1, 40_000)));
     let watch = Without(site.path(&format!("site/store/blobs/sha256/{}", shared.hex())));
     with_run(&site, &sender.path("2.tar"), &watch, |run, plan| run.start(&plan)).unwrap();
-    assert_eq!(docker.images()[BASE], config_of(&base(2)));
+    assert_eq!(docker.images()[BASE], docker.id_of(&base(2), &base(2)));
 }
 
 #[test]
@@ -159,7 +166,9 @@ fn when_a_later_step_fails_every_name_stands_for_what_it_stood_for() {
     docker.run(&["load", "-i", "loose.tar"], sender.dir());
     docker.run(&["tag", "r.example.com/loose:v1", "r.example.com/other:v1"], sender.dir());
     let before = docker.images();
-    assert_eq!(before["r.example.com/loose:v1"], config_of(&extra()));
+    if !docker.is_in_containerd() {
+        assert_eq!(before["r.example.com/loose:v1"], config_of(&extra()));
+    }
     let _ = apply(&sender, &site, "bad.tar").expect_exit(Exit::Undone);
     assert_eq!(docker.images(), before);
 }
@@ -176,7 +185,13 @@ fn a_name_of_somebody_elses_image_is_moved_only_where_the_site_says_so_and_given
     let ran = apply(&sender, &strict, "0.tar").expect_exit(Exit::NotReady);
     says(
         &ran,
-        &["docker/foreign-tag", BASE, &theirs[BASE], &config_of(&base(0)), "targets.docker.replace: true"],
+        &[
+            "docker/foreign-tag",
+            BASE,
+            &theirs[BASE],
+            &docker.id_of(&base(0), &base(0)),
+            "targets.docker.replace: true",
+        ],
     );
     assert_eq!(docker.images(), theirs);
 
@@ -186,7 +201,7 @@ fn a_name_of_somebody_elses_image_is_moved_only_where_the_site_says_so_and_given
     let ran = apply(&sender, &willing, "0.tar").ok();
     assert!(ran.stdout.contains("docker/foreign-tag"), "{}", ran.stdout);
     let images = docker.images();
-    assert_eq!(images[BASE], config_of(&base(0)));
+    assert_eq!(images[BASE], docker.id_of(&base(0), &base(0)));
     assert!(images.contains_key(&format!("<none> {}", theirs[BASE])), "their image is gone: {images:?}");
 }
 
@@ -200,7 +215,7 @@ fn a_rollback_moves_the_name_back_and_needs_no_medium() {
     // Not even what the Engine has kept.
     docker.run(&["image", "prune", "--force"], sender.dir());
     site.installer(&["rollback", "--yes"]).ok();
-    assert_eq!(docker.images()[BASE], config_of(&base(0)));
+    assert_eq!(docker.images()[BASE], docker.id_of(&base(0), &base(0)));
     audit_holds(&site);
 }
 
@@ -283,6 +298,10 @@ fn cut_off_at_any_moment_the_same_bundle_finishes_and_the_next_one_finds_nothing
 #[test]
 fn cut_off_between_loading_and_naming_an_image_it_is_named_or_goes() {
     let Some(docker) = docker() else { return };
+    if docker.is_in_containerd() {
+        eprintln!("SKIPPED: this Engine gives what the test loads by hand another id");
+        return;
+    }
     let sender = sender();
     for (bundle, left) in [("1.tar", true), ("2.tar", false)] {
         let expected = undisturbed(&sender, &docker, bundle);

@@ -20,8 +20,9 @@ use crate::site::config::ContainerdTarget;
 
 /// The labels by which the kubelet's garbage collector leaves an image alone, and by which containerd's part
 /// for Kubernetes knows it.
-pub const LABELS: [(&str, &str); 2] =
-    [("io.cri-containerd.image", "managed"), ("io.cri-containerd.pinned", "pinned")];
+pub const LABELS: [(&str, &str); 2] = [("io.cri-containerd.image", "managed"), (PINNED, "pinned")];
+/// The one of them that holds.
+const PINNED: &str = "io.cri-containerd.pinned";
 /// Where what a name stood for is kept, by its digest.
 const KEPT: &str = "airlock.invalid/kept";
 /// A large image on a slow disk.
@@ -217,10 +218,17 @@ pub fn look(
         manifest: image.manifest.clone(),
         names: Vec::new(),
         beside: ctr.names_of(&image.manifest.digest)?,
+        released: None,
     };
     let mut in_place = true;
     for name in names(image) {
         let record = ctr.record(&name)?;
+        if let Some(old) = record.as_ref().filter(|old| old.digest != import.manifest.digest) {
+            let by_digest = format!("{}@{}", image.name.repository(), old.digest);
+            let pinned = ctr.record(&by_digest)?.is_some_and(|record| record.is_kept_for_good());
+            import.released =
+                (pinned && images::is_ours(&old.digest, &context.site.store())).then_some(by_digest);
+        }
         in_place &= record.as_ref().is_some_and(|record| is_in_place(record, &import.manifest.digest));
         let old = record.map(|record| OldName { digest: record.digest, labels: record.labels });
         import.names.push(ImportName { name, old });
@@ -269,7 +277,11 @@ pub fn perform(import: &Import, context: &Context<'_>) -> Result<(), TargetError
     }
     let names: Vec<&str> = import.names.iter().map(|name| name.name.as_str()).collect();
     ctr.import(&import.manifest, &names)?;
-    names.iter().try_for_each(|name| ctr.label(name, &LABELS))
+    names.iter().try_for_each(|name| ctr.label(name, &LABELS))?;
+    match &import.released {
+        Some(released) if ctr.record(released)?.is_some() => ctr.label(released, &[(PINNED, "")]),
+        _ => Ok(()),
+    }
 }
 
 /// Makes each name stand for what it stood for before, with the labels that it had, or takes it away.
@@ -278,6 +290,11 @@ pub fn perform(import: &Import, context: &Context<'_>) -> Result<(), TargetError
 /// containerd, or the store.
 pub fn undo(import: &Import, context: &Context<'_>) -> Result<(), TargetError> {
     let ctr = Ctr::of_step(import, context);
+    if let Some(released) = &import.released
+        && ctr.record(released)?.is_some()
+    {
+        ctr.label(released, &LABELS)?;
+    }
     for name in &import.names {
         let Some(now) = ctr.record(&name.name)? else { continue };
         // Not moved yet, or moved on by somebody else: either way not ours to change.
