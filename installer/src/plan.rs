@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::site::SiteError;
 use crate::site::config::{Namespace, RegistryAuth, SiteConfig};
 use crate::site::ledger::{Applied, Ledger, Signer};
-use crate::targets::{Context, TargetError, containerd, docker, files, python, registry};
+use crate::targets::{Context, TargetError, containerd, docker, files, mirror, python, registry};
 
 /// The version of the document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +63,8 @@ pub enum Step {
     Load(Load),
     /// Import an image into containerd.
     Import(Import),
+    /// Tell containerd where the site has an upstream registry's images.
+    Mirror(Mirror),
     /// Make a virtual environment and switch to it.
     Venv(Venv),
     /// Write a file.
@@ -283,6 +285,18 @@ pub struct OldName {
     pub labels: BTreeMap<String, String>,
 }
 
+/// Tell containerd where the site has an upstream registry's images.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mirror {
+    /// The upstream registry.
+    pub host: String,
+    /// What the file will say.
+    pub text: String,
+    /// The file.
+    pub write: WriteFile,
+}
+
 impl Import {
     /// What the first name stands for, if that is another image.
     fn replaced(&self) -> Option<Digest> {
@@ -403,7 +417,7 @@ impl Step {
         match self {
             Self::Push(_) => "registry",
             Self::Load(_) => "docker",
-            Self::Import(_) => "containerd",
+            Self::Import(_) | Self::Mirror(_) => "containerd",
             Self::Venv(_) => "python",
             Self::File(_) => "files",
             Self::Publish(_) => "serve",
@@ -426,6 +440,9 @@ impl Step {
             Self::Import(import) => {
                 let name = import.names.first().map_or(&import.title, |name| &name.name);
                 format!("{name} as {}{}", import.manifest.digest.short(), in_place_of(import.replaced()))
+            }
+            Self::Mirror(mirror) => {
+                format!("{} as the mirror of {}", mirror.write.path.display(), mirror.host)
             }
             Self::Venv(venv) => format!("{} with {} wheels", venv.link.display(), venv.wheels.len()),
             Self::File(file) => format!("{} (mode {})", file.path.display(), file.new.mode),
@@ -450,12 +467,13 @@ impl Step {
         let verb = match self {
             Self::Push(push) if push.own().is_in_place() => "complete",
             Self::Push(Push { old: Some(_), .. }) | Self::Venv(Venv { old: Some(_), .. }) => "replace",
-            Self::File(WriteFile { old: Some(_), .. }) => "replace",
+            Self::File(WriteFile { old: Some(_), .. })
+            | Self::Mirror(Mirror { write: WriteFile { old: Some(_), .. }, .. }) => "replace",
             Self::Load(Load { old: Some(_), .. }) => "move",
             Self::Import(import) if import.replaced().is_some() => "move",
             Self::Import(import) if import.names.iter().any(|name| name.old.is_some()) => "complete",
             Self::Load(_) | Self::Import(_) => "load",
-            Self::Push(_) | Self::Venv(_) | Self::File(_) => "add",
+            Self::Push(_) | Self::Venv(_) | Self::File(_) | Self::Mirror(_) => "add",
             Self::Publish(_) => "show",
             Self::Record(_) => "record",
         };
@@ -519,6 +537,7 @@ pub fn plan(bundle: &VerifiedBundle, config: &SiteConfig, context: &Context<'_>)
             Component::FileSet(set) => steps.file_set(set, config)?,
         }
     }
+    steps.mirrors(bundle, config)?;
     steps.publish(bundle.digest(), context)?;
     let current = ledger.as_ref().and_then(Ledger::current);
     if !steps.changes.is_empty() || current.is_none_or(|current| current.bundle != bundle.digest()) {
@@ -572,6 +591,22 @@ impl Steps {
         let Some(target) = &config.targets.containerd else { return Ok(()) };
         let (in_place, import) = containerd::look(image, target, context)?;
         self.add(in_place, Step::Import(import));
+        Ok(())
+    }
+
+    fn mirrors(&mut self, bundle: &VerifiedBundle, config: &SiteConfig) -> Result<(), PlanError> {
+        let files = config.targets.containerd.as_ref().and_then(|containerd| containerd.mirror.as_ref());
+        let Some(files) = files else { return Ok(()) };
+        let images = bundle.inventory().components.iter().filter_map(|component| match component {
+            Component::Image(image) => Some(image),
+            _ => None,
+        });
+        for wanted in mirror::wanted(&images.collect::<Vec<_>>(), files, config) {
+            let (in_place, mut step) = mirror::look(wanted, files)?;
+            let made: Vec<PathBuf> = self.new_directories();
+            step.write.new_directories.retain(|directory| !made.contains(directory));
+            self.add(in_place, Step::Mirror(step));
+        }
         Ok(())
     }
 
@@ -673,6 +708,7 @@ impl Steps {
     fn new_directories(&self) -> Vec<PathBuf> {
         let of = |step: &Step| match step {
             Step::File(file) => file.new_directories.clone(),
+            Step::Mirror(mirror) => mirror.write.new_directories.clone(),
             _ => Vec::new(),
         };
         self.changes.iter().flat_map(of).collect()

@@ -28,6 +28,7 @@ use installer::apply::ApplyError;
 use installer::plan::Step;
 use manifests::Digest;
 use onsite::{another_site, audit_holds, build, says, site_yaml, with_run};
+use testkit::{RealRegistry, RealRegistryOptions};
 
 const LABELS: &str = "io.cri-containerd.image=managed,io.cri-containerd.pinned=pinned";
 
@@ -244,6 +245,48 @@ fn k3s_is_spoken_to_through_its_own_ctr() {
     site_yaml(&site, &[containerd.as_target(&format!(", ctr: {}", k3s.display()))]);
     apply(&sender, &site, "0.tar").ok();
     assert_eq!(containerd.images()[BASE], ours(&base(0)));
+}
+
+#[test]
+fn a_node_finds_images_in_the_sites_registry_under_their_own_names() {
+    let options = RealRegistryOptions { delete: true, ..RealRegistryOptions::default() };
+    let (Some(containerd), Some(registry)) = (containerd(), RealRegistry::start(options)) else {
+        return;
+    };
+    let sender = sender();
+    let world = another_site(&sender);
+    std::fs::create_dir(world.path("root")).unwrap();
+    let certs = world.path("etc/containerd/certs.d");
+    let site = |more: &str| {
+        let mirror = format!(", mirror: {{directory: {}}}{more}", certs.display());
+        let registry = format!("registry: {{url: \"{}\", prefix: mirror}}", registry.url());
+        let files = format!("files: {{root: {}}}", world.path("root").display());
+        site_yaml(&world, &[registry, containerd.as_target(&mirror), files]);
+    };
+    site("");
+    let _ = apply(&sender, &world, "bad.tar").expect_exit(Exit::Undone);
+    assert!(!certs.exists(), "the directory that was made for the mirror is still there");
+    apply(&sender, &world, "0.tar").ok();
+    let file = certs.join("registry.example.com/hosts.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(
+        text.contains(&format!("[host.\"{}/v2/mirror/registry.example.com\"]", registry.url())),
+        "{text}"
+    );
+    apply(&sender, &world, "2.tar").ok();
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
+
+    // As a node that has imported nothing: only the mirror has it, as the name's host is nowhere.
+    containerd.remove_all();
+    containerd.run(&["images", "pull", "--hosts-dir", certs.to_str().unwrap(), BASE]);
+    assert_eq!(containerd.images()[BASE].0, base(2).root.digest.to_string());
+
+    std::fs::write(&file, "server = \"https://elsewhere\"\n").unwrap();
+    let ran = world.installer(&["rollback", "--yes"]).expect_exit(Exit::NotReady);
+    says(&ran, &["containerd/mirror", "hosts.toml was written by somebody else"]);
+    site(", replace: true");
+    world.installer(&["rollback", "--yes"]).ok();
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
 }
 
 // ---- power cuts ---------------------------------------------------------------------------------------

@@ -1,5 +1,5 @@
-//! `containerd/reachable`, `containerd/namespace`, `containerd/image` and `containerd/foreign-tag`: containerd
-//! answers `ctr`, somebody uses the namespace, every image is for this machine, and no name would be taken
+//! `containerd/reachable`, `containerd/namespace`, `containerd/image`, `containerd/foreign-tag` and
+//! `containerd/mirror`: containerd answers `ctr`, somebody uses the namespace, every image is for this machine, and no name would be taken
 //! from somebody else's image.
 
 use std::os::unix::fs::FileTypeExt;
@@ -13,6 +13,7 @@ use crate::site::config::ContainerdTarget;
 use crate::targets::Context;
 use crate::targets::containerd::{self, Ctr};
 use crate::targets::images::{self, Machine};
+use crate::targets::mirror;
 
 /// Looks at containerd, once, and at each image.
 #[must_use]
@@ -35,6 +36,53 @@ pub fn check(carried: &[&Image], target: &ContainerdTarget, context: &Context<'_
             Ok((_, import)) => findings.extend(foreign(&import, target, context)),
             Err(error) => findings.push(reachable(Verdict::Fail, chain(&error))),
         }
+    }
+    findings.extend(mirrors(carried, target, context));
+    findings
+}
+
+/// A mirror's file that somebody else has written is theirs.
+fn mirrors(carried: &[&Image], target: &ContainerdTarget, context: &Context<'_>) -> Vec<Finding> {
+    let Some(files) = &target.mirror else { return Vec::new() };
+    let finding = |verdict, fact: String, remedy: Option<&str>| Finding {
+        id: "containerd/mirror",
+        verdict,
+        fact,
+        requirement: "a hosts.toml for each upstream registry that leads to this site".to_string(),
+        remedy: remedy.map(ToString::to_string),
+    };
+    let judge = |wanted: mirror::Wanted| {
+        let (in_place, step) = mirror::look(wanted, files)?;
+        let foreign = !in_place && mirror::is_foreign(&step)?;
+        let path = step.write.path.display();
+        Ok(match (foreign, target.replace) {
+            (false, _) => finding(Verdict::Pass, format!("{path} leads to this site, or will"), None),
+            (true, true) => finding(
+                Verdict::Warn,
+                format!("{path} was written by somebody else, and will be replaced"),
+                Some("`targets.containerd.replace` allows it; an undo puts the old one back"),
+            ),
+            (true, false) => finding(
+                Verdict::Fail,
+                format!("{path} was written by somebody else"),
+                Some(
+                    "add the site there by hand and leave `mirror` out; `targets.containerd.replace: true` replaces it",
+                ),
+            ),
+        })
+    };
+    let wanted = mirror::wanted(carried, files, context.config);
+    let judged = wanted.into_iter().map(|wanted| {
+        judge(wanted).unwrap_or_else(|error: crate::targets::TargetError| {
+            finding(Verdict::Fail, chain(&error), Some("see `targets.containerd.mirror` in site.yaml"))
+        })
+    });
+    let mut findings: Vec<Finding> = judged.collect();
+    let logs_in = context.config.targets.registry.as_ref().is_some_and(|registry| registry.auth.is_some());
+    if logs_in && files.url.is_none() {
+        let fact = "the site's registry wants a login, and a mirror's file holds none".to_string();
+        let remedy = "let the nodes pull without a login, or give them one (imagePullSecrets)";
+        findings.push(finding(Verdict::Warn, fact, Some(remedy)));
     }
     findings
 }

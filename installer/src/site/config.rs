@@ -165,9 +165,24 @@ pub struct ContainerdTarget {
     pub namespace: Namespace,
     #[serde(default)]
     ctr: Option<PathBuf>,
-    /// Whether a name may be moved away from an image that did not come from a bundle.
+    /// Whether a name may be moved away from an image that did not come from a bundle, and a mirror's file be
+    /// taken from whoever wrote it.
     #[serde(default)]
     pub replace: bool,
+    /// Where containerd reads which registry has an upstream registry's images.
+    #[serde(default)]
+    pub mirror: Option<MirrorFiles>,
+}
+
+/// Files by which containerd finds images in the site's registry under their own names.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MirrorFiles {
+    /// containerd's `config_path`, such as `/etc/containerd/certs.d`.
+    pub directory: PathBuf,
+    /// `installer serve`, as the nodes reach it; without it `targets.registry`.
+    #[serde(default)]
+    pub url: Option<String>,
 }
 
 impl ContainerdTarget {
@@ -288,6 +303,12 @@ pub enum ConfigError {
         /// Which key.
         key: &'static str,
     },
+    /// Nowhere for a mirror to lead.
+    #[error("{}: `targets.containerd.mirror` needs `targets.registry`, or a `url` of its own", path.display())]
+    Mirror {
+        /// Which file.
+        path: PathBuf,
+    },
     /// A path that is not absolute would depend on where the program was started.
     #[error("{}: `{key}` must be an absolute path", path.display())]
     Relative {
@@ -328,6 +349,10 @@ impl SiteConfig {
         let document: Document = yaml::parse(&path.display().to_string(), &String::from_utf8_lossy(&bytes))?;
         document.refuse_what_is_not_there_yet(path)?;
         document.check_paths(path)?;
+        let mirror = document.targets.containerd.as_ref().and_then(|containerd| containerd.mirror.as_ref());
+        if mirror.is_some_and(|mirror| mirror.url.is_none()) && document.targets.registry.is_none() {
+            return Err(ConfigError::Mirror { path: path.to_path_buf() });
+        }
         let Document { site, groups, mut targets, time, keep, .. } = document;
         if let Some(ca) = targets.registry.as_mut().and_then(|registry| registry.ca.as_mut()) {
             *ca = path.parent().unwrap_or(Path::new("")).join(&*ca);
@@ -355,6 +380,10 @@ impl Document {
         let paths = [
             ("targets.containerd.address", containerd.map(|containerd| &containerd.address)),
             ("targets.containerd.ctr", containerd.and_then(|containerd| containerd.ctr.as_ref())),
+            (
+                "targets.containerd.mirror.directory",
+                containerd.and_then(|containerd| Some(&containerd.mirror.as_ref()?.directory)),
+            ),
             ("targets.python.interpreter", python.map(|python| &python.interpreter)),
             ("targets.python.venvs", python.map(|python| &python.venvs)),
             ("targets.files.root", self.targets.files.as_ref().map(|files| &files.root)),
@@ -421,6 +450,8 @@ mod tests {
             "containerd: {address: run/containerd.sock}",
             "containerd: {namespace: \"--help\"}",
             "containerd: {ctr: k3s}",
+            "containerd: {mirror: {directory: /etc/containerd/certs.d}}",
+            "containerd: {mirror: {directory: certs.d, url: \"http://127.0.0.1:8080\"}}",
             "registry: {url: \"http://127.0.0.1:5000\", auth: plain}",
         ] {
             assert!(load(&format!("{HEAD}targets: {{{text}}}\n")).is_err(), "{text}");

@@ -5,6 +5,7 @@ pub mod containerd;
 pub mod docker;
 pub mod files;
 pub mod images;
+pub mod mirror;
 pub mod publish;
 pub mod python;
 pub mod registry;
@@ -174,6 +175,7 @@ pub fn perform(step: &Step, kept: &std::path::Path, context: &Context<'_>) -> Re
         Step::Push(push) => registry::perform(push, context),
         Step::Load(load) => docker::perform(load, context),
         Step::Import(import) => containerd::perform(import, context),
+        Step::Mirror(mirror) => mirror::perform(mirror, kept),
         Step::Venv(venv) => python::perform(venv, context),
         Step::File(file) => files::perform(file, kept, context),
         Step::Publish(publish) => publish::perform(publish, context),
@@ -190,6 +192,7 @@ pub fn undo(step: &Step, kept: &std::path::Path, context: &Context<'_>) -> Resul
         Step::Push(push) => registry::undo(push, context),
         Step::Load(load) => docker::undo(load, context),
         Step::Import(import) => containerd::undo(import, context),
+        Step::Mirror(mirror) => files::undo(&mirror.write, kept),
         Step::Venv(venv) => python::undo(venv, context),
         Step::File(file) => files::undo(file, kept),
         Step::Publish(publish) => publish::undo(publish, context),
@@ -206,6 +209,7 @@ pub fn probe(step: &Step, context: &Context<'_>) -> Result<State, TargetError> {
         Step::Push(push) => registry::is_new(push, context)?,
         Step::Load(load) => docker::is_new(load)?,
         Step::Import(import) => containerd::is_new(import, context)?,
+        Step::Mirror(mirror) => files::state(&mirror.write.path)?.is_some_and(|now| now.is(mirror.write.new)),
         Step::Venv(venv) => python::is_new(venv)?,
         Step::File(file) => files::state(&file.path)?.is_some_and(|now| now.is(file.new)),
         Step::Publish(publish) => context.site.published()? == publish.new,
