@@ -65,4 +65,6 @@ fn the_schema_of_site_yaml_names_the_keys_that_installer_takes() {
     for name in ["registry", "docker", "containerd", "python"] {
         assert_eq!(keys(&targets["properties"][name]), site(&format!("targets: {{{name}: {{zzz: 1}}}}\n")));
     }
+    let mirror = &targets["properties"]["containerd"]["properties"]["mirror"];
+    assert_eq!(keys(mirror), site("targets: {containerd: {mirror: {zzz: 1}}}\n"));
 }

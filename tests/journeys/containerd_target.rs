@@ -24,8 +24,12 @@ use daemons::{
 use e2e::World;
 use edge::Exit;
 use ingredients::{Image, image, index, layer, write_layout};
-use installer::apply::ApplyError;
+use installer::apply::{ApplyError, Run, Unwatched};
+use installer::audit::AuditLog;
+use installer::journal;
 use installer::plan::Step;
+use installer::site::Site;
+use installer::targets::Context;
 use manifests::Digest;
 use onsite::{another_site, audit_holds, build, says, site_yaml, with_run};
 use testkit::{RealRegistry, RealRegistryOptions};
@@ -245,6 +249,37 @@ fn k3s_is_spoken_to_through_its_own_ctr() {
     site_yaml(&site, &[containerd.as_target(&format!(", ctr: {}", k3s.display()))]);
     apply(&sender, &site, "0.tar").ok();
     assert_eq!(containerd.images()[BASE], ours(&base(0)));
+}
+
+#[test]
+fn an_undo_that_containerd_has_missed_is_done_once_it_is_back() {
+    let Some(containerd) = containerd() else { return };
+    let sender = sender();
+    let site = site(&sender, &containerd, "");
+    apply(&sender, &site, "0.tar").ok();
+    let before = containerd.images();
+    let ended = with_run(&site, &sender.path("1.tar"), &Cut("performed", 1), |run, plan| run.start(&plan));
+    assert!(matches!(ended, Err(ApplyError::PowerCut(_))), "{ended:?}");
+    let found = journal::unfinished(&Site::at(site.path("site"))).unwrap().unwrap();
+    let aside = format!("{}.aside", containerd.socket);
+    std::fs::rename(&containerd.socket, &aside).unwrap();
+    let ended = with_run_of(&site, |run| run.take_back(&found));
+    let Err(ApplyError::LeftOver { stuck, .. }) = ended else { panic!("{ended:?}") };
+    assert!(stuck.iter().all(|step| step.contains("nobody answers")), "{stuck:?}");
+    std::fs::rename(&aside, &containerd.socket).unwrap();
+    let _ = site.installer(&["apply", "no-bundle-at-hand.tar", "--yes"]).expect_exit(Exit::Damaged);
+    assert_eq!(containerd.images(), before);
+}
+
+/// Does `act` with a run that has made no plan.
+fn with_run_of<T>(world: &World, act: impl FnOnce(&Run<'_>) -> T) -> T {
+    let (env, _, _) = world.env("installer", &[]);
+    let site = Site::at(world.path("site"));
+    let config = site.config().unwrap();
+    let http = registry::Http::new(&registry::HttpSettings::default()).unwrap();
+    let context = Context { site: &site, config: &config, env: &env, http: &http };
+    let audit = AuditLog::of(&site, &env);
+    act(&Run { context: &context, audit: &audit, watch: &Unwatched, say: &|_| {} })
 }
 
 #[test]

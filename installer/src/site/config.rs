@@ -180,7 +180,7 @@ pub struct ContainerdTarget {
 pub struct MirrorFiles {
     /// containerd's `config_path`, such as `/etc/containerd/certs.d`.
     pub directory: PathBuf,
-    /// `installer serve`, as the nodes reach it; without it `targets.registry`.
+    /// `installer serve`, as the node reaches it; without it `targets.registry`.
     #[serde(default)]
     pub url: Option<String>,
 }

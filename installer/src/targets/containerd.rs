@@ -6,6 +6,7 @@
 //! with its last name, so what such a name stood for gets another one first, and keeps it.
 
 use std::collections::BTreeMap;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
@@ -80,7 +81,19 @@ impl<'a> Ctr<'a> {
 
     fn checked(&self, program: &Program, doing: &str) -> Result<Finished, TargetError> {
         let finished = program.run(&*self.context.env.clock)?;
-        if finished.succeeded() { Ok(finished) } else { Err(program_failed(doing, &finished)) }
+        if finished.succeeded() { Ok(finished) } else { Err(self.failed(doing, &finished)) }
+    }
+
+    /// What the program says; or that nobody is there, which may pass and which it says in many words.
+    fn failed(&self, doing: &str, finished: &Finished) -> TargetError {
+        if let Err(source) = UnixStream::connect(self.address) {
+            return TargetError::Silent { address: self.address.to_path_buf(), source };
+        }
+        TargetError::Program {
+            doing: doing.to_string(),
+            code: finished.code.map_or("none: a signal ended it".to_string(), |code| code.to_string()),
+            last_words: finished.last_words(),
+        }
     }
 
     /// The version of containerd itself.
@@ -140,7 +153,7 @@ impl<'a> Ctr<'a> {
             Err(source) if source.kind() == std::io::ErrorKind::InvalidData => {
                 Err(TargetError::Io { doing: "cannot read", path: store.root().to_path_buf(), source })
             }
-            _ if !finished.succeeded() => Err(program_failed(doing, &finished)),
+            _ if !finished.succeeded() => Err(self.failed(doing, &finished)),
             Ok(()) => Ok(()),
             Err(source) => {
                 Err(TargetError::Io { doing: "cannot write to", path: self.address.into(), source })
@@ -169,14 +182,6 @@ impl<'a> Ctr<'a> {
             Err(_) if self.record(name)?.is_none() => Ok(()),
             removed => removed.map(|_| ()),
         }
-    }
-}
-
-fn program_failed(doing: &str, finished: &Finished) -> TargetError {
-    TargetError::Program {
-        doing: doing.to_string(),
-        code: finished.code.map_or("none: a signal ended it".to_string(), |code| code.to_string()),
-        last_words: finished.last_words(),
     }
 }
 

@@ -61,6 +61,14 @@ pub enum TargetError {
         /// What happened.
         source: ::registry::engine::EngineError,
     },
+    /// A daemon on this machine that is spoken to through a program.
+    #[error("nobody answers on {}", address.display())]
+    Silent {
+        /// Its socket.
+        address: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// A name of an image that stands for something else than it did.
     #[error("{name} is not what it was when the plan was made, and is left alone")]
     Moved {
@@ -135,6 +143,9 @@ impl Classified for TargetError {
                 "check `targets.docker` in site.yaml, that the Engine is running, and `docker ps` for what uses an image"
                     .to_string(),
             ),
+            Self::Silent { .. } => {
+                Some("start containerd or k3s, or correct `targets.containerd` in site.yaml".to_string())
+            }
             Self::Moved { .. } => Some("look at the new plan, and apply again".to_string()),
             Self::InTheWay { .. } => Some("move it away, or choose another place in site.yaml".to_string()),
             Self::CannotDelete { .. } => Some("delete the tag with the registry's own tools".to_string()),
@@ -151,6 +162,7 @@ impl TargetError {
         match self {
             Self::Registry { source, .. } => source.may_pass(),
             Self::Engine { source, .. } => source.may_pass(),
+            Self::Silent { .. } => true,
             Self::Io { source, .. } => source.kind() == io::ErrorKind::StorageFull,
             _ => false,
         }
