@@ -1145,6 +1145,7 @@ fn what_the_corpus_is_made_from_is_accepted() {
         after(Sequence { epoch: 1, sequence: 41 }),
         made_with(SampleOptions::default().release(&[(1, "alice"), (2, "bob")], 2, &[2, 1])),
         countersigned(|_| {}),
+        made(|o| o.scripted = true),
         // Two tags of one image share its signature.
         countersigned(|draft| with_a_second_image(&mut draft.inventory, "v2", |_| {})),
     ];

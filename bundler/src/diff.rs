@@ -3,8 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use manifests::Digest;
+use manifests::bundle::Content;
 use manifests::inventory::{Chart, Component, FileSet, Image, Inventory, SetFile, Wheelhouse};
-use manifests::{Digest, bundle::Content};
+use manifests::kubernetes::{KubernetesManifests, PlainFile};
+use manifests::script::{Script, ScriptFile};
 use serde::Serialize;
 
 /// The difference.
@@ -198,6 +201,8 @@ impl Facts {
             Component::Wheelhouse(wheelhouse) => Self::of_wheelhouse(wheelhouse),
             Component::Chart(chart) => Self::of_chart(chart),
             Component::FileSet(set) => Self::of_file_set(set),
+            Component::KubernetesManifests(set) => Self::of_kubernetes(set),
+            Component::Script(script) => Self::of_script(script),
         }
     }
 
@@ -245,6 +250,19 @@ impl Facts {
 
     fn of_file_set(set: &FileSet) -> Self {
         Self { kind: "files", name: set.dest.to_string(), version: None, inside: files(&set.files, "") }
+    }
+
+    fn of_kubernetes(set: &KubernetesManifests) -> Self {
+        let entry = |file: &PlainFile| (file.path.to_string(), (String::new(), vec![file.digest]));
+        let inside = set.files.iter().map(entry).collect();
+        Self { kind: "manifests", name: set.name.to_string(), version: None, inside }
+    }
+
+    fn of_script(script: &Script) -> Self {
+        let file = |file: &ScriptFile| (file.filename.to_string(), vec![file.digest]);
+        let mut inside = Insides::from([("what it does".to_string(), file(&script.file))]);
+        inside.extend(script.undo.file().map(|undo| ("how it is undone".to_string(), file(undo))));
+        Self { kind: "script", name: script.name.to_string(), version: None, inside }
     }
 }
 

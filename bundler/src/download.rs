@@ -6,7 +6,7 @@
 //!
 //! **What this module may never do:** look up a name. It has digests, and takes nothing else for them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -21,10 +21,11 @@ use manifests::bundle::Content;
 use crate::lock::{BundleLock, Origin};
 use crate::pack::Packed;
 use crate::registries::{RegistriesError, Source};
+use crate::sources::fetch::{FetchError, Fetcher, Wanted, at_once};
 use crate::sources::images::pull::{self, Puller};
+use crate::sources::logins::Logins;
 use crate::sources::wheels::Class;
-use crate::sources::wheels::fetch::{FetchError, Fetcher, Wanted, at_once};
-use crate::sources::{World, closure};
+use crate::sources::{World, charts, closure};
 
 /// Why something could not be brought.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +109,13 @@ enum Job {
 }
 
 impl Job {
+    fn digest(&self) -> Digest {
+        match self {
+            Self::Blob { content, .. } => content.digest,
+            Self::File(wanted) => wanted.digest,
+        }
+    }
+
     fn size(&self) -> u64 {
         match self {
             Self::Blob { content, .. } => content.size,
@@ -146,10 +154,12 @@ pub fn missing(
     // The large ones first, so that none of them is left alone at the end.
     jobs.sort_by_key(|job| std::cmp::Reverse(job.size()));
     (world.note)(&format!("fetching {}, {}", counted(jobs.len()), bytes(total)));
-    let logins = closure::logins(world);
+    let mut logins = Logins::of_user(world.env);
+    closure::add_logins(world, &mut logins);
+    charts::add_logins(world, &mut logins);
     let shared = Shared {
         puller: world.puller(),
-        fetcher: Fetcher { http: world.http, cache: world.cache, logins: &logins },
+        fetcher: Fetcher { http: world.registries, cache: world.cache, logins: &logins, limit: u64::MAX },
         owners: owners(packed),
         bar: Mutex::new((progress::new(world.bars, "fetching", total), 0)),
         jobs: jobs.len(),
@@ -171,22 +181,37 @@ fn jobs(lock: &BundleLock, packed: &Packed, world: &World<'_>) -> Result<Vec<Job
     let mut jobs = Vec::new();
     for content in &packed.inventory.blobs {
         let Some(blob) = lock.blobs.get(&content.digest) else { continue };
-        if matches!(world.cache.open(content), Ok(Some(_))) {
+        if has(world, content) {
             continue;
         }
-        match &blob.from {
-            Origin::Registry(place) => {
-                let sources = world.registries.sources(place)?;
-                jobs.push(Job::Blob { content: *content, sources });
+        // What is packed here is packed of charts that are elsewhere.
+        if let Origin::PackedChart(packed) = &blob.from {
+            for dependency in &packed.dependencies {
+                let content = Content { digest: dependency.sha256, size: dependency.size };
+                if !has(world, &content) {
+                    jobs.extend(job(content, &dependency.from, world)?);
+                }
             }
-            Origin::Url(url) => {
-                let wanted = closure::wanted(url, *content).map_err(DownloadError::Address)?;
-                jobs.push(Job::File(wanted));
-            }
-            _ => {}
         }
+        jobs.extend(job(*content, &blob.from, world)?);
     }
+    // Two charts may be packed of the same one.
+    let mut seen = BTreeSet::new();
+    jobs.retain(|job| seen.insert(job.digest()));
     Ok(jobs)
+}
+
+fn has(world: &World<'_>, content: &Content) -> bool {
+    matches!(world.cache.open(content), Ok(Some(_)))
+}
+
+/// Nothing for what is on this machine.
+fn job(content: Content, from: &Origin, world: &World<'_>) -> Result<Option<Job>, DownloadError> {
+    Ok(match from {
+        Origin::Registry(place) => Some(Job::Blob { content, sources: world.registries.sources(place)? }),
+        Origin::Url(url) => Some(Job::File(closure::wanted(url, content).map_err(DownloadError::Address)?)),
+        _ => None,
+    })
 }
 
 /// Who needs a blob: a person knows images, not digests.

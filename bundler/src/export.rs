@@ -258,9 +258,9 @@ pub fn open(content: Content, blob: &LockedBlob, world: &World<'_>) -> io::Resul
             docker_daemon::open(name, world).map_err(io::Error::other)?;
             again(content, world)
         }
-        Origin::PackedChart(directory) => {
-            charts::pack(&world.path(directory), directory, world).map_err(io::Error::other)?;
-            again(content, world).map_err(named(directory))
+        Origin::PackedChart(packed) => {
+            charts::repack(packed, world)?;
+            again(content, world).map_err(named(&packed.directory))
         }
         Origin::RegistryManifest(place) => {
             let raw = pull::manifest(world, place, &content.digest.into()).map_err(io::Error::other)?;

@@ -12,6 +12,7 @@ pub mod ceremony;
 pub mod cli;
 pub mod countersign;
 pub mod diff;
+pub mod discover;
 pub mod download;
 pub mod export;
 pub mod keys;

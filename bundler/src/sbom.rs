@@ -15,8 +15,9 @@ use manifests::inventory::{
     BundleSbom, Chart, Component, FileSet, Image, ImageSbom, SbomForm, SbomFormat, UpstreamSignature, Wheel,
     Wheelhouse,
 };
+use manifests::kubernetes::KubernetesManifests;
 use manifests::oci::{ANNOTATION_TITLE, ImageManifest, MEDIA_CYCLONEDX, ManifestDocument};
-use manifests::text::RelativePath;
+use manifests::script::Script;
 use manifests::{ArchivePath, Descriptor, Digest};
 use packageurl::PackageUrl;
 use serde::Serialize;
@@ -290,6 +291,8 @@ fn part(component: &Component) -> Result<Part, SbomError> {
         Component::Wheelhouse(wheelhouse) => wheelhouse_part(wheelhouse)?,
         Component::Chart(chart) => chart_part(chart)?,
         Component::FileSet(set) => file_set_part(set),
+        Component::KubernetesManifests(set) => kubernetes_part(set),
+        Component::Script(script) => script_part(script),
     };
     part.bom_ref = component.ref_name();
     for inner in &mut part.components {
@@ -422,7 +425,29 @@ fn file_set_part(set: &FileSet) -> Part {
     }
 }
 
-fn file_part(path: &RelativePath, digest: &Digest, below: &str) -> Part {
+fn kubernetes_part(set: &KubernetesManifests) -> Part {
+    Part {
+        kind: "file",
+        name: set.name.to_string(),
+        hashes: vec![hash(&set.manifest.digest)],
+        properties: vec![property("airlock:source", &set.source)],
+        components: set.files.iter().map(|file| file_part(&file.path, &file.digest, "")).collect(),
+        ..Part::default()
+    }
+}
+
+fn script_part(script: &Script) -> Part {
+    Part {
+        kind: "file",
+        name: script.name.to_string(),
+        hashes: vec![hash(&script.manifest.digest)],
+        properties: vec![property("airlock:source", &script.source)],
+        components: script.files().iter().map(|file| file_part(&file.filename, &file.digest, "")).collect(),
+        ..Part::default()
+    }
+}
+
+fn file_part(path: &dyn std::fmt::Display, digest: &Digest, below: &str) -> Part {
     Part {
         bom_ref: format!("{below}{path}"),
         kind: "file",

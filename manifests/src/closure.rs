@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 
 use crate::companion::{Companion, CompanionKind};
 use crate::digest::Digest;
-use crate::inventory::{BundleSbom, Component, Image, Inventory};
+use crate::inventory::{BundleSbom, Component, Inventory};
 use crate::oci::{Descriptor, MEDIA_INDEX, MEDIA_MANIFEST, ManifestDocument};
 use crate::verify::Damage;
 
@@ -44,9 +44,7 @@ impl Manifests {
             let mut reached = Reached::default();
             let mut manifests = component.manifests().into_iter();
             manifests.by_ref().take(1).try_for_each(|own| walk.follow(own, NESTING_MAX, &mut reached))?;
-            if let Component::Image(image) = component {
-                walk.check_companions(image, &reached)?;
-            }
+            walk.check_companions(component, &reached)?;
             manifests.try_for_each(|other| walk.follow(other, NESTING_MAX, &mut reached))?;
             walk.check_idle(&reached)?;
         }
@@ -94,12 +92,12 @@ impl Walk<'_> {
         }
     }
 
-    /// Each companion speaks about a manifest of the image itself, or about another companion that does, and so
-    /// on; not about itself, a layer or something that is not here. Called when only the image itself was
+    /// Each companion speaks about a manifest of the image or chart itself, or about another companion that does, and so
+    /// on; not about itself, a layer or something that is not here. Called when only that was
     /// followed.
-    fn check_companions(&self, image: &Image, reached: &Reached) -> Result<(), Damage> {
+    fn check_companions(&self, component: &Component, reached: &Reached) -> Result<(), Damage> {
         let mut about: BTreeMap<Digest, Vec<&Companion>> = BTreeMap::new();
-        for companion in &image.companions {
+        for companion in component.companions() {
             self.check_subject(companion)?;
             about.entry(companion.of).or_default().push(companion);
         }
@@ -109,7 +107,7 @@ impl Walk<'_> {
             known.extend(spoken.into_iter().map(|companion| companion.manifest.digest));
         }
         about.values().flatten().next().map_or(Ok(()), |companion| {
-            let (name, of) = (image.companion_name(companion), companion.of);
+            let (name, of) = (component.companion_name(companion), companion.of);
             Err(self.broken(format!("its companion {name} speaks about {of}, which is no manifest of it")))
         })
     }

@@ -39,6 +39,8 @@ pub const EMPTY_CONFIG: &[u8] = b"{}";
 pub const MEDIA_HELM_CONFIG: &str = "application/vnd.cncf.helm.config.v1+json";
 /// Helm's chart archive.
 pub const MEDIA_HELM_CHART: &str = "application/vnd.cncf.helm.chart.content.v1.tar+gzip";
+/// Helm's provenance file: a clear-signed text that names the digest of the archive beside it.
+pub const MEDIA_HELM_PROVENANCE: &str = "application/vnd.cncf.helm.chart.provenance.v1.prov";
 /// One wheel (a zip archive by PyPA's binary distribution format).
 pub const MEDIA_WHEEL: &str = "application/vnd.airlock.wheel.v1+zip";
 /// The artifact type of a wheelhouse.

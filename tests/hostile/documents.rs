@@ -187,7 +187,7 @@ pub(super) const CASES: &[(&str, Generator)] = &[
         signed_inventory(|text| text.replacen(",\"schema\":\"airlock-inventory/v1\"", "", 1))
     }),
     ("inventory-with-a-component-of-another-kind", || {
-        signed_inventory(|text| text.replacen("\"kind\":\"image\"", "\"kind\":\"script\"", 1))
+        signed_inventory(|text| text.replacen("\"kind\":\"image\"", "\"kind\":\"hook\"", 1))
     }),
     ("inventory-with-a-component-without-a-kind", || {
         signed_inventory(|text| text.replacen("\"kind\":\"image\",", "", 1))

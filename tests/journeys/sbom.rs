@@ -34,6 +34,9 @@ fn world() -> World {
     world.write("chart/Chart.yaml", "apiVersion: v2\nname: fraud\nversion: 1.0.0+b1\n");
     world.write("values.yaml", "a: 1\n");
     world.write("config/a b.conf", "a\n");
+    world.write("k8s/map.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n");
+    world.write("migrate.sh", "#!/bin/sh\n");
+    world.write("back.sh", "#!/bin/sh\nexit 0\n");
     world.spec(
         "1.0.0",
         7,
@@ -41,6 +44,8 @@ fn world() -> World {
 wheels: [{name: tools, source: wheels}]
 charts: [{source: chart, values: [values.yaml]}]
 files: [{source: config, dest: /etc/fraud}]
+manifests: [{source: k8s}]
+scripts: [{source: migrate.sh, undo: back.sh}]
 ",
     );
     world.bundler(&["build", "--out", "b.tar"]).ok();
@@ -104,7 +109,7 @@ fn the_bill_of_materials_names_everything_that_is_carried() {
     let digest = inventory["components"].as_array().unwrap().iter().find(|c| c["kind"] == "image").unwrap();
     let digest = digest["manifest"]["digest"].as_str().unwrap();
     let purl = app["purl"].as_str().unwrap();
-    assert!(purl.starts_with(&format!("pkg:oci/app@{}", digest.replace(':', "%3A"))), "{purl}");
+    assert!(purl.starts_with(&format!("pkg:oci/app@{digest}?")), "{purl}");
     assert!(purl.contains("repository_url=registry.example.com") && purl.contains("tag=1"), "{purl}");
     let wheels = &named(components, "tools")["components"];
     let beta = named(wheels, "beta-two");
@@ -113,6 +118,9 @@ fn the_bill_of_materials_names_everything_that_is_carried() {
     assert_eq!(chart["purl"], "pkg:helm/fraud@1.0.0%2Bb1");
     let file = named(&named(components, "/etc/fraud")["components"], "a b.conf");
     assert_eq!(file["hashes"][0]["content"], Digest::of(b"a\n").hex());
+    let script = named(&named(components, "migrate")["components"], "back.sh");
+    assert_eq!(script["hashes"][0]["content"], Digest::of(b"#!/bin/sh\nexit 0\n").hex());
+    named(&named(components, "k8s")["components"], "map.yaml");
 }
 
 #[test]
@@ -176,6 +184,13 @@ fn the_bill_of_materials_arrives_with_the_bundle() {
     let world = world();
     world.trust();
     world.bundler(&["sign", "b.tar", "--key", "keys/rel.key.pem"]).ok();
+    world.installer(&["verify", "b.tar"]).ok();
+    let text = std::fs::read_to_string(world.path("bundle.yaml")).unwrap();
+    let text = text.split("scripts:").next().unwrap().to_string();
+    world.write("bundle.yaml", text.replace("sequence: 7", "sequence: 8"));
+    world.bundler(&["lock"]).ok();
+    std::fs::remove_file(world.path("b.tar")).unwrap();
+    world.bundler(&["build", "--out", "b.tar", "--key", "keys/rel.key.pem"]).ok();
     world.installer(&["apply", "b.tar", "--yes"]).ok();
     let digest = inventory(&world, "b.tar")["sbom"]["document"]["digest"].as_str().unwrap().to_string();
     let hex = digest.strip_prefix("sha256:").unwrap();

@@ -95,6 +95,7 @@ impl BuildArgs {
             note: &|text| stderr.say(text),
             bars,
             wheels: &loaded.spec.wheels,
+            charts: &loaded.spec.charts,
         };
         let unwritten = |source| ExportError::Write { path: destination.clone(), source };
         let documents = export::documents(&lock, &world).map_err(unwritten)?;

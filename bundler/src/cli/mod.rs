@@ -3,6 +3,7 @@
 mod attest;
 mod build;
 mod diff;
+mod images;
 mod inspect;
 mod key;
 mod lock;
@@ -39,6 +40,8 @@ enum Command {
     Trust(trust::TrustCommand),
     /// Resolve every name in bundle.yaml to a digest
     Lock(lock::LockArgs),
+    /// List every image that a chart, or all charts of bundle.yaml, need
+    Images(images::ImagesArgs),
     /// Write the archive from the lock
     Build(build::BuildArgs),
     /// Add a signature to an archive, in place
@@ -67,6 +70,7 @@ fn dispatch(arguments: Arguments, env: &mut Env) -> Result<(), Failure> {
         Command::Key(command) => command.run(&mut screen),
         Command::Trust(command) => command.run(&mut screen),
         Command::Lock(args) => args.run(&mut screen),
+        Command::Images(args) => args.run(&mut screen),
         Command::Build(args) => args.run(&mut screen),
         Command::Sign(args) => args.run(&mut screen),
         Command::Attest(args) => args.run(&mut screen),

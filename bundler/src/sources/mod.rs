@@ -4,8 +4,13 @@
 
 pub mod charts;
 pub(crate) mod closure;
+pub mod fetch;
 pub mod files;
 pub mod images;
+pub mod kubernetes;
+pub mod logins;
+pub mod scripts;
+pub mod select;
 pub mod wheelhouse;
 pub mod wheels;
 
@@ -40,6 +45,8 @@ pub struct World<'a> {
     pub bars: bool,
     /// The wheelhouses of the spec: their indexes may want a login.
     pub wheels: &'a [crate::spec::WheelsSpec],
+    /// The charts of the spec: their repositories may want one too.
+    pub charts: &'a [crate::spec::ChartSpec],
 }
 
 impl World<'_> {

@@ -5,6 +5,7 @@ pub mod containerd;
 pub mod docker;
 pub mod python;
 pub mod registry;
+pub mod scripts;
 
 use edge::{Classified, Env, Exit};
 use manifests::clock::ClockStatement;
@@ -12,6 +13,7 @@ use manifests::inventory::Component;
 use manifests::{Digest, Timestamp, VerifiedBundle};
 use serde::Serialize;
 
+use crate::due::Due;
 use crate::site::config::SiteConfig;
 use crate::targets::Context;
 use crate::witness::Judged;
@@ -64,11 +66,12 @@ impl Classified for NotReady {
     }
 }
 
-/// Looks at everything that this bundle needs of this site.
+/// Looks at everything that this bundle, which makes these scripts due, needs of this site.
 #[must_use]
 pub fn check(
     bundle: &VerifiedBundle,
     judged: &Judged,
+    due: &Due,
     config: &SiteConfig,
     context: &Context<'_>,
 ) -> Vec<Finding> {
@@ -100,6 +103,7 @@ pub fn check(
     if let Some(target) = config.targets.containerd.as_ref().filter(|_| !images.is_empty()) {
         findings.extend(containerd::check(&images, target, context));
     }
+    findings.extend(scripts::check(due, config, context));
     findings
 }
 

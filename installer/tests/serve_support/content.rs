@@ -247,6 +247,12 @@ pub(crate) fn chart(shelf: &TestShelf, name: &str, version: &str, text: &str) ->
         namespace: None,
         order: 0,
         values: None,
+        provenance: None,
+        upstream_signature: None,
+        dependencies: Vec::new(),
+        companions: Vec::new(),
+        companion_blobs: Vec::new(),
+        images: Vec::new(),
     };
     (Component::Chart(chart), archive)
 }
