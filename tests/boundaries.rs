@@ -24,7 +24,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("manifests", &[]),
     ("edge", &["manifests"]),
     ("layout", &["manifests"]),
-    ("registry", &["manifests"]),
+    ("registry", &["manifests", "edge", "layout"]),
     ("bundler", &["manifests", "edge", "layout", "registry"]),
     ("installer", &["manifests", "edge", "layout", "registry"]),
 ];

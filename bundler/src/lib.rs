@@ -17,7 +17,6 @@ pub mod download;
 pub mod export;
 pub mod keys;
 pub mod lock;
-pub mod logins;
 pub mod pack;
 pub mod prepare;
 pub mod registries;

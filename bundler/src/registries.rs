@@ -15,10 +15,9 @@ use manifests::text::printable;
 use registry::http::Identity;
 use registry::login::SharedLogins;
 use registry::url::Scheme;
-use registry::{Http, HttpError, HttpSettings, Registry, RegistryError, Repository, Url};
+use registry::{Http, HttpError, HttpSettings, Registry, RegistryError, Repository, Url, UserLogins};
 
 use crate::lock::RegistryPlace;
-use crate::logins::UserLogins;
 use crate::spec::RegistrySpec;
 
 /// Docker's hub, which is not where its name says.

@@ -17,9 +17,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::due::Due;
 use crate::site::SiteError;
-use crate::site::config::SiteConfig;
+use crate::site::config::{Namespace, RegistryAuth, SiteConfig};
 use crate::site::ledger::{Applied, Ledger, Signer};
-use crate::targets::{Context, TargetError, files, python, registry};
+use crate::targets::{Context, TargetError, containerd, docker, files, mirror, python, registry};
 
 /// The version of the document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +64,12 @@ pub struct Plan {
 pub enum Step {
     /// Push an image or a chart to the site registry.
     Push(Push),
+    /// Load an image into a Docker Engine.
+    Load(Load),
+    /// Import an image into containerd.
+    Import(Import),
+    /// Tell containerd where the site has an upstream registry's images.
+    Mirror(Mirror),
     /// Make a virtual environment and switch to it.
     Venv(Venv),
     /// Write a file.
@@ -84,6 +90,12 @@ pub struct Push {
     pub title: String,
     /// The registry: an undo is for this one, whatever `site.yaml` names by then.
     pub url: String,
+    /// Certificates that its own hangs on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
+    /// Where a login for it is looked up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<RegistryAuth>,
     /// The repository's path on the registry.
     pub repository: String,
     /// The tag, if the image has one.
@@ -202,6 +214,107 @@ impl Push {
     pub fn placings(&self) -> Vec<Placing<'_>> {
         self.beside().chain([self.own()]).collect()
     }
+}
+
+/// Load an image into a Docker Engine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Load {
+    /// What people call it.
+    pub title: String,
+    /// The Engine: an undo is for this one, whatever `site.yaml` names by then.
+    pub host: String,
+    /// `HOST/PATH:TAG`; an image that is named by its digest only gets no name in an Engine.
+    pub name: Option<String>,
+    /// In which form it is sent.
+    pub form: LoadForm,
+    /// What the Engine knows the image by.
+    pub id: Digest,
+    /// What is sent: the manifest for the Engine's platform, or the index.
+    pub manifest: Descriptor,
+    /// What the name stands for now.
+    pub old: Option<Digest>,
+    /// Whether the Engine has the image already.
+    pub was_there: bool,
+}
+
+/// In which form an Engine takes an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LoadForm {
+    /// As `docker save` has always written it; the image is known by its configuration.
+    DockerArchive,
+    /// As an image layout, where the Engine keeps images in containerd; it is known by its manifest or index.
+    Layout,
+}
+
+/// Import an image into containerd.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Import {
+    /// What people call it.
+    pub title: String,
+    /// `ctr`, or `k3s`.
+    pub ctr: PathBuf,
+    /// The socket: an undo is for this one, whatever `site.yaml` names by then.
+    pub address: PathBuf,
+    /// The namespace in containerd.
+    pub namespace: Namespace,
+    /// The manifest or index.
+    pub manifest: Descriptor,
+    /// What it is called there.
+    pub names: Vec<ImportName>,
+    /// Every name that it has there now.
+    pub beside: Vec<String>,
+    /// The name by digest of our image that it takes the place of. The garbage collector may have that one:
+    /// the site store keeps it for the way back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub released: Option<String>,
+}
+
+/// A name in containerd.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImportName {
+    /// `HOST/PATH:TAG` or `HOST/PATH@DIGEST`
+    pub name: String,
+    /// What it stands for now.
+    pub old: Option<OldName>,
+}
+
+/// What a name in containerd stands for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OldName {
+    /// The manifest or index.
+    pub digest: Digest,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Tell containerd where the site has an upstream registry's images.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mirror {
+    /// The upstream registry.
+    pub host: String,
+    /// What the file will say.
+    pub text: String,
+    /// The file.
+    pub write: WriteFile,
+}
+
+impl Import {
+    /// What the first name stands for, if that is another image.
+    fn replaced(&self) -> Option<Digest> {
+        let old = self.names.first()?.old.as_ref()?.digest;
+        (old != self.manifest.digest).then_some(old)
+    }
+}
+
+/// ` in place of sha256:…`, for people to see what goes.
+fn in_place_of(old: Option<Digest>) -> String {
+    old.map_or(String::new(), |old| format!(", in place of {}", old.short()))
 }
 
 /// Make a virtual environment and switch to it.
@@ -379,6 +492,8 @@ impl Step {
     pub fn target(&self) -> &'static str {
         match self {
             Self::Push(_) => "registry",
+            Self::Load(_) => "docker",
+            Self::Import(_) | Self::Mirror(_) => "containerd",
             Self::Venv(_) => "python",
             Self::File(_) => "files",
             Self::Script(_) => "scripts",
@@ -394,6 +509,17 @@ impl Step {
             Self::Push(push) => {
                 let tag = push.tag.as_ref().map_or(String::new(), |tag| format!(":{tag}"));
                 format!("{}{tag}  ({}{})", push.repository, push.title, push.beside_in_words())
+            }
+            Self::Load(load) => {
+                let name = load.name.as_ref().unwrap_or(&load.title);
+                format!("{name} as {}{}", load.id.short(), in_place_of(load.old))
+            }
+            Self::Import(import) => {
+                let name = import.names.first().map_or(&import.title, |name| &name.name);
+                format!("{name} as {}{}", import.manifest.digest.short(), in_place_of(import.replaced()))
+            }
+            Self::Mirror(mirror) => {
+                format!("{} as the mirror of {}", mirror.write.path.display(), mirror.host)
             }
             Self::Venv(venv) => format!("{} with {} wheels", venv.link.display(), venv.wheels.len()),
             Self::File(file) => format!("{} (mode {})", file.path.display(), file.new.mode),
@@ -419,8 +545,13 @@ impl Step {
         let verb = match self {
             Self::Push(push) if push.own().is_in_place() => "complete",
             Self::Push(Push { old: Some(_), .. }) | Self::Venv(Venv { old: Some(_), .. }) => "replace",
-            Self::File(WriteFile { old: Some(_), .. }) => "replace",
-            Self::Push(_) | Self::Venv(_) | Self::File(_) => "add",
+            Self::File(WriteFile { old: Some(_), .. })
+            | Self::Mirror(Mirror { write: WriteFile { old: Some(_), .. }, .. }) => "replace",
+            Self::Load(Load { old: Some(_), .. }) => "move",
+            Self::Import(import) if import.replaced().is_some() => "move",
+            Self::Import(import) if import.names.iter().any(|name| name.old.is_some()) => "complete",
+            Self::Load(_) | Self::Import(_) => "load",
+            Self::Push(_) | Self::Venv(_) | Self::File(_) | Self::Mirror(_) => "add",
             Self::Script(RunScript { direction: Direction::Do, .. }) => "run",
             Self::Script(_) => "undo",
             Self::Publish(_) => "show",
@@ -480,7 +611,11 @@ pub fn plan(
     steps.changes.extend(due.before.iter().cloned().map(Step::Script));
     for component in &bundle.inventory().components {
         match component {
-            Component::Image(image) => steps.image(image, config, context)?,
+            Component::Image(image) => {
+                steps.image(image, config, context)?;
+                steps.load(image, bundle, config)?;
+                steps.import(image, config, context)?;
+            }
             Component::Chart(chart) => steps.chart(chart, config, context)?,
             Component::Wheelhouse(wheelhouse) => {
                 steps.wheelhouse(wheelhouse, bundle.digest(), config, context)?
@@ -489,6 +624,7 @@ pub fn plan(
             Component::KubernetesManifests(_) | Component::Script(_) => {}
         }
     }
+    steps.mirrors(bundle, config)?;
     steps.changes.extend(due.after.iter().cloned().map(Step::Script));
     steps.publish(bundle.digest(), context)?;
     let current = ledger.as_ref().and_then(Ledger::current);
@@ -531,6 +667,7 @@ struct Steps {
     changes: Vec<Step>,
     unchanged: Vec<String>,
     pushed: Vec<(String, Vec<Digest>)>,
+    engine: Option<docker::Facts>,
 }
 
 impl Steps {
@@ -538,6 +675,43 @@ impl Steps {
         let tag = image.name.tag().map(ToString::to_string);
         let push = (format!("image {}", image.name), image.name.site_path(), tag);
         self.push(push, &image.manifest, image.blobs.clone(), &image.companions, config, context)
+    }
+
+    fn load(&mut self, image: &Image, bundle: &VerifiedBundle, config: &SiteConfig) -> Result<(), PlanError> {
+        let Some(target) = &config.targets.docker else { return Ok(()) };
+        let facts = match self.engine.take() {
+            Some(facts) => facts,
+            None => docker::facts(target)?,
+        };
+        if let Some(load) = docker::look(bundle, image, target, &facts)? {
+            let in_place = if load.name.is_some() { load.old == Some(load.id) } else { load.was_there };
+            self.add(in_place, Step::Load(load));
+        }
+        self.engine = Some(facts);
+        Ok(())
+    }
+
+    fn import(&mut self, image: &Image, config: &SiteConfig, context: &Context<'_>) -> Result<(), PlanError> {
+        let Some(target) = &config.targets.containerd else { return Ok(()) };
+        let (in_place, import) = containerd::look(image, target, context)?;
+        self.add(in_place, Step::Import(import));
+        Ok(())
+    }
+
+    fn mirrors(&mut self, bundle: &VerifiedBundle, config: &SiteConfig) -> Result<(), PlanError> {
+        let files = config.targets.containerd.as_ref().and_then(|containerd| containerd.mirror.as_ref());
+        let Some(files) = files else { return Ok(()) };
+        let images = bundle.inventory().components.iter().filter_map(|component| match component {
+            Component::Image(image) => Some(image),
+            _ => None,
+        });
+        for wanted in mirror::wanted(&images.collect::<Vec<_>>(), files, config) {
+            let (in_place, mut step) = mirror::look(wanted, files)?;
+            let made: Vec<PathBuf> = self.new_directories();
+            step.write.new_directories.retain(|directory| !made.contains(directory));
+            self.add(in_place, Step::Mirror(step));
+        }
+        Ok(())
     }
 
     fn chart(&mut self, chart: &Chart, config: &SiteConfig, context: &Context<'_>) -> Result<(), PlanError> {
@@ -575,6 +749,8 @@ impl Steps {
         }
         let mut push = Push {
             url: target.url.trim_end_matches('/').to_string(),
+            ca: target.ca.clone(),
+            auth: target.auth,
             title,
             repository,
             tag,
@@ -640,6 +816,7 @@ impl Steps {
     fn new_directories(&self) -> Vec<PathBuf> {
         let of = |step: &Step| match step {
             Step::File(file) => file.new_directories.clone(),
+            Step::Mirror(mirror) => mirror.write.new_directories.clone(),
             _ => Vec::new(),
         };
         self.changes.iter().flat_map(of).collect()

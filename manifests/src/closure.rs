@@ -17,7 +17,7 @@ use crate::verify::Damage;
 const NESTING_MAX: usize = 4;
 
 /// The manifests that passed by.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Manifests(BTreeMap<Digest, Vec<u8>>);
 
 impl Manifests {
@@ -29,6 +29,11 @@ impl Manifests {
         if bytes.first() == Some(&b'{') && (has_shape(MEDIA_MANIFEST) || has_shape(MEDIA_INDEX)) {
             self.0.insert(digest, bytes);
         }
+    }
+
+    /// One of them, if it is what its descriptor says.
+    pub(crate) fn get(&self, descriptor: &Descriptor) -> Option<ManifestDocument> {
+        ManifestDocument::parse(self.0.get(&descriptor.digest)?, &descriptor.media_type).ok()
     }
 
     /// Follows every component to its leaves.

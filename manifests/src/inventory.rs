@@ -418,6 +418,9 @@ pub struct SetFile {
 pub struct FileMode(u32);
 
 impl FileMode {
+    /// For its owner to write and everybody to read.
+    pub const READABLE: Self = Self(0o644);
+
     /// `None` for bits outside `0777`.
     #[must_use]
     pub fn new(bits: u32) -> Option<Self> {

@@ -69,13 +69,19 @@ impl Reference {
     /// `HOST-PORT` would share a path with `HOST:PORT`.)
     #[must_use]
     pub fn site_path(&self) -> String {
+        format!("{}/{}", self.site_host(), self.path)
+    }
+
+    /// The part of it that stands for the host.
+    #[must_use]
+    pub fn site_host(&self) -> String {
         let host: String = self
             .host
             .chars()
             .filter(|c| !matches!(c, '[' | ']'))
             .map(|c| if c == ':' { '-' } else { c })
             .collect();
-        format!("{}/{}", host.trim_matches('-'), self.path)
+        host.trim_matches('-').to_string()
     }
 
     /// The same repository with another digest and no tag.

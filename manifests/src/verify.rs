@@ -23,6 +23,7 @@ use crate::canonical::CanonicalError;
 use crate::closure::Manifests;
 use crate::digest::Digest;
 use crate::inventory::{BundleSbom, Component, Inventory, InventoryError};
+use crate::oci::{Descriptor, ManifestDocument};
 use crate::root::{FoundSignature, NotMet, RoleName, SignatureVerdict, TrustRoot};
 use crate::text::{Audience, Marking, Name};
 use crate::trust::Trust;
@@ -526,7 +527,7 @@ impl Checklist {
             }
             None => {
                 self.manifests.check(&self.contents.inventory)?;
-                Ok(CheckedContents { contents: self.contents })
+                Ok(CheckedContents { contents: self.contents, manifests: self.manifests })
             }
         }
     }
@@ -536,6 +537,7 @@ impl Checklist {
 #[derive(Debug, Clone)]
 pub struct CheckedContents {
     contents: Contents,
+    manifests: Manifests,
 }
 
 impl CheckedContents {
@@ -593,5 +595,11 @@ impl VerifiedBundle {
     #[must_use]
     pub fn inventory(&self) -> &Inventory {
         self.contents.inventory()
+    }
+
+    /// A manifest or index of one of its images, as it passed by: a plan needs some before anything is kept.
+    #[must_use]
+    pub fn document(&self, descriptor: &Descriptor) -> Option<ManifestDocument> {
+        self.contents.manifests.get(descriptor)
     }
 }

@@ -641,11 +641,8 @@ fn targets_of_a_site_that_are_not_there_yet_say_so() {
     world.trust();
     world.bundler(&["build", "--out", "b.tar", "--key", "keys/rel.key.pem"]).ok();
     for (text, key) in [
-        ("targets: {docker: {}}\n", "targets.docker"),
-        ("targets: {containerd: {address: /run/c.sock, namespace: k8s.io}}\n", "targets.containerd"),
         ("targets: {helm: {kubeconfig: /etc/kubeconfig, images: rewrite}}\n", "targets.helm"),
         ("targets: {kubernetes: {}}\n", "kubernetes"),
-        ("targets: {registry: {url: \"https://registry.site:5000\", ca: ca.pem}}\n", "targets.registry.ca"),
         ("values: {fraud: [a.yaml]}\n", "values"),
         ("windows: [{allow: \"Sun 02:00-06:00\", timezone: Europe/Berlin}]\n", "windows"),
     ] {

@@ -11,12 +11,13 @@
     missing_docs
 )]
 
+mod daemons;
 mod ingredients;
+mod onsite;
 
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::process::Command;
 
+use daemons::{GREETING, config_of, containerd, docker, greeter};
 use e2e::World;
 use ingredients::{Image, entries, image, index, layer, tar_of, tool, write_layout};
 use manifests::Digest;
@@ -26,7 +27,6 @@ use testkit::real_part;
 const APP: &str = "registry.example.com/team/app:v1";
 const MULTI: &str = "registry.example.com/team/multi:v2";
 const GREETER: &str = "registry.example.com/demo/greeter:v1";
-const GREETING: &str = "hello from the other side";
 
 /// An archive with an image, an image for two platforms that shares a layer with it, an image whose
 /// program runs (where a compiler is there), and things that are no images.
@@ -61,18 +61,6 @@ fn carried() -> Carried {
     Carried { world, app, amd64, multi, has_greeter }
 }
 
-/// Makes `greeter.tar`, an image of one static program.
-fn greeter(world: &World) -> bool {
-    let (Some(rustc), Some(python)) = (real_part("rustc"), real_part("python3")) else { return false };
-    world.write("greeter.rs", format!("fn main() {{ println!(\"{GREETING}\") }}\n"));
-    let static_program =
-        ["-C", "target-feature=+crt-static", "-C", "strip=symbols", "-o", "greeter", "greeter.rs"];
-    tool(rustc, &static_program, world.dir());
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/demo/make_image.py");
-    tool(python, &[script.to_str().unwrap(), "greeter", "greeter.tar", "greeter"], world.dir());
-    true
-}
-
 #[test]
 fn skopeo_copies_every_image_out_of_the_archive_with_its_digests() {
     let Some(skopeo) = real_part("skopeo") else { return };
@@ -101,77 +89,6 @@ fn skopeo_copies_charts_and_files_out_of_the_archive_as_well() {
         let out = world.path(to.strip_prefix("dir:").unwrap()).join(Digest::of(&content).hex());
         assert_eq!(std::fs::read(out).unwrap(), content);
     }
-}
-
-/// A daemon of the test's own; asked to end when dropped, and waited for, so that it unmounts what it
-/// has mounted.
-struct Daemon(Child);
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = Command::new("kill").arg(self.0.id().to_string()).status();
-        let _ = self.0.wait();
-    }
-}
-
-/// Starts a daemon and waits until `ready` succeeds; nothing, after saying so, without root.
-fn daemon(program: &Path, arguments: &[String], log: &Path, ready: impl Fn() -> bool) -> Option<Daemon> {
-    if !rustix::process::getuid().is_root() {
-        eprintln!("SKIPPED: not root, so no {} was started", program.display());
-        return None;
-    }
-    let output = std::fs::File::create(log).unwrap();
-    let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(output);
-    let mut daemon = Daemon(command.spawn().unwrap());
-    for _ in 0..600 {
-        let ended = daemon.0.try_wait().unwrap();
-        assert!(ended.is_none(), "{} ended: {}", program.display(), std::fs::read_to_string(log).unwrap());
-        if ready() {
-            return Some(daemon);
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    panic!("{} is not ready after a minute: {}", program.display(), std::fs::read_to_string(log).unwrap());
-}
-
-struct Docker {
-    client: PathBuf,
-    socket: String,
-    // The daemon ends before its directory is removed.
-    _daemon: Daemon,
-    _directory: tempfile::TempDir,
-}
-
-fn docker() -> Option<Docker> {
-    let (program, client) = (real_part("dockerd")?, real_part("docker")?);
-    let directory = tempfile::tempdir().unwrap();
-    let path = |name: &str| directory.path().join(name).display().to_string();
-    let socket = format!("unix://{}", path("docker.sock"));
-    let arguments = [
-        vec!["--data-root".to_string(), path("data"), "--exec-root".to_string(), path("exec")],
-        vec!["-H".to_string(), socket.clone(), "--pidfile".to_string(), path("pid")],
-        // The machine's network is not the test's to change.
-        vec!["--bridge=none".to_string(), "--iptables=false".to_string(), "--ip-forward=false".to_string()],
-    ];
-    let answers = || {
-        let ask = Command::new(&client).args(["-H", &socket, "version"]).output();
-        ask.is_ok_and(|output| output.status.success())
-    };
-    let daemon = daemon(&program, &arguments.concat(), &directory.path().join("log"), answers)?;
-    Some(Docker { client, socket, _daemon: daemon, _directory: directory })
-}
-
-impl Docker {
-    fn run(&self, arguments: &[&str], directory: &Path) -> String {
-        let arguments = [&["-H", self.socket.as_str()], arguments].concat();
-        String::from_utf8(tool(&self.client, &arguments, directory).stdout).unwrap()
-    }
-}
-
-fn config_of(image: &Image) -> String {
-    let manifest: Value = serde_json::from_slice(image.root_bytes()).unwrap();
-    manifest["config"]["digest"].as_str().unwrap().to_string()
 }
 
 #[test]
@@ -241,30 +158,13 @@ fn docker_loads_every_image_of_the_archive_and_runs_one() {
 
 #[test]
 fn containerd_imports_every_image_of_the_archive() {
-    let (Some(program), Some(ctr)) = (real_part("containerd"), real_part("ctr")) else { return };
-    let directory = tempfile::tempdir().unwrap();
-    let path = |name: &str| directory.path().join(name).display().to_string();
-    let config = format!(
-        "version = 2\nroot = \"{}\"\nstate = \"{}\"\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\naddress = \"{}\"\n",
-        path("root"),
-        path("state"),
-        path("sock")
-    );
-    std::fs::write(path("config.toml"), config).unwrap();
-    let ask = |arguments: &[&str]| {
-        Command::new(&ctr).args(["--address", &path("sock")]).args(arguments).output().unwrap()
-    };
-    let arguments = ["--config".to_string(), path("config.toml")];
-    let Some(_daemon) =
-        daemon(&program, &arguments, Path::new(&path("log")), || ask(&["version"]).status.success())
-    else {
-        return;
-    };
+    let Some(containerd) = containerd() else { return };
     let Carried { world, app, multi, .. } = carried();
     let archive = world.path("b.tar");
-    let imported = ask(&["images", "import", "--all-platforms", "--no-unpack", archive.to_str().unwrap()]);
+    let imported =
+        containerd.ask(&["images", "import", "--all-platforms", "--no-unpack", archive.to_str().unwrap()]);
     assert!(imported.status.success(), "{}", String::from_utf8_lossy(&imported.stderr));
-    let listed = String::from_utf8(ask(&["images", "ls"]).stdout).unwrap();
+    let listed = containerd.run(&["images", "ls"]);
     for (name, image) in [(APP, &app), (MULTI, &multi)] {
         let line = listed.lines().find(|line| line.starts_with(&format!("{name} ")));
         assert!(line.is_some_and(|line| line.contains(&image.root.digest.to_string())), "{name}: {listed}");

@@ -396,3 +396,66 @@ fn a_target_registry_that_is_not_there_or_wants_a_login_stops_the_apply_before_a
     }
     assert!(target.requests().iter().all(|request| request.method == "GET"));
 }
+
+/// The login of [`testkit::REAL_USER`], as `docker login` leaves it.
+fn log_in(world: &mut World, host: &str, user_and_password: &str) {
+    use base64::Engine;
+    let auth = base64::engine::general_purpose::STANDARD.encode(user_and_password);
+    let file = world.write("auth.json", format!("{{\"auths\":{{\"{host}\":{{\"auth\":\"{auth}\"}}}}}}"));
+    world.vars.insert("REGISTRY_AUTH_FILE".into(), file.into());
+}
+
+#[test]
+fn a_registry_with_a_certificate_of_the_site_and_a_login_takes_images_once_it_knows_us() {
+    let options = RealRegistryOptions { tls: true, htpasswd: true, delete: true };
+    let Some(target) = RealRegistry::start(options) else { return };
+    let pair = pair();
+    let (mut world, source) = bundled(&pair);
+    world.write("site/ca.pem", std::fs::read(target.ca_path()).unwrap());
+    let host = target.host().to_string();
+    let site = |world: &World, keys: &str| {
+        let target = format!("registry: {{url: \"https://{host}\", prefix: mirror{keys}}}");
+        onsite::site_yaml(world, &[target]);
+    };
+    let refused = |world: &World, words: &[&str]| {
+        let ran = world.installer(&APPLY).expect_exit(Exit::NotReady);
+        onsite::says(&ran, words);
+    };
+    site(&world, ", auth: docker-config");
+    refused(&world, &["registry/reachable", "certificate"]);
+    site(&world, ", ca: ca.pem");
+    refused(&world, &["registry/reachable", "login"]);
+    site(&world, ", ca: ca.pem, auth: docker-config");
+    log_in(&mut world, &host, "airlock:sesame");
+    refused(&world, &["registry/reachable", "auth.json"]);
+    log_in(&mut world, &host, &format!("{}:{}", testkit::REAL_USER, testkit::REAL_PASSWORD));
+    let ran = world.installer(&APPLY).ok();
+    assert!(!format!("{}{}", ran.stdout, ran.stderr).contains(testkit::REAL_PASSWORD));
+    let again = world.installer(&["--output", "json", "apply", "b.tar", "--yes"]).ok().json();
+    assert_eq!(again["plan"]["steps"], serde_json::json!([]));
+    let path = format!("mirror/{}/team/base", source.host().replace(':', "-"));
+    let tag = target
+        .storage()
+        .join(format!("docker/registry/v2/repositories/{path}/_manifests/tags/v1/current/link"));
+    assert_eq!(std::fs::read_to_string(tag).unwrap(), pair.base.root.digest.to_string());
+
+    site(&world, ", ca: gone.pem");
+    refused(&world, &["registry/reachable", "gone.pem", "No such file"]);
+}
+
+#[test]
+fn a_tag_that_names_the_image_already_is_left_alone_where_tags_cannot_be_moved() {
+    let pair = pair();
+    let (world, source) = bundled(&pair);
+    std::fs::remove_file(world.path("b.tar")).unwrap();
+    let keys = ["--key", "keys/rel.key.pem", "--countersign", "keys/rel.key.pem"];
+    world.bundler(&[&["build", "--out", "b.tar"], &keys[..]].concat()).ok();
+    let target = FakeRegistry::start();
+    let mirror = mirrored(&source.host(), "team/base");
+    pair.base.store_in(&target, &mirror, "v1");
+    target.fault_on(Fault::Status(409), None, "PUT", "team/base/manifests/v1");
+    site(&world, &target.url(), "");
+    let ran = world.installer(&APPLY).ok();
+    assert!(ran.stdout.contains("complete"), "{}", ran.stdout);
+    assert_eq!(tagged(&target.url(), &mirror, "v1"), Some(pair.base.root.digest));
+}

@@ -1,5 +1,6 @@
 //! The only file that starts a program: an argument vector (never a shell line), a working directory, an
-//! environment of named variables only, no standard input but a given one, a time limit, and bounded output.
+//! environment of named variables only, no standard input but a given one (bytes, or a stream that is made
+//! while the program reads it), a time limit, and bounded output.
 
 use std::ffi::OsString;
 use std::io::{ErrorKind, Read, Write};
@@ -190,13 +191,39 @@ impl Program {
             // On a thread of its own, as it may never read; one that does not want to know is no error.
             std::thread::spawn(move || stdin.write_all(&input));
         }
+        self.finish(&mut child, clock)
+    }
+
+    /// Runs it to its end while `feed` writes what it reads from its standard input. Also tells how that
+    /// went: a program that did not read to the end is a broken pipe.
+    ///
+    /// # Errors
+    /// As [`Program::run`].
+    pub fn run_fed(
+        &self,
+        clock: &dyn Clock,
+        feed: impl FnOnce(&mut dyn Write) -> std::io::Result<()> + Send,
+    ) -> Result<(Finished, std::io::Result<()>), ProcessError> {
+        let mut child = Self { input: Some(Vec::new()), ..self.clone() }.start()?;
+        let stdin = child.stdin.take();
+        std::thread::scope(|scope| {
+            // The pipe is closed as soon as the feed has ended, and breaks as soon as the program has.
+            let feeding = scope.spawn(move || stdin.map_or(Ok(()), |mut stdin| feed(&mut stdin)));
+            let finished = self.finish(&mut child, clock);
+            let lost = || Err(std::io::Error::other("what fed the program has crashed"));
+            let fed = feeding.join().unwrap_or_else(|_| lost());
+            Ok((finished?, fed))
+        })
+    }
+
+    fn finish(&self, child: &mut Child, clock: &dyn Clock) -> Result<Finished, ProcessError> {
         let too_much = Arc::new(AtomicBool::new(false));
         let stdout = child.stdout.take().map(|stream| match self.whole_output {
             None => keep_tail(stream),
             Some(limit) => keep_whole(stream, limit, Arc::clone(&too_much)),
         });
         let stderr = child.stderr.take().map(keep_tail);
-        let code = self.wait(&mut child, clock, &too_much)?;
+        let code = self.wait(child, clock, &too_much)?;
         let text = |tail: Option<std::thread::JoinHandle<Vec<u8>>>| {
             let bytes = tail.and_then(|handle| handle.join().ok()).unwrap_or_default();
             String::from_utf8_lossy(&bytes).into_owned()
@@ -465,6 +492,20 @@ mod tests {
         let clock = Env::real().clock;
         let said = |script| program(script).input("server").run(&*clock).unwrap().stdout;
         assert_eq!((said("cat"), said("echo x")), ("server".to_string(), "x\n".to_string()));
+    }
+
+    #[test]
+    fn a_program_is_fed_more_than_a_pipe_holds_and_need_not_take_it() {
+        let clock = Env::real().clock;
+        let feed =
+            |out: &mut dyn Write| std::io::copy(&mut std::io::repeat(7).take(1 << 22), out).map(|_| ());
+        let (finished, fed) = program("wc -c").run_fed(&*clock, feed).unwrap();
+        assert_eq!((finished.stdout.trim(), fed.is_ok()), ("4194304", true));
+        let (finished, fed) = program("exit 3").run_fed(&*clock, feed).unwrap();
+        assert_eq!((finished.code, fed.unwrap_err().kind()), (Some(3), std::io::ErrorKind::BrokenPipe));
+        let mut hangs = program("exec sleep 600");
+        hangs.time_limit = Duration::from_millis(50);
+        assert!(matches!(hangs.run_fed(&*clock, feed), Err(ProcessError::TimeLimit { .. })));
     }
 
     #[test]

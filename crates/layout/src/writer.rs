@@ -86,7 +86,7 @@ impl<W: Write> ArchiveWriter<W> {
     /// # Errors
     /// The destination fails, or there are too many signatures.
     pub fn begin(out: W, head: &Head) -> Result<Self, WriteError> {
-        let mut writer = Self { out, buffer: vec![0; CHUNK_BYTES] };
+        let mut writer = Self::of_image(out);
         writer.document(&ArchivePath::Manifest, &head.manifest)?;
         writer.signature_area(head)?;
         writer.document(&ArchivePath::Checksums, &head.checksums)?;
@@ -95,6 +95,12 @@ impl<W: Write> ArchiveWriter<W> {
         writer.document(&ArchivePath::OciIndex, &head.oci_index)?;
         writer.document(&ArchivePath::DockerManifest, &head.docker_manifest)?;
         Ok(writer)
+    }
+
+    /// Writes no bundle but one image of it, for a program that takes such an archive: what goes in, and in
+    /// which order, is the caller's business.
+    pub fn of_image(out: W) -> Self {
+        Self { out, buffer: vec![0; CHUNK_BYTES] }
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
@@ -106,7 +112,11 @@ impl<W: Write> ArchiveWriter<W> {
         Ok(())
     }
 
-    fn document(&mut self, path: &ArchivePath, content: &[u8]) -> Result<(), WriteError> {
+    /// Writes a document that is in memory.
+    ///
+    /// # Errors
+    /// The destination fails.
+    pub fn document(&mut self, path: &ArchivePath, content: &[u8]) -> Result<(), WriteError> {
         let size = content.len() as u64;
         self.write(&header::encode(path, size))?;
         self.write(content)?;

@@ -6,11 +6,13 @@
 //! host than the one they are for; decompress anything; print.
 //!
 //! It follows the OCI distribution spec 1.1, and where servers in the field differ from it, says so
-//! beside the code. Read in this order: [`url`], [`http`], [`retry`], [`login`], [`repository`], [`blob`].
+//! beside the code. Read in this order: [`url`], [`http`], [`retry`], [`login`],
+//! [`user_logins`], [`repository`], [`blob`]. [`engine`] is apart: the Docker Engine's API over its socket.
 
 mod auth;
 pub mod blob;
 mod challenge;
+pub mod engine;
 pub mod error;
 pub mod http;
 pub mod login;
@@ -18,6 +20,7 @@ pub mod referrers;
 pub mod repository;
 pub mod retry;
 pub mod url;
+pub mod user_logins;
 
 pub use blob::BlobReader;
 pub use error::RegistryError;
@@ -26,3 +29,4 @@ pub use login::{Credential, Login, LoginError, Logins, Secret};
 pub use referrers::Referrers;
 pub use repository::{Deleted, RawManifest, Registry, Repository, TagOrDigest};
 pub use url::Url;
+pub use user_logins::UserLogins;

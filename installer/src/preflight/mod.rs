@@ -1,6 +1,8 @@
 //! What is looked at before anything changes. All findings come at once; one that fails blocks.
 
 pub mod clock;
+pub mod containerd;
+pub mod docker;
 pub mod python;
 pub mod registry;
 pub mod scripts;
@@ -8,7 +10,7 @@ pub mod scripts;
 use edge::{Classified, Env, Exit};
 use manifests::clock::ClockStatement;
 use manifests::inventory::Component;
-use manifests::{Timestamp, VerifiedBundle};
+use manifests::{Digest, Timestamp, VerifiedBundle};
 use serde::Serialize;
 
 use crate::due::Due;
@@ -88,8 +90,48 @@ pub fn check(
     if let Some(target) = config.targets.python.as_ref().filter(|_| !wheelhouses.is_empty()) {
         findings.extend(python::check(&wheelhouses, target, context));
     }
+    let images: Vec<_> = components
+        .iter()
+        .filter_map(|component| match component {
+            Component::Image(image) => Some(image),
+            _ => None,
+        })
+        .collect();
+    if let Some(target) = config.targets.docker.as_ref().filter(|_| !images.is_empty()) {
+        findings.extend(docker::check(&images, bundle, target, context));
+    }
+    if let Some(target) = config.targets.containerd.as_ref().filter(|_| !images.is_empty()) {
+        findings.extend(containerd::check(&images, target, context));
+    }
     findings.extend(scripts::check(due, config, context));
     findings
+}
+
+/// A name that we want, of an image that did not come from a bundle.
+struct ForeignName {
+    id: &'static str,
+    /// What in `site.yaml` allows to move it.
+    key: &'static str,
+    name: String,
+    old: Digest,
+    new: Digest,
+    allowed: bool,
+}
+
+/// Such a name is never moved silently, and not at all without a word in `site.yaml`.
+fn foreign_name(found: Option<ForeignName>) -> Option<Finding> {
+    let ForeignName { id, key, name, old, new, allowed } = found?;
+    Some(Finding {
+        id,
+        verdict: if allowed { Verdict::Warn } else { Verdict::Fail },
+        fact: format!("{name} names {old}, which came from no bundle, and would name {new}"),
+        requirement: "a name that stands for nothing, or for an image of an earlier bundle".to_string(),
+        remedy: Some(if allowed {
+            format!("`{key}` allows it; an undo gives the name back")
+        } else {
+            format!("find out whose it is; `{key}: true` in site.yaml moves it")
+        }),
+    })
 }
 
 /// Stops at findings that fail.

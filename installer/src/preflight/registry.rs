@@ -7,7 +7,12 @@ use crate::targets::{Context, registry};
 /// Looks whether the registry answers.
 #[must_use]
 pub fn reachable(target: &RegistryTarget, context: &Context<'_>) -> Finding {
-    let requirement = "an OCI registry that answers without a login".to_string();
+    let requirement = if target.auth.is_some() {
+        "an OCI registry that answers, and takes our login"
+    } else {
+        "an OCI registry that answers without a login"
+    }
+    .to_string();
     let id = "registry/reachable";
     match registry::ping(target, context) {
         Ok(()) => {
@@ -17,9 +22,9 @@ pub fn reachable(target: &RegistryTarget, context: &Context<'_>) -> Finding {
         Err(error) => Finding {
             id,
             verdict: Verdict::Fail,
-            fact: manifests::text::printable(&error.to_string()),
+            fact: crate::apply::chain(&error),
             requirement,
-            remedy: Some("start the registry, or correct `targets.registry.url` in site.yaml".to_string()),
+            remedy: Some("start the registry, or correct `targets.registry` in site.yaml: `url`, `ca`, and `auth: docker-config` with `docker login`".to_string()),
         },
     }
 }

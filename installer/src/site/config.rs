@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use edge::yaml::{self, YAML_BYTES_MAX, YamlError};
 use edge::{Classified, Exit};
 use manifests::text::Name;
-use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
 
 /// The document.
 #[derive(Debug, Clone, Default)]
@@ -85,10 +85,12 @@ pub struct Targets {
     /// Scripts run here, as whoever runs the program.
     #[serde(default)]
     pub scripts: Option<ScriptsTarget>,
+    /// A Docker Engine.
     #[serde(default)]
-    docker: Option<IgnoredAny>,
+    pub docker: Option<DockerTarget>,
+    /// containerd, or k3s.
     #[serde(default)]
-    containerd: Option<IgnoredAny>,
+    pub containerd: Option<ContainerdTarget>,
     #[serde(default)]
     helm: Option<IgnoredAny>,
 }
@@ -102,10 +104,132 @@ pub struct RegistryTarget {
     /// A path before every repository.
     #[serde(default)]
     pub prefix: Option<String>,
+    /// Certificates that its own hangs on, beside the machine's; a relative path starts at `site.yaml`.
     #[serde(default)]
-    ca: Option<IgnoredAny>,
+    pub ca: Option<PathBuf>,
+    /// Who we are to it; nobody without this.
     #[serde(default)]
-    auth: Option<IgnoredAny>,
+    pub auth: Option<RegistryAuth>,
+}
+
+/// Where a login for the registry is looked up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RegistryAuth {
+    /// Where `docker login` and `podman login` have left it, for the user who runs the program.
+    DockerConfig,
+}
+
+/// A Docker Engine on this machine.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DockerTarget {
+    /// Where it listens.
+    #[serde(default)]
+    pub host: EngineHost,
+    /// Whether a name may be moved away from an image that did not come from a bundle.
+    #[serde(default)]
+    pub replace: bool,
+}
+
+/// `unix:///var/run/docker.sock`: a socket of this machine, which an image needs no login and no network for.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct EngineHost(String);
+
+impl Default for EngineHost {
+    fn default() -> Self {
+        Self(format!("unix://{}", registry::engine::SOCKET))
+    }
+}
+
+impl TryFrom<String> for EngineHost {
+    type Error = &'static str;
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        if text.starts_with("unix:///") { Ok(Self(text)) } else { Err("the host must be `unix:///PATH`") }
+    }
+}
+
+impl core::fmt::Display for EngineHost {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// containerd on this machine.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ContainerdTarget {
+    /// Its socket.
+    #[serde(default = "containerd_socket")]
+    pub address: PathBuf,
+    /// The namespace in it; Kubernetes uses `k8s.io`.
+    #[serde(default)]
+    pub namespace: Namespace,
+    #[serde(default)]
+    ctr: Option<PathBuf>,
+    /// Whether a name may be moved away from an image that did not come from a bundle, and a mirror's file be
+    /// taken from whoever wrote it.
+    #[serde(default)]
+    pub replace: bool,
+    /// Where containerd reads which registry has an upstream registry's images.
+    #[serde(default)]
+    pub mirror: Option<MirrorFiles>,
+}
+
+/// Files by which containerd finds images in the site's registry under their own names.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MirrorFiles {
+    /// containerd's `config_path`, such as `/etc/containerd/certs.d`.
+    pub directory: PathBuf,
+    /// `installer serve`, as the node reaches it; without it `targets.registry`.
+    #[serde(default)]
+    pub url: Option<String>,
+}
+
+impl ContainerdTarget {
+    /// The program that speaks to it: `ctr`, or `k3s`, which has it as a subcommand.
+    #[must_use]
+    pub fn ctr(&self) -> &Path {
+        let usual = if self.address.starts_with("/run/k3s") { "k3s" } else { "ctr" };
+        self.ctr.as_deref().unwrap_or(Path::new(usual))
+    }
+}
+
+fn containerd_socket() -> PathBuf {
+    PathBuf::from("/run/containerd/containerd.sock")
+}
+
+/// A namespace in containerd, in its own spelling.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Namespace(String);
+
+impl Namespace {
+    /// As text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for Namespace {
+    fn default() -> Self {
+        Self("k8s.io".to_string())
+    }
+}
+
+impl TryFrom<String> for Namespace {
+    type Error = &'static str;
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let word = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric());
+        if text.len() <= 76 && text.split(['.', '_', '-']).all(word) {
+            Ok(Self(text))
+        } else {
+            Err("a namespace of containerd is letters and digits with single . _ or - between them")
+        }
+    }
 }
 
 /// Virtual environments.
@@ -187,6 +311,12 @@ pub enum ConfigError {
         /// Which key.
         key: &'static str,
     },
+    /// Nowhere for a mirror to lead.
+    #[error("{}: `targets.containerd.mirror` needs `targets.registry`, or a `url` of its own", path.display())]
+    Mirror {
+        /// Which file.
+        path: PathBuf,
+    },
     /// A path that is not absolute would depend on where the program was started.
     #[error("{}: `{key}` must be an absolute path", path.display())]
     Relative {
@@ -227,22 +357,24 @@ impl SiteConfig {
         let document: Document = yaml::parse(&path.display().to_string(), &String::from_utf8_lossy(&bytes))?;
         document.refuse_what_is_not_there_yet(path)?;
         document.check_paths(path)?;
-        let Document { site, groups, targets, time, keep, .. } = document;
+        let mirror = document.targets.containerd.as_ref().and_then(|containerd| containerd.mirror.as_ref());
+        if mirror.is_some_and(|mirror| mirror.url.is_none()) && document.targets.registry.is_none() {
+            return Err(ConfigError::Mirror { path: path.to_path_buf() });
+        }
+        let Document { site, groups, mut targets, time, keep, .. } = document;
+        if let Some(ca) = targets.registry.as_mut().and_then(|registry| registry.ca.as_mut()) {
+            *ca = path.parent().unwrap_or(Path::new("")).join(&*ca);
+        }
         Ok(Self { site: Some(site), groups, targets, time, keep })
     }
 }
 
 impl Document {
     fn refuse_what_is_not_there_yet(&self, path: &Path) -> Result<(), ConfigError> {
-        let registry = self.targets.registry.as_ref();
         let keys = [
             ("values", self.values.is_some()),
             ("windows", self.windows.is_some()),
-            ("targets.docker", self.targets.docker.is_some()),
-            ("targets.containerd", self.targets.containerd.is_some()),
             ("targets.helm", self.targets.helm.is_some()),
-            ("targets.registry.ca", registry.is_some_and(|registry| registry.ca.is_some())),
-            ("targets.registry.auth", registry.is_some_and(|registry| registry.auth.is_some())),
         ];
         match keys.into_iter().find(|(_, there)| *there) {
             Some((key, _)) => Err(ConfigError::NotYet { path: path.to_path_buf(), key }),
@@ -252,7 +384,14 @@ impl Document {
 
     fn check_paths(&self, path: &Path) -> Result<(), ConfigError> {
         let python = self.targets.python.as_ref();
+        let containerd = self.targets.containerd.as_ref();
         let paths = [
+            ("targets.containerd.address", containerd.map(|containerd| &containerd.address)),
+            ("targets.containerd.ctr", containerd.and_then(|containerd| containerd.ctr.as_ref())),
+            (
+                "targets.containerd.mirror.directory",
+                containerd.and_then(|containerd| Some(&containerd.mirror.as_ref()?.directory)),
+            ),
             ("targets.python.interpreter", python.map(|python| &python.interpreter)),
             ("targets.python.venvs", python.map(|python| &python.venvs)),
             ("targets.files.root", self.targets.files.as_ref().map(|files| &files.root)),
@@ -289,19 +428,53 @@ mod tests {
         for (text, wanted) in [
             ("values: {a: [b]}\n", "values"),
             ("windows: []\n", "windows"),
-            ("targets: {docker: {}}\n", "targets.docker"),
-            ("targets: {containerd: {address: x}}\n", "targets.containerd"),
             ("targets: {helm: {kubeconfig: x}}\n", "targets.helm"),
-            (
-                "targets: {registry: {url: \"http://127.0.0.1:5000\", auth: docker-config}}\n",
-                "targets.registry.auth",
-            ),
-            ("targets: {registry: {url: \"http://127.0.0.1:5000\", ca: ca.pem}}\n", "targets.registry.ca"),
         ] {
             let error = load(&format!("{HEAD}{text}")).unwrap_err();
             assert!(matches!(&error, ConfigError::NotYet { key, .. } if *key == wanted), "{error}");
             assert_eq!(error.exit(), Exit::Usage);
         }
+    }
+
+    #[test]
+    fn targets_for_containers_need_no_more_than_their_name() {
+        let targets = load(&format!("{HEAD}targets: {{docker: {{}}, containerd: {{}}}}\n")).unwrap().targets;
+        let (docker, containerd) = (targets.docker.unwrap(), targets.containerd.unwrap());
+        assert_eq!(
+            (docker.host.to_string().as_str(), docker.replace),
+            ("unix:///var/run/docker.sock", false)
+        );
+        assert_eq!((containerd.namespace.as_str(), containerd.ctr()), ("k8s.io", Path::new("ctr")));
+        let k3s = "containerd: {address: /run/k3s/containerd/containerd.sock}";
+        let targets = load(&format!("{HEAD}targets: {{{k3s}}}\n")).unwrap().targets;
+        assert_eq!(targets.containerd.unwrap().ctr(), Path::new("k3s"));
+    }
+
+    #[test]
+    fn what_would_not_reach_an_engine_of_this_machine_is_refused() {
+        for text in [
+            "docker: {host: \"tcp://10.0.0.1:2375\"}",
+            "docker: {host: \"unix://docker.sock\"}",
+            "containerd: {address: run/containerd.sock}",
+            "containerd: {namespace: \"--help\"}",
+            "containerd: {ctr: k3s}",
+            "containerd: {mirror: {directory: /etc/containerd/certs.d}}",
+            "containerd: {mirror: {directory: certs.d, url: \"http://127.0.0.1:8080\"}}",
+            "registry: {url: \"http://127.0.0.1:5000\", auth: plain}",
+        ] {
+            assert!(load(&format!("{HEAD}targets: {{{text}}}\n")).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_registrys_certificate_lies_beside_the_file_that_names_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("site.yaml");
+        let text = "targets: {registry: {url: \"https://r:5000\", ca: ca.pem, auth: docker-config}}\n";
+        std::fs::write(&path, format!("{HEAD}{text}")).unwrap();
+        let registry = SiteConfig::load(&path).unwrap().targets.registry.unwrap();
+        assert_eq!(registry.ca, Some(dir.path().join("ca.pem")));
+        assert_eq!(registry.auth, Some(RegistryAuth::DockerConfig));
     }
 
     #[test]

@@ -65,6 +65,14 @@ fn kept_path(kept: &Path, digest: &Digest) -> PathBuf {
 /// # Errors
 /// The disk, or a file that has changed since the plan was made.
 pub fn perform(write: &WriteFile, kept: &Path, context: &Context<'_>) -> Result<(), TargetError> {
+    perform_from(write, kept, &context.site.store().blob_path(&write.new.digest))
+}
+
+/// The same with the new content from a file, which is hashed once more as it is copied.
+///
+/// # Errors
+/// As [`perform`].
+pub fn perform_from(write: &WriteFile, kept: &Path, source: &Path) -> Result<(), TargetError> {
     let now = state(&write.path)?;
     if now.is_some_and(|now| now.is(write.new)) {
         return Ok(());
@@ -90,8 +98,7 @@ pub fn perform(write: &WriteFile, kept: &Path, context: &Context<'_>) -> Result<
     for directory in &write.new_directories {
         make(directory)?;
     }
-    let blob = context.site.store().blob_path(&write.new.digest);
-    put(&blob, &write.path, &owned(write))
+    put(source, &write.path, &owned(write))
 }
 
 /// There once this file's step may have changed anything: an undo without it leaves everything alone.

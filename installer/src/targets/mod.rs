@@ -1,7 +1,11 @@
 //! Where content is applied. Each kind of target can look (for the plan), do, undo, and tell whether a
 //! step is done (`probe`). `do` and `undo` may be run twice: after a crash nobody knows how far they came.
 
+pub mod containerd;
+pub mod docker;
 pub mod files;
+pub mod images;
+pub mod mirror;
 pub mod publish;
 pub mod python;
 pub mod registry;
@@ -52,8 +56,30 @@ pub enum TargetError {
         /// Repository and tag of each.
         staying: Vec<String>,
     },
-    /// A manifest in the store that is not one.
-    #[error("the manifest {digest} in the site store is not one: {reason}")]
+    /// The Docker Engine.
+    #[error("Docker Engine at {host}")]
+    Engine {
+        /// Its address.
+        host: String,
+        /// What happened.
+        source: ::registry::engine::EngineError,
+    },
+    /// A daemon on this machine that is spoken to through a program.
+    #[error("nobody answers on {}", address.display())]
+    Silent {
+        /// Its socket.
+        address: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A name of an image that stands for something else than it did.
+    #[error("{name} is not what it was when the plan was made, and is left alone")]
+    Moved {
+        /// Which.
+        name: String,
+    },
+    /// A manifest in the store that is not one, or not one that is needed.
+    #[error("the manifest {digest} in the site store cannot be used: {reason}")]
     Manifest {
         /// Which.
         digest: Digest,
@@ -130,7 +156,10 @@ impl Classified for TargetError {
     fn exit(&self) -> Exit {
         match self {
             Self::Site(error) => error.exit(),
-            Self::InTheWay { .. } | Self::ScriptNotAllowed { .. } | Self::StillRuns { .. } => Exit::NotReady,
+            Self::InTheWay { .. }
+            | Self::Moved { .. }
+            | Self::ScriptNotAllowed { .. }
+            | Self::StillRuns { .. } => Exit::NotReady,
             Self::Manifest { .. } => Exit::Damaged,
             Self::Registry { source, .. } if source.is_damage() => Exit::Damaged,
             _ => Exit::Unreachable,
@@ -139,9 +168,21 @@ impl Classified for TargetError {
 
     fn hint(&self) -> Option<String> {
         match self {
+            Self::Registry { source, .. } if source.is_login() => Some(
+                "log in with `docker login` or `podman login` as the user who runs this, with `auth: docker-config` under `targets.registry` in site.yaml"
+                    .to_string(),
+            ),
             Self::Registry { .. } => {
                 Some("check `targets.registry` in site.yaml, and that the registry is running".to_string())
             }
+            Self::Engine { .. } => Some(
+                "check `targets.docker` in site.yaml, that the Engine is running, and `docker ps` for what uses an image"
+                    .to_string(),
+            ),
+            Self::Silent { .. } => {
+                Some("start containerd or k3s, or correct `targets.containerd` in site.yaml".to_string())
+            }
+            Self::Moved { .. } => Some("look at the new plan, and apply again".to_string()),
             Self::InTheWay { .. } => Some("move it away, or choose another place in site.yaml".to_string()),
             Self::ScriptNotAllowed { .. } => {
                 Some("write `scripts: {}` under `targets` in site.yaml, if they shall run".to_string())
@@ -166,6 +207,8 @@ impl TargetError {
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Registry { source, .. } => source.may_pass(),
+            Self::Engine { source, .. } => source.may_pass(),
+            Self::Silent { .. } => true,
             Self::Io { source, .. } => source.kind() == io::ErrorKind::StorageFull,
             Self::ScriptNotAllowed { .. } => true,
             _ => false,
@@ -198,6 +241,9 @@ pub enum State {
 pub fn perform(step: &Step, kept: &std::path::Path, context: &Context<'_>) -> Result<About, TargetError> {
     match step {
         Step::Push(push) => registry::perform(push, context)?,
+        Step::Load(load) => docker::perform(load, context)?,
+        Step::Import(import) => containerd::perform(import, context)?,
+        Step::Mirror(mirror) => mirror::perform(mirror, kept)?,
         Step::Venv(venv) => python::perform(venv, context)?,
         Step::File(file) => files::perform(file, kept, context)?,
         Step::Script(run) => return scripts::perform(run, kept, context),
@@ -214,6 +260,9 @@ pub fn perform(step: &Step, kept: &std::path::Path, context: &Context<'_>) -> Re
 pub fn undo(step: &Step, kept: &std::path::Path, context: &Context<'_>) -> Result<About, TargetError> {
     match step {
         Step::Push(push) => registry::undo(push, context)?,
+        Step::Load(load) => docker::undo(load, context)?,
+        Step::Import(import) => containerd::undo(import, context)?,
+        Step::Mirror(mirror) => files::undo(&mirror.write, kept)?,
         Step::Venv(venv) => python::undo(venv, context)?,
         Step::File(file) => files::undo(file, kept)?,
         Step::Script(run) => return scripts::undo(run, kept, context),
@@ -230,6 +279,9 @@ pub fn undo(step: &Step, kept: &std::path::Path, context: &Context<'_>) -> Resul
 pub fn probe(step: &Step, context: &Context<'_>) -> Result<State, TargetError> {
     let new = match step {
         Step::Push(push) => registry::is_new(push, context)?,
+        Step::Load(load) => docker::is_new(load)?,
+        Step::Import(import) => containerd::is_new(import, context)?,
+        Step::Mirror(mirror) => files::state(&mirror.write.path)?.is_some_and(|now| now.is(mirror.write.new)),
         Step::Venv(venv) => python::is_new(venv)?,
         Step::File(file) => files::state(&file.path)?.is_some_and(|now| now.is(file.new)),
         // There is nothing to look at: it is done when it has said so, and the journal keeps that.

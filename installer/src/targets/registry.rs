@@ -3,17 +3,21 @@
 //! what the repository has is left, what a repository of an earlier step has is mounted.
 
 use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
 
 use manifests::oci::{MANIFEST_BYTES_MAX, ManifestDocument};
 use manifests::{Descriptor, Digest};
-use registry::{Deleted, Registry, RegistryError, Repository, TagOrDigest};
+use registry::{Deleted, Http, HttpSettings, Registry, RegistryError, Repository, TagOrDigest, UserLogins};
 
 use super::{Context, TargetError};
 use crate::plan::{Placing, Push};
-use crate::site::config::RegistryTarget;
+use crate::site::config::{RegistryAuth, RegistryTarget};
 
 /// An index in an index in an index was refused when the bundle was made.
 const NESTING_MAX: usize = 4;
+/// Certificates of people are a few kilobytes.
+const PEM_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 struct Place {
     url: String,
@@ -23,9 +27,9 @@ struct Place {
 impl Place {
     fn of(push: &Push, context: &Context<'_>) -> Result<Self, TargetError> {
         let url = push.url.clone();
-        let failed = |source| TargetError::Registry { url: url.clone(), source };
-        let registry = Registry::new(context.http.clone(), &url).map_err(failed)?;
-        let repository = registry.repository(&push.repository).map_err(failed)?;
+        let registry = reached(&url, push.ca.as_deref(), push.auth, context)?;
+        let repository = registry.repository(&push.repository);
+        let repository = repository.map_err(|source| TargetError::Registry { url: url.clone(), source })?;
         Ok(Self { url, repository })
     }
 
@@ -56,6 +60,10 @@ impl Place {
     /// Gives a manifest that was sent its tag, if it gets one.
     fn tag(&self, placing: &Placing<'_>, bytes: &[u8]) -> Result<(), TargetError> {
         let Some(tag) = &placing.tag else { return Ok(()) };
+        // A registry whose tags cannot be moved refuses one that it has, also to what it names already.
+        if self.head(&self.reference(tag)?)?.is_some_and(|found| found.digest == placing.manifest.digest) {
+            return Ok(());
+        }
         let stored = self.repository.put_manifest(&self.reference(tag)?, &placing.manifest.media_type, bytes);
         stored.map(|_| ()).map_err(|error| self.failed(error))
     }
@@ -82,12 +90,42 @@ impl Place {
     }
 }
 
+/// A registry as the site reaches it: with the certificates that its own hangs on, and our login.
+fn reached(
+    url: &str,
+    ca: Option<&Path>,
+    auth: Option<RegistryAuth>,
+    context: &Context<'_>,
+) -> Result<Registry, TargetError> {
+    let failed = |source| TargetError::Registry { url: url.to_string(), source };
+    let http = match ca {
+        None => context.http.clone(),
+        Some(ca) => {
+            let unreadable =
+                |source| TargetError::Io { doing: "cannot read", path: ca.to_path_buf(), source };
+            let pem = layout::durable::read_bounded(ca, PEM_BYTES_MAX).map_err(unreadable)?;
+            let settings =
+                HttpSettings { ca_pem: Some(pem), environment_proxy: false, ..HttpSettings::default() };
+            Http::new(&settings).map_err(|error| failed(error.into()))?
+        }
+    };
+    let registry = Registry::new(http, url).map_err(failed)?;
+    Ok(match auth {
+        None => registry,
+        Some(RegistryAuth::DockerConfig) => {
+            registry.with_logins(Arc::new(UserLogins::of(context.env)), false)
+        }
+    })
+}
+
 /// Whether a registry answers at all.
 ///
 /// # Errors
-/// It does not, or wants to know who we are.
-pub fn ping(target: &RegistryTarget, context: &Context<'_>) -> Result<(), RegistryError> {
-    Registry::new(context.http.clone(), target.url.trim_end_matches('/'))?.ping()
+/// It does not, or does not know who we are.
+pub fn ping(target: &RegistryTarget, context: &Context<'_>) -> Result<(), TargetError> {
+    let url = target.url.trim_end_matches('/');
+    let registry = reached(url, target.ca.as_deref(), target.auth, context)?;
+    registry.ping().map_err(|source| TargetError::Registry { url: url.to_string(), source })
 }
 
 /// Fills in what the registry has now. Tells whether the image and its companions are in place already.

@@ -140,7 +140,7 @@ pub enum ImageError {
         /// The image.
         image: String,
         /// What happened.
-        source: std::io::Error,
+        source: registry::engine::EngineError,
     },
     /// An Engine on another machine.
     #[error(

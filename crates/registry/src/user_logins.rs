@@ -1,6 +1,7 @@
 //! Logins where Docker and Podman keep them: their files, and the programs that they name.
 //!
-//! The order is that of `containers-auth.json(5)`: `$REGISTRY_AUTH_FILE` alone where it is set; else
+//! For whoever names no login: the person at the keyboard is logged in already, by `docker login` or
+//! `podman login`. The order is that of `containers-auth.json(5)`: `$REGISTRY_AUTH_FILE` alone where it is set; else
 //! Podman's `auth.json` of this session and of this user, then Docker's `config.json`. The first that knows
 //! the registry counts.
 //!
@@ -13,8 +14,10 @@ use std::time::Duration;
 
 use edge::Env;
 use edge::process::Program;
-use registry::login::{Found, LOGIN_FILE_BYTES_MAX, LoginFile, helper_answer};
-use registry::{Credential, Login, LoginError, Logins};
+
+use crate::login::{
+    Credential, Found, LOGIN_FILE_BYTES_MAX, Login, LoginError, LoginFile, Logins, helper_answer,
+};
 
 /// A helper may ask a person for a passphrase.
 const HELPER_TIME_LIMIT: Duration = Duration::from_secs(60);

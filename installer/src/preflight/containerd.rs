@@ -1,0 +1,153 @@
+//! `containerd/reachable`, `containerd/namespace`, `containerd/image`, `containerd/foreign-tag` and
+//! `containerd/mirror`: containerd answers `ctr`, somebody uses the namespace, every image is for this machine, and no name would be taken
+//! from somebody else's image.
+
+use std::os::unix::fs::FileTypeExt;
+
+use manifests::inventory::Image;
+
+use super::{Finding, Verdict};
+use crate::apply::chain;
+use crate::plan::Import;
+use crate::site::config::ContainerdTarget;
+use crate::targets::Context;
+use crate::targets::containerd::{self, Ctr};
+use crate::targets::images::{self, Machine};
+use crate::targets::mirror;
+
+/// Looks at containerd, once, and at each image.
+#[must_use]
+pub fn check(carried: &[&Image], target: &ContainerdTarget, context: &Context<'_>) -> Vec<Finding> {
+    let ctr = Ctr::of(target, context);
+    let version = match has_socket(target).and_then(|()| ctr.version().map_err(|error| chain(&error))) {
+        Ok(version) => version,
+        Err(fact) => return vec![reachable(Verdict::Fail, fact)],
+    };
+    let fact = format!("{} is containerd {version}", target.address.display());
+    let mut findings = vec![reachable(Verdict::Pass, fact)];
+    match ctr.has_namespace() {
+        Ok(there) => findings.push(namespace(target, there)),
+        Err(error) => findings.push(reachable(Verdict::Fail, chain(&error))),
+    }
+    let machine = Machine::here();
+    for image in carried {
+        findings.extend(unsuitable(image, &machine));
+        match containerd::look(image, target, context) {
+            Ok((_, import)) => findings.extend(foreign(&import, target, context)),
+            Err(error) => findings.push(reachable(Verdict::Fail, chain(&error))),
+        }
+    }
+    findings.extend(mirrors(carried, target, context));
+    findings
+}
+
+/// A mirror's file that somebody else has written is theirs.
+fn mirrors(carried: &[&Image], target: &ContainerdTarget, context: &Context<'_>) -> Vec<Finding> {
+    let Some(files) = &target.mirror else { return Vec::new() };
+    let finding = |verdict, fact: String, remedy: Option<&str>| Finding {
+        id: "containerd/mirror",
+        verdict,
+        fact,
+        requirement: "a hosts.toml for each upstream registry that leads to this site".to_string(),
+        remedy: remedy.map(ToString::to_string),
+    };
+    let judge = |wanted: mirror::Wanted| {
+        let (in_place, step) = mirror::look(wanted, files)?;
+        let foreign = !in_place && mirror::is_foreign(&step)?;
+        let path = step.write.path.display();
+        Ok(match (foreign, target.replace) {
+            (false, _) => finding(Verdict::Pass, format!("{path} leads to this site, or will"), None),
+            (true, true) => finding(
+                Verdict::Warn,
+                format!("{path} was written by somebody else, and will be replaced"),
+                Some("`targets.containerd.replace` allows it; an undo puts the old one back"),
+            ),
+            (true, false) => finding(
+                Verdict::Fail,
+                format!("{path} was written by somebody else"),
+                Some(
+                    "add the site there by hand and leave `mirror` out; `targets.containerd.replace: true` replaces it",
+                ),
+            ),
+        })
+    };
+    let wanted = mirror::wanted(carried, files, context.config);
+    let judged = wanted.into_iter().map(|wanted| {
+        judge(wanted).unwrap_or_else(|error: crate::targets::TargetError| {
+            finding(Verdict::Fail, chain(&error), Some("see `targets.containerd.mirror` in site.yaml"))
+        })
+    });
+    let mut findings: Vec<Finding> = judged.collect();
+    let logs_in = context.config.targets.registry.as_ref().is_some_and(|registry| registry.auth.is_some());
+    if logs_in && files.url.is_none() {
+        let fact = "the site's registry wants a login, and a mirror's file holds none".to_string();
+        let remedy = "let the nodes pull without a login, or give them one (imagePullSecrets)";
+        findings.push(finding(Verdict::Warn, fact, Some(remedy)));
+    }
+    findings
+}
+
+/// `ctr` waits long for a socket that is not there, and then says little.
+fn has_socket(target: &ContainerdTarget) -> Result<(), String> {
+    let address = target.address.display();
+    match std::fs::metadata(&target.address) {
+        Ok(metadata) if metadata.file_type().is_socket() => Ok(()),
+        Ok(_) => Err(format!("{address} is no socket")),
+        Err(error) => Err(format!("{address}: {error}")),
+    }
+}
+
+fn reachable(verdict: Verdict, fact: String) -> Finding {
+    let remedy = "start containerd or k3s, correct `targets.containerd` in site.yaml (`address`, `ctr`), or run as root";
+    Finding {
+        id: "containerd/reachable",
+        verdict,
+        fact,
+        requirement: "a containerd that answers on its socket, and the program `ctr` (or `k3s`)".to_string(),
+        remedy: (verdict == Verdict::Fail).then(|| remedy.to_string()),
+    }
+}
+
+fn namespace(target: &ContainerdTarget, there: bool) -> Finding {
+    let name = target.namespace.as_str();
+    let fact = if there {
+        format!("the namespace {name} is there")
+    } else {
+        format!("nobody uses the namespace {name} yet; it is made with the first image")
+    };
+    Finding {
+        id: "containerd/namespace",
+        verdict: if there { Verdict::Pass } else { Verdict::Warn },
+        fact,
+        requirement: "the namespace that whoever runs the containers looks in".to_string(),
+        remedy: (!there)
+            .then(|| "Kubernetes and k3s use k8s.io; see `targets.containerd.namespace`".to_string()),
+    }
+}
+
+fn unsuitable(image: &Image, machine: &Machine) -> Option<Finding> {
+    let carried: Vec<String> = image.platforms.iter().map(ToString::to_string).collect();
+    (!machine.suits(image)).then(|| Finding {
+        id: "containerd/image",
+        verdict: Verdict::Fail,
+        fact: format!("image {} was carried for {}", image.name, carried.join(" and ")),
+        requirement: format!("image {} for {machine}", image.name),
+        remedy: Some("ask the sender for the image for this platform".to_string()),
+    })
+}
+
+fn foreign(import: &Import, target: &ContainerdTarget, context: &Context<'_>) -> Vec<Finding> {
+    let store = context.site.store();
+    let taken = |name: &crate::plan::ImportName| {
+        let old = name.old.as_ref()?.digest;
+        (old != import.manifest.digest && !images::is_ours(&old, &store)).then(|| super::ForeignName {
+            id: "containerd/foreign-tag",
+            key: "targets.containerd.replace",
+            name: name.name.clone(),
+            old,
+            new: import.manifest.digest,
+            allowed: target.replace,
+        })
+    };
+    import.names.iter().filter_map(|name| super::foreign_name(taken(name))).collect()
+}
