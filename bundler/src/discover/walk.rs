@@ -46,6 +46,23 @@ pub fn stream(name: &str, text: &str, hits: &mut Hits) -> Result<(), YamlError> 
     Ok(())
 }
 
+/// Finds the images in JSON: one document, or several one after the other.
+///
+/// # Errors
+/// A document that does not parse.
+pub fn json(name: &str, text: &str, hits: &mut Hits) -> Result<(), YamlError> {
+    for document in serde_json::Deserializer::from_str(text).into_iter::<Node>() {
+        let document = document.map_err(|error| YamlError {
+            file: name.to_string(),
+            line: error.line() as u64,
+            column: error.column() as u64,
+            message: printable(&error.to_string()),
+        })?;
+        document_at(name, &document, hits);
+    }
+    Ok(())
+}
+
 /// Finds the images in one document.
 pub fn document_at(file: &str, document: &Node, hits: &mut Hits) {
     let of_a_list = listed(document);

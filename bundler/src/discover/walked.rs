@@ -361,6 +361,18 @@ fn a_document_that_does_not_parse_is_an_error_with_its_template_and_line() {
     assert!(error.line >= 4, "{error}");
 }
 
+#[test]
+fn json_is_one_document_or_several() {
+    let pod = |image: &str| {
+        format!("{{\"kind\": \"Pod\", \"spec\": {{\"containers\": [{{\"image\": \"{image}\"}}]}}}}\n")
+    };
+    let mut hits = Hits::default();
+    walk::json("x.json", &format!("{}{}", pod("a:1"), pod("b:1")), &mut hits).unwrap();
+    assert_eq!(hits.finish().unwrap().len(), 2);
+    let error = walk::json("x.json", "{}\n{", &mut Hits::default()).unwrap_err();
+    assert_eq!((error.file.as_str(), error.line), ("x.json", 2));
+}
+
 proptest::proptest! {
     #[test]
     fn any_text_is_walked_or_refused(text in "([a-z:{}\\[\\]&*|>#'\" \\n-]|image|containers|env|name|value){0,80}") {
