@@ -199,11 +199,15 @@ fn a_json_file_of_several_documents_is_locked_and_looked_through() {
     world.write("a.json", format!("{}{}", map("a", "none"), map("b", "quay.io/a/b:7")));
     says(&world.bundler(&["lock"]).expect_exit(Exit::Usage), &["quay.io/a/b:7", "ConfigMap/b data.x"]);
     // What waives for a chart of that name does not waive for these.
-    for (key, exit) in [("chart", Exit::Usage), ("manifests", Exit::Success)] {
+    for key in ["chart", "manifests"] {
         let waiver = format!("waivers: [{{image: 'quay.io/a/b:7', reason: off, {key}: a}}]\n");
         world.spec("1", 1, &format!("manifests: [{{source: a.json}}]\n{waiver}"));
         let ran = world.bundler(&["lock"]);
-        assert_eq!(ran.code, exit.code(), "{key}: {}", ran.stderr);
+        if key == "chart" {
+            ran.expect_exit(Exit::Usage)
+        } else {
+            ran.ok()
+        };
     }
 }
 
