@@ -119,9 +119,12 @@ pub struct WaiverSpec {
     pub image: LongLine,
     /// Why it is not needed; it stands in the inventory.
     pub reason: LongLine,
-    /// For this chart alone; otherwise for all of them.
+    /// For this chart alone. Without it and without `manifests`, for everything.
     #[serde(default)]
     pub chart: Option<Name>,
+    /// For this set of Kubernetes manifests alone.
+    #[serde(default)]
+    pub manifests: Option<Name>,
 }
 
 /// An image, or a file that lists some.

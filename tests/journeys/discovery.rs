@@ -325,6 +325,41 @@ fn a_locked_bundle_says_what_its_charts_need_and_the_same_each_time() {
 }
 
 #[test]
+fn what_is_random_in_a_chart_does_not_change_the_lock_unless_it_is_an_image() {
+    for world in worlds() {
+        let (both, _, _) = two_platforms();
+        write_layout(&world, "images/app", &[("app", &both)]);
+        let random =
+            pod("registry.example.com/a:1").replace("name: p", "name: p-{{ randAlphaNum 9 | lower }}");
+        chart(&world, &[("templates/a.yaml", &random)]);
+        world.spec("1.0.0", 1, "images: [{source: 'oci:images/app:app', name: 'registry.example.com/a:1'}]\ncharts: [{source: chart, kubernetes: ['1.30']}]\n");
+        world.bundler(&["lock"]).ok();
+        let first = std::fs::read(world.path("bundle.lock")).unwrap();
+        world.bundler(&["lock"]).ok();
+        assert_eq!(std::fs::read(world.path("bundle.lock")).unwrap(), first);
+
+        chart(&world, &[("templates/a.yaml", &pod("registry.example.com/a:{{ randNumeric 9 }}"))]);
+        let ran = world.bundler(&["lock"]).expect_exit(Exit::Usage);
+        assert!(ran.stderr.contains("needs registry.example.com/a:"), "{}", ran.stderr);
+        assert!(ran.stderr.contains("in one render and not in the next"), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_password_in_a_secret_is_in_no_output() {
+    for world in worlds() {
+        let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {url: 'redis.example.com:6379/prod:hunter2'}\n";
+        chart(&world, &[("templates/s.yaml", secret)]);
+        world.spec("1.0.0", 1, "charts: [{source: chart, kubernetes: ['1.30']}]\n");
+        for command in [&["lock"][..], &["-v", "images"], &["--output", "json", "images"]] {
+            let ran = world.bundler(command).ok();
+            assert!(!format!("{}{}", ran.stdout, ran.stderr).contains("hunter2"), "{command:?}");
+        }
+        assert!(!std::fs::read_to_string(world.path("bundle.lock")).unwrap().contains("hunter2"));
+    }
+}
+
+#[test]
 fn an_image_with_another_digest_is_not_the_one() {
     for world in worlds() {
         let (both, amd64, arm64) = two_platforms();

@@ -186,6 +186,32 @@ fn one_object_in_two_namespaces_or_two_versions_of_its_group() {
 }
 
 #[test]
+fn a_json_file_of_several_documents_is_locked_and_looked_through() {
+    let world = World::new();
+    let map = |name: &str, text: &str| {
+        format!(
+            "{{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{{\"name\":\"{name}\"}},\"data\":{{\"x\":\"{text}\"}}}}\n"
+        )
+    };
+    world.write("a.json", format!("{}{}", map("a", "none"), map("b", "none")));
+    world.spec("1", 1, "manifests: [{source: a.json}]\n");
+    world.bundler(&["lock"]).ok();
+    world.write("a.json", format!("{}{}", map("a", "none"), map("b", "quay.io/a/b:7")));
+    says(&world.bundler(&["lock"]).expect_exit(Exit::Usage), &["quay.io/a/b:7", "ConfigMap/b data.x"]);
+    // What waives for a chart of that name does not waive for these.
+    for key in ["chart", "manifests"] {
+        let waiver = format!("waivers: [{{image: 'quay.io/a/b:7', reason: off, {key}: a}}]\n");
+        world.spec("1", 1, &format!("manifests: [{{source: a.json}}]\n{waiver}"));
+        let ran = world.bundler(&["lock"]);
+        if key == "chart" {
+            ran.expect_exit(Exit::Usage)
+        } else {
+            ran.ok()
+        };
+    }
+}
+
+#[test]
 fn the_same_manifests_give_the_same_bytes() {
     let world = sender();
     build(&world, "1", 1, REST, "1.tar");

@@ -34,7 +34,7 @@ pub fn find(file: &ChartFile, hits: &mut Hits) -> Result<(), YamlError> {
                         listed(&file.path, &path, &list, ImageClass::Probable, hits)
                     }
                     _ => {
-                        for image in words(text) {
+                        for image in words(text, Hint::None, reference::hinted) {
                             let image = Wanted::Image(image);
                             hits.add(image, ImageClass::Probable, &file.path, None, Some(&path));
                         }

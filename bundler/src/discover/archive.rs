@@ -45,6 +45,36 @@ pub struct Contents {
     pub files: Vec<ChartFile>,
     /// Whether there is anything that Helm would render: a template, or a definition in `crds/`.
     pub renders: bool,
+    /// Whether a template, or a value that may be one, uses a function that gives something else each time.
+    pub varies: bool,
+}
+
+/// What gives something else each time that Helm renders it.
+const VARYING: [&str; 18] = [
+    "randAlphaNum",
+    "randAlpha",
+    "randNumeric",
+    "randAscii",
+    "randBytes",
+    "randInt",
+    "uuidv4",
+    "shuffle",
+    "now",
+    "ago",
+    "genCA",
+    "genCAWithKey",
+    "genSelfSignedCert",
+    "genSignedCert",
+    "genPrivateKey",
+    "encryptAES",
+    "htpasswd",
+    "bcrypt",
+];
+
+fn varies(text: &[u8]) -> bool {
+    let words = text.split(|byte| !byte.is_ascii_alphanumeric());
+    let is_one = |word: &[u8]| VARYING.iter().any(|varying| word.starts_with(varying.as_bytes()));
+    text.windows(2).any(|two| two == b"{{") && words.into_iter().any(is_one)
 }
 
 /// Reads an archive to its end.
@@ -93,7 +123,13 @@ fn chart(
                 inner.push((path, bytes));
                 continue;
             }
-            _ => continue,
+            _ if contents.varies || !may_be_template(below, file) => continue,
+            _ => {
+                let mut text = Vec::new();
+                entry.read_to_end(&mut text)?;
+                contents.varies = varies(&text);
+                continue;
+            }
         };
         let mut text = Vec::new();
         entry.take(FILE_BYTES_MAX.saturating_add(1)).read_to_end(&mut text)?;
@@ -116,6 +152,11 @@ fn chart(
         }
     }
     Ok(())
+}
+
+/// Templates, and values, which a chart may take for templates.
+fn may_be_template(below: &str, file: &str) -> bool {
+    file == "values.yaml" || below.split('/').any(|part| part == "templates")
 }
 
 /// `charts/db`, `charts/db/charts/exporter`.

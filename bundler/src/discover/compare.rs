@@ -116,6 +116,27 @@ fn is_list(descriptor: &manifests::Descriptor) -> bool {
     descriptor.media_type.contains("manifest.list")
 }
 
+/// What needs an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs<'a> {
+    /// The chart of this name.
+    Chart(&'a Name),
+    /// The set of Kubernetes manifests of this name.
+    Manifests(&'a Name),
+}
+
+impl Needs<'_> {
+    /// Whether a waiver speaks of it: one without a name speaks of everything.
+    fn is_meant_by(self, waiver: &WaiverSpec) -> bool {
+        let everything = waiver.chart.is_none() && waiver.manifests.is_none();
+        everything
+            || match self {
+                Self::Chart(name) => waiver.chart.as_ref() == Some(name),
+                Self::Manifests(name) => waiver.manifests.as_ref() == Some(name),
+            }
+    }
+}
+
 /// The waivers of a spec, and which of them were of use.
 pub struct Waivers<'a> {
     list: Vec<(Wanted, &'a WaiverSpec)>,
@@ -130,11 +151,11 @@ impl<'a> Waivers<'a> {
         Self { list, used: BTreeSet::new() }
     }
 
-    /// The waiver for an image of a chart.
-    fn find(&mut self, image: &Wanted, chart: &Name) -> Option<&'a WaiverSpec> {
+    /// The waiver for an image of a chart or a set.
+    fn find(&mut self, image: &Wanted, needs: Needs<'_>) -> Option<&'a WaiverSpec> {
         let mut found = None;
         for (position, (waived, waiver)) in self.list.iter().enumerate() {
-            if waived == image && waiver.chart.as_ref().is_none_or(|of| of == chart) {
+            if waived == image && needs.is_meant_by(waiver) {
                 self.used.insert(position);
                 found = found.or(Some(*waiver));
             }
@@ -198,13 +219,13 @@ impl Judged {
     }
 }
 
-/// Judges the images of one chart.
+/// Judges the images of one chart or set.
 #[must_use]
-pub fn judge(hits: Vec<Hit>, chart: &Name, carried: &Carried, waivers: &mut Waivers<'_>) -> Vec<Judged> {
+pub fn judge(hits: Vec<Hit>, needs: Needs<'_>, carried: &Carried, waivers: &mut Waivers<'_>) -> Vec<Judged> {
     let mut judged = Vec::new();
     for hit in hits {
         let standing = carried.standing(&hit.image);
-        let waiver = waivers.find(&hit.image, chart);
+        let waiver = waivers.find(&hit.image, needs);
         let certain = hit.class == ImageClass::Certain;
         let standing = match (standing, waiver) {
             (standing @ Standing::Carried(_), _) | (standing, None) => standing,
@@ -268,6 +289,22 @@ mod tests {
             image: image.parse().unwrap(),
             reason: "why".parse().unwrap(),
             chart: chart.map(|chart| chart.parse().unwrap()),
+            manifests: None,
+        }
+    }
+
+    #[test]
+    fn a_waiver_for_a_chart_is_none_for_manifests_of_its_name() {
+        let name = "fraud".parse().unwrap();
+        let mut of_a_set = waiver("redis:7", None);
+        of_a_set.manifests = Some("fraud".parse().unwrap());
+        for (waiver, chart, set) in [
+            (waiver("redis:7", None), true, true),
+            (waiver("redis:7", Some("fraud")), true, false),
+            (of_a_set, false, true),
+        ] {
+            assert_eq!(Needs::Chart(&name).is_meant_by(&waiver), chart);
+            assert_eq!(Needs::Manifests(&name).is_meant_by(&waiver), set);
         }
     }
 
@@ -291,7 +328,7 @@ mod tests {
             hits.add(Wanted::of(image), class, "a.yaml", None, None);
         }
         let chart = "fraud".parse().unwrap();
-        let judged = judge(hits.finish().unwrap(), &chart, &Carried::default(), &mut waivers);
+        let judged = judge(hits.finish().unwrap(), Needs::Chart(&chart), &Carried::default(), &mut waivers);
         let shown: Vec<(String, Standing, bool)> = judged
             .iter()
             .map(|one| (one.hit.image.to_string(), one.standing.clone(), one.waiver_refused))

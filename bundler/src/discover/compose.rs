@@ -68,19 +68,24 @@ impl<'a> Pieces<'a> {
             self.find(&names).filter(|at| *at != position)
         };
         // `{repository: nvcr.io/nvidia, image: driver, version: 1}`: the name is below the repository.
-        let last = if repository { beside(&["image"]) } else { None };
+        // What has a path of its own is another image.
+        let below = |at: &usize| self.value(Some(*at)).is_none_or(|last| !last.contains('/'));
+        let last = if repository { beside(&["image"]).filter(below) } else { None };
         let versioned = last.is_some() || stem == "base";
         let tag = beside(&["tag", "imagetag", "newtag"]).or_else(|| {
             if versioned { self.find(&["tag".to_string(), "version".to_string()]) } else { None }
         });
         let digest = beside(&["digest", "imagedigest", "sha256", "sha"]);
         let registry = beside(&["registry", "imageregistry"]);
+        // A version beside a name alone could be that of anything.
+        let hosted = repository && (registry.is_some() || reference::has_registry(name));
+        let tag = tag.or_else(|| if hosted && digest.is_none() { beside(&["version"]) } else { None });
         if !shaped(ending, hint, tag.is_some() || digest.is_some(), registry.is_some()) {
             return None;
         }
         let mut text = name.trim_matches('/').to_string();
         if let Some(registry) = self.value(registry).map(|registry| registry.trim_matches('/'))
-            && !text.starts_with(registry)
+            && !text.starts_with(&format!("{registry}/"))
         {
             text = format!("{registry}/{text}");
         }
@@ -186,6 +191,30 @@ mod tests {
                 "quay.io/a/b:latest".to_string(),
             ),
             (
+                vec![("registry", Some("reg")), ("repository", Some("regional/app")), ("tag", Some("2"))],
+                Hint::None,
+                "docker.io/reg/regional/app:2".to_string(),
+            ),
+            (
+                vec![("registry", Some("quay.io")), ("repository", Some("quay.io/a/b")), ("tag", Some("2"))],
+                Hint::None,
+                "quay.io/a/b:2".to_string(),
+            ),
+            (
+                vec![("repository", Some("registry.example.com/p/v")), ("version", Some("1.2"))],
+                Hint::None,
+                "registry.example.com/p/v:1.2".to_string(),
+            ),
+            (
+                vec![
+                    ("repository", Some("quay.io/a/proxy")),
+                    ("tag", Some("1")),
+                    ("image", Some("quay.io/b/init")),
+                ],
+                Hint::None,
+                "quay.io/a/proxy:1".to_string(),
+            ),
+            (
                 vec![("registry", Some("quay.io")), ("repository", Some("a/b"))],
                 Hint::None,
                 "quay.io/a/b:latest".to_string(),
@@ -200,6 +229,8 @@ mod tests {
         for pairs in [
             vec![("repository", Some("https://github.com/a/b")), ("tag", Some("v1"))],
             vec![("repository", Some("a/b"))],
+            vec![("repository", Some("a/b")), ("version", Some("1"))],
+            vec![("repository", Some("github.com/a/b")), ("version", Some("1"))],
             vec![("name", Some("a")), ("tag", Some("7"))],
             vec![("image", Some("quay.io/a/b:7")), ("tag", Some("7"))],
             vec![("image", Some("quay.io/a/b")), ("version", Some("7"))],

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use manifests::Reference;
 
 use super::node::{self, Node};
-use super::reference::{self, Hint};
+use super::reference::Hint;
 
 /// Bounds a text that is read as documents.
 const DOCUMENT_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -46,41 +46,91 @@ pub fn base64_text(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok().filter(|text| !text.trim().is_empty())
 }
 
-/// The images among the words of a text: arguments such as `--image=redis:7`, scripts, lines of TOML.
+/// Finds an image in a word, given what stands before it.
+pub type Reader = fn(&str, Hint) -> Option<Reference>;
+
+/// The images among the words of a text: arguments such as `--image=redis:7`, scripts, lines of TOML. `hint` is
+/// what the key of the whole text says; in a longer text it counts only for lines of one word.
 #[must_use]
-pub fn words(text: &str) -> Vec<Reference> {
+pub fn words(text: &str, hint: Hint, reader: Reader) -> Vec<Reference> {
+    let hint = if matches!(hint, Hint::Exactly | Hint::Named) { Hint::Image } else { hint };
+    let one_line = text.trim().lines().count() < 2;
     let mut found = Vec::new();
     for line in text.lines() {
-        let mut before = Hint::None;
-        for word in line.split(|c: char| c.is_whitespace() || c.is_control() || SEPARATORS.contains(&c)) {
-            if word.is_empty() {
-                continue;
-            }
-            if word.contains("://") && !word.contains("docker://") && !word.contains("oci://") {
-                before = Hint::None;
-                continue;
-            }
-            for piece in word.split('=') {
-                let bare = piece.trim_end_matches(['.', ':', '!', '?']).trim_start_matches('@');
-                let image = reference::hinted(bare, looser(before));
-                found.extend(image);
-                // In prose the word before says nothing: only a flag, a key or a variable does.
-                let says = piece.starts_with('-') || piece.ends_with(':') || word.contains('=');
-                let toml = piece.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-                    && line.trim_start().starts_with(piece)
-                    && line.contains('=');
-                if !bare.is_empty() {
-                    before = if says || toml { Hint::of(bare.trim_start_matches('-')) } else { Hint::None };
-                }
-            }
-        }
+        let words = of_line(line);
+        let hint = if one_line || words.len() == 1 { hint } else { Hint::None };
+        found.extend(Line { text: line, hint, reader }.images(&words));
     }
     found
 }
 
-/// A word of a text is never an image just because `image` stands before it.
-fn looser(hint: Hint) -> Hint {
-    if hint == Hint::Exactly { Hint::Image } else { hint }
+/// The words of a line, and whether a comma stands before.
+fn of_line(line: &str) -> Vec<(bool, &str)> {
+    let separates = |c: char| c.is_whitespace() || c.is_control() || SEPARATORS.contains(&c);
+    let mut words = Vec::new();
+    let mut comma = false;
+    for piece in line.split_inclusive(separates) {
+        let word = piece.trim_end_matches(separates);
+        if !word.is_empty() {
+            words.push((comma, word));
+            comma = false;
+        }
+        comma |= piece.ends_with(',');
+    }
+    words
+}
+
+struct Line<'a> {
+    text: &'a str,
+    hint: Hint,
+    reader: Reader,
+}
+
+impl Line<'_> {
+    fn images(&self, words: &[(bool, &str)]) -> Vec<Reference> {
+        let mut found = Vec::new();
+        let (mut before, mut of_the_last) = (self.hint, self.hint);
+        for (comma, word) in words {
+            if word.contains("://") && !word.contains("docker://") && !word.contains("oci://") {
+                before = self.hint;
+                continue;
+            }
+            if *comma {
+                before = of_the_last;
+            }
+            for piece in pieces(word) {
+                let bare = piece.trim_end_matches(['.', ':', '!', '?']).trim_start_matches('@');
+                if bare.is_empty() {
+                    continue;
+                }
+                if let Some(image) = (self.reader)(bare, before) {
+                    found.push(image);
+                    of_the_last = before;
+                }
+                before = self.said(word, piece, bare);
+            }
+        }
+        found
+    }
+
+    /// What a piece says of the next one. In prose it is nothing: only a flag, a key or a variable speaks.
+    fn said(&self, word: &str, piece: &str, bare: &str) -> Hint {
+        let says = piece.starts_with('-') || piece.ends_with(':') || piece.len() < word.len();
+        let toml = piece.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+            && self.text.trim_start().starts_with(piece)
+            && self.text.contains('=');
+        match Hint::of(bare.trim_start_matches('-')) {
+            // A word of a text is never an image just because `image` stands before it.
+            Hint::Exactly if says || toml => Hint::Named,
+            hint if hint != Hint::None && (says || toml) => hint,
+            _ => self.hint,
+        }
+    }
+}
+
+/// The two sides of `A=b`, and of a shell's `A:-b`, `A:+b` and `A:=b`.
+fn pieces(word: &str) -> impl Iterator<Item = &str> {
+    word.split('=').flat_map(|side| side.split(":-")).flat_map(|side| side.split(":+"))
 }
 
 /// What stands between words, beside spaces.
@@ -88,10 +138,15 @@ const SEPARATORS: [char; 15] = ['\'', '"', '`', ',', ';', '|', '(', ')', '[', ']
 
 #[cfg(test)]
 mod tests {
+    use super::super::reference;
     use super::*;
 
     fn images(text: &str) -> Vec<String> {
-        words(text).iter().map(ToString::to_string).collect()
+        hinted(text, Hint::None)
+    }
+
+    fn hinted(text: &str, hint: Hint) -> Vec<String> {
+        words(text, hint, reference::hinted).iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -99,6 +154,12 @@ mod tests {
         for (text, expected) in [
             ("--image=redis:7", "docker.io/library/redis:7"),
             ("--reloader-image redis:7", "docker.io/library/redis:7"),
+            ("--images=redis:7,nginx:1", "docker.io/library/redis:7 docker.io/library/nginx:1"),
+            ("--image=busybox", "docker.io/library/busybox:latest"),
+            ("images = [\"redis:7\", \"nginx:1\"]", "docker.io/library/redis:7 docker.io/library/nginx:1"),
+            ("run ${IMAGE:-quay.io/shell/default:7} x", "quay.io/shell/default:7"),
+            ("run ${PROXY_IMAGE:=redis:7}", "docker.io/library/redis:7"),
+            ("run ${X:+quay.io/shell/default:7}", "quay.io/shell/default:7"),
             ("--images=a=quay.io/a/b:7,c=host:5000/a:1", "quay.io/a/b:7 host:5000/a:1"),
             ("-Dproxy.image=quay.io/a/b", "quay.io/a/b:latest"),
             ("PROXY_IMAGE=a/b:7 run", "docker.io/a/b:7"),
@@ -114,12 +175,23 @@ mod tests {
     }
 
     #[test]
+    fn what_the_key_of_the_text_says_counts_for_each_word() {
+        for text in ["redis:7,nginx:1", "redis:7 nginx:1", "a=redis:7;b=nginx:1", "redis:7\nnginx:1\n"] {
+            let expected = ["docker.io/library/redis:7", "docker.io/library/nginx:1"];
+            assert_eq!(hinted(text, Hint::Several), expected, "{text}");
+        }
+        assert!(hinted("set -e\nmkdir usr/bin\necho a:b\n", Hint::Image).is_empty());
+        assert!(hinted("see that image", Hint::Exactly).is_empty());
+    }
+
+    #[test]
     fn words_that_are_none_are_not() {
         for text in [
             "curl https://quay.io/a/b:7",
             "see http://host:5000/a:1, or example.com/path",
             "the image redis:7 is old",
             "listen 0.0.0.0:8080;",
+            "--image=Always --use-image=true --image=IfNotPresent",
             "--address=:8080 --config=/etc/a/b.yaml",
             "go get github.com/a/b@v1.2.3",
             "- key: value\n  time: 12:30",
@@ -143,7 +215,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn any_text_can_be_looked_through(text in "(\\PC|\\n){0,200}") {
-            let _ = (words(&text), documents(&text), base64_text(&text));
+            let _ = (words(&text, Hint::Several, reference::hinted), documents(&text), base64_text(&text));
         }
     }
 }

@@ -68,6 +68,18 @@ struct Spot {
     path: Option<LongLine>,
 }
 
+impl Spot {
+    /// As much of a place as another render of the same has too.
+    fn steady(self, again: &Hit) -> Self {
+        if again.places.contains_key(&self) {
+            return self;
+        }
+        let same_path = |other: &Self| other.file == self.file && other.path == self.path;
+        let path = if again.places.keys().any(same_path) { self.path } else { None };
+        Self { file: self.file, object: None, path }
+    }
+}
+
 #[derive(Debug, Clone, Default)]
 struct Renders {
     profiles: BTreeSet<Name>,
@@ -153,21 +165,54 @@ impl Hits {
         object: Option<&str>,
         path: Option<&str>,
     ) {
-        if self.places > PLACES_MAX {
-            return;
-        }
         let spot = Spot {
             file: LongLine::printable(file),
             object: object.map(LongLine::printable),
             path: path.map(LongLine::printable),
         };
+        let renders = Renders {
+            profiles: self.render.profile.iter().cloned().collect(),
+            kubernetes: self.render.kubernetes.iter().cloned().collect(),
+        };
+        self.put(image, class, spot, &renders);
+    }
+
+    /// Takes what one render found, given what another one of the same found: of a place that differs, the
+    /// object and the path are left out, because they would be others the next time.
+    ///
+    /// # Errors
+    /// An image that only one of them has.
+    pub fn take_steady(&mut self, one: Self, other: &Self) -> Result<(), Wanted> {
+        let only = |left: &Self, right: &Self| {
+            left.found.keys().find(|image| !right.found.contains_key(*image)).cloned()
+        };
+        if let Some(image) = only(&one, other).or_else(|| only(other, &one)) {
+            return Err(image);
+        }
+        for (image, hit) in one.found {
+            let again = other.found.get(&image);
+            for (spot, renders) in hit.places {
+                let spot = match again {
+                    Some(again) => spot.steady(again),
+                    None => spot,
+                };
+                self.put(image.clone(), hit.class, spot, &renders);
+            }
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, image: Wanted, class: ImageClass, spot: Spot, of: &Renders) {
+        if self.places > PLACES_MAX {
+            return;
+        }
         let hit =
             self.found.entry(image.clone()).or_insert_with(|| Hit { image, class, places: BTreeMap::new() });
         hit.class = hit.class.min(class);
         let before = hit.places.len();
         let renders = hit.places.entry(spot).or_default();
-        renders.profiles.extend(self.render.profile.clone());
-        renders.kubernetes.extend(self.render.kubernetes.clone());
+        renders.profiles.extend(of.profiles.iter().cloned());
+        renders.kubernetes.extend(of.kubernetes.iter().cloned());
         self.places = self.places.saturating_add(hit.places.len().saturating_sub(before));
     }
 
@@ -199,6 +244,24 @@ mod tests {
         assert_eq!(places.len(), 2);
         assert_eq!(place_line(&places[0]), "Pod/x spec (a.yaml), profile large small");
         assert_eq!(place_line(&places[1]), "(b.yaml), profile large small");
+    }
+
+    #[test]
+    fn what_differs_between_two_renders_is_left_out_and_another_image_is_an_error() {
+        let render = |name: &str, image: &str| {
+            let mut hits = Hits::default();
+            hits.add(Wanted::of(image), ImageClass::Certain, "a.yaml", Some(name), Some("spec"));
+            hits.add(Wanted::of("b"), ImageClass::Certain, "b.yaml", Some("Pod/b"), Some(name));
+            hits.add(Wanted::of("c"), ImageClass::Certain, "c.yaml", Some("Pod/c"), Some("spec"));
+            hits
+        };
+        let mut hits = Hits::default();
+        hits.take_steady(render("Job/x", "a"), &render("Job/y", "a")).unwrap();
+        let found = hits.finish().unwrap();
+        let lines: Vec<String> = found.iter().map(|hit| place_line(&hit.places()[0])).collect();
+        assert_eq!(lines, ["spec (a.yaml)", "(b.yaml)", "Pod/c spec (c.yaml)"]);
+        let refused = Hits::default().take_steady(render("Job/x", "a"), &render("Job/x", "d"));
+        assert_eq!(refused.unwrap_err(), Wanted::of("a"));
     }
 
     #[test]

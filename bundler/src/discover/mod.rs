@@ -33,7 +33,7 @@ use manifests::Digest;
 use manifests::inventory::{Component, ImageClass};
 use manifests::text::LongLine;
 
-use self::compare::{Carried, Judged, Standing, Waivers};
+use self::compare::{Carried, Judged, Needs, Standing, Waivers};
 use self::hit::place_line;
 use self::render::{OnceHelm, Subject};
 use crate::lock::LockedBlob;
@@ -77,15 +77,17 @@ pub fn survey(
         })?;
         for component in components {
             let ref_name = component.ref_name();
-            let (hits, name) = match component {
+            let (hits, needs) = match component {
                 Component::Chart(chart) => {
                     let Some(spec) = specs.get(&ref_name) else { continue };
-                    (render::look(&Subject { chart, spec, blobs }, &helm, world)?, &chart.name)
+                    (render::look(&Subject { chart, spec, blobs }, &helm, world)?, Needs::Chart(&chart.name))
                 }
-                Component::KubernetesManifests(set) => (plain::look(set, blobs, world)?, &set.name),
+                Component::KubernetesManifests(set) => {
+                    (plain::look(set, blobs, world)?, Needs::Manifests(&set.name))
+                }
                 _ => continue,
             };
-            let images = compare::judge(hits, name, &carried, &mut waivers);
+            let images = compare::judge(hits, needs, &carried, &mut waivers);
             found.push(Charted { title: LongLine::printable(&component.title()), ref_name, images });
         }
         if helm.was_needed() {

@@ -28,7 +28,7 @@ pub enum PlainError {
         /// Why not.
         source: io::Error,
     },
-    /// A file is not YAML.
+    /// A file is not YAML, or not JSON.
     #[error("Kubernetes manifests {set} cannot be looked through")]
     Document {
         /// Which set.
@@ -72,7 +72,12 @@ pub fn look(
             file: file.path.to_string(),
             source,
         })?;
-        let found = walk::stream(file.path.as_str(), &text, &mut hits);
+        let path = file.path.as_str();
+        // As it is told apart while locking.
+        let found = match path.rsplit_once('.') {
+            Some((_, "json")) => walk::json(path, &text, &mut hits),
+            _ => walk::stream(path, &text, &mut hits),
+        };
         found.map_err(|source| PlainError::Document { set: name(), source })?;
     }
     hits.finish().map_err(|source| PlainError::TooMany { set: name(), source })

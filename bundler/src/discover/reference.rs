@@ -105,6 +105,8 @@ pub enum Hint {
     Image,
     /// Below it are several: `images`, `sidecarImages`.
     Several,
+    /// Its last word is `image`: `HELPER_IMAGE`, `sidecarImage`. A bare name is enough.
+    Named,
     /// It is `image` itself.
     Exactly,
 }
@@ -120,6 +122,7 @@ impl Hint {
         let speaks = words.iter().any(|word| matches!(word.as_str(), "image" | "images"));
         match words.last().map(String::as_str) {
             Some("images") => Self::Several,
+            Some("image") => Self::Named,
             Some(last) if speaks && !NOT_THE_IMAGE.contains(&last) => Self::Image,
             _ => Self::None,
         }
@@ -163,6 +166,30 @@ const NOT_THE_IMAGE: [&str; 35] = [
     "host",
     "enabled",
     "description",
+];
+
+/// What stands beside keys that end in `image` and is a choice, not a name.
+const CHOICES: [&str; 20] = [
+    "always",
+    "ifnotpresent",
+    "never",
+    "true",
+    "false",
+    "null",
+    "nil",
+    "auto",
+    "none",
+    "default",
+    "yes",
+    "no",
+    "on",
+    "off",
+    "enabled",
+    "disabled",
+    "any",
+    "all",
+    "custom",
+    "latest",
 ];
 
 fn words(key: &str) -> Vec<String> {
@@ -247,17 +274,43 @@ pub fn hinted(text: &str, hint: Hint) -> Option<Reference> {
     if picture || text.parse::<f64>().is_ok() || matches!(text, "true" | "false" | "null") {
         return None;
     }
-    // `cache:6379` and `registry.local:5000` are services.
+    // `cache:6379` and `registry.local:5000` are services, `alpine:20240329` is none.
     let service = parts.host.is_none()
         && !parts.digest
         && !parts.name.contains('/')
-        && parts.tag.is_some_and(|port| port.len() > 3 && port.bytes().all(|byte| byte.is_ascii_digit()));
+        && parts.tag.is_some_and(|port| port.len() > 3 && port.parse::<u16>().is_ok_and(|port| port > 0));
+    let plain = parts.written() || parts.name.contains('/') || parts.possible_registry();
     let enough = match hint {
         Hint::Exactly => !service || parts.name != "localhost" && !parts.name.contains('.'),
-        _ => !service && (parts.written() || parts.name.contains('/') || parts.possible_registry()),
+        Hint::Named => !service && (plain || bare_name(parts.name)),
+        _ => !service && plain,
     };
-    let refused = parts.host.is_some() && !parts.possible_registry();
+    // Where only an image can stand, a host is a registry whatever it is called.
+    let refused = hint != Hint::Exactly && parts.host.is_some() && !parts.possible_registry();
     if enough && !refused { parse(text) } else { None }
+}
+
+/// `busybox`, and not `Always` or `index.html`.
+fn bare_name(name: &str) -> bool {
+    name.len() > 1 && !name.contains('.') && name != "localhost" && !CHOICES.contains(&name)
+}
+
+/// The image in a text of a Secret. `cache.example.com:6379/0:password` looks like an image and must not be
+/// shown, so that a key has to speak of images, or the text be of a kind that nothing else is.
+#[must_use]
+pub fn hinted_in_a_secret(text: &str, hint: Hint) -> Option<Reference> {
+    let bare = text.trim();
+    let says = |found: &Reference| {
+        let known = || Parts::of(bare.strip_prefix("oci://").unwrap_or(bare)).known_registry();
+        hint != Hint::None || found.digest().is_some() || bare.starts_with("docker://") || known()
+    };
+    hinted(text, hint).filter(says)
+}
+
+/// Whether a name has a host that could be a registry's.
+#[must_use]
+pub fn has_registry(text: &str) -> bool {
+    Parts::of(text).possible_registry()
 }
 
 /// The image in a text that stands anywhere.
@@ -404,15 +457,15 @@ mod tests {
         for (key, hint) in [
             ("image", Hint::Exactly),
             ("images", Hint::Several),
-            ("sidecarImage", Hint::Image),
-            ("baseImage", Hint::Image),
+            ("sidecarImage", Hint::Named),
+            ("baseImage", Hint::Named),
             ("imageName", Hint::Image),
-            ("init_image", Hint::Image),
+            ("init_image", Hint::Named),
             ("IMAGE_PROXY", Hint::Image),
-            ("KUBE_RBAC_PROXY_IMAGE", Hint::Image),
-            ("--prometheus-config-reloader-image", Hint::Image),
-            ("sidecar.istio.io/proxyImage", Hint::Image),
-            ("containerImage", Hint::Image),
+            ("KUBE_RBAC_PROXY_IMAGE", Hint::Named),
+            ("--prometheus-config-reloader-image", Hint::Named),
+            ("sidecar.istio.io/proxyImage", Hint::Named),
+            ("containerImage", Hint::Named),
             ("imagePullPolicy", Hint::None),
             ("imagePullSecrets", Hint::None),
             ("IMAGE_PULL_POLICY", Hint::None),
@@ -436,6 +489,20 @@ mod tests {
             (Hint::Exactly, "https://example.com/logo:1", "-"),
             (Hint::Exactly, "1.5", "-"),
             (Hint::Exactly, "registry.local:5000", "-"),
+            (Hint::Exactly, "alpine:20240329", "docker.io/library/alpine:20240329"),
+            (Hint::Exactly, "github.com/org/app:3", "github.com/org/app:3"),
+            (Hint::Exactly, "harbor.dc1/app:1", "harbor.dc1/app:1"),
+            (Hint::Named, "busybox", "docker.io/library/busybox:latest"),
+            (Hint::Named, "alpine:20240329", "docker.io/library/alpine:20240329"),
+            (Hint::Named, "Always", "-"),
+            (Hint::Named, "IfNotPresent", "-"),
+            (Hint::Named, "none", "-"),
+            (Hint::Named, "auto", "-"),
+            (Hint::Named, "false", "-"),
+            (Hint::Named, "cache:6379", "-"),
+            (Hint::Named, "index.html", "-"),
+            (Hint::Named, "github.com/org/repo", "-"),
+            (Hint::Image, "alpine:20240329", "docker.io/library/alpine:20240329"),
             (Hint::Image, "redis:7", "docker.io/library/redis:7"),
             (Hint::Image, "grafana/grafana", "docker.io/grafana/grafana:latest"),
             (Hint::Image, "registry.example.com/a", "registry.example.com/a:latest"),
@@ -447,6 +514,21 @@ mod tests {
         ] {
             assert_eq!(shown(hinted(text, hint)), expected, "{hint:?} {text}");
         }
+    }
+
+    #[test]
+    fn in_a_secret_what_could_be_a_password_is_none() {
+        for (hint, text, expected) in [
+            (Hint::None, "redis.example.com:6379/prod:hunter2", "-"),
+            (Hint::None, "team/prod:1.2", "-"),
+            (Hint::None, "quay.io/a/b:7", "quay.io/a/b:7"),
+            (Hint::None, "oci://ghcr.io/a/b:7", "ghcr.io/a/b:7"),
+            (Hint::Named, "registry.example.com/a:1", "registry.example.com/a:1"),
+        ] {
+            assert_eq!(shown(hinted_in_a_secret(text, hint)), expected, "{text}");
+        }
+        let digest = format!("registry.example.com/a@{DIGEST}");
+        assert_eq!(shown(hinted_in_a_secret(&digest, Hint::None)), digest);
     }
 
     #[test]

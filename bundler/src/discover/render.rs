@@ -17,7 +17,7 @@ use manifests::text::{BundleVersion, Name};
 
 use super::archive::{self, ChartFile, FileKind};
 use super::helm::{Helm, HelmError, Question};
-use super::hit::{Hit, Hits, Render, TooMany};
+use super::hit::{Hit, Hits, Render, TooMany, Wanted};
 use super::node::{self, Node};
 use super::{annotations, walk};
 use crate::lock::LockedBlob;
@@ -61,6 +61,16 @@ pub enum RenderError {
         /// Where and why not.
         source: YamlError,
     },
+    /// An image is another one each time.
+    #[error("chart {chart}{how} needs {image} in one render and not in the next")]
+    Varies {
+        /// Which chart.
+        chart: String,
+        /// In which profile, for which Kubernetes.
+        how: String,
+        /// Which image.
+        image: Wanted,
+    },
     /// It names too many images.
     #[error("chart {chart}")]
     TooMany {
@@ -96,7 +106,7 @@ impl Classified for RenderError {
     fn exit(&self) -> Exit {
         match self {
             Self::Render { source, .. } | Self::NoHelm { source, .. } => source.exit(),
-            Self::Document { .. } | Self::TooMany { .. } => Exit::Usage,
+            Self::Document { .. } | Self::Varies { .. } | Self::TooMany { .. } => Exit::Usage,
             Self::Archive { source, .. } if source.kind() == io::ErrorKind::InvalidData => Exit::Usage,
             Self::Archive { .. } | Self::Values { .. } | Self::Scratch(_) => Exit::Unreachable,
         }
@@ -166,7 +176,7 @@ pub fn look(subject: &Subject<'_>, helm: &OnceHelm<'_>, world: &World<'_>) -> Re
     // A library has nothing that Helm would install.
     if contents.renders && !is_library(&contents.files) {
         let helm = helm.get().map_err(|source| RenderError::NoHelm { chart: chart.clone(), source })?;
-        stage.render(helm, &mut hits)?;
+        stage.render(helm, contents.varies, &mut hits)?;
     }
     hits.finish().map_err(|source| RenderError::TooMany { chart, source })
 }
@@ -226,7 +236,7 @@ impl Stage<'_> {
         }
     }
 
-    fn render(&self, helm: &Helm<'_>, hits: &mut Hits) -> Result<(), RenderError> {
+    fn render(&self, helm: &Helm<'_>, varies: bool, hits: &mut Hits) -> Result<(), RenderError> {
         let spec = self.subject.spec;
         let base = self.values()?;
         let mut profiles: Vec<(Option<&Name>, Vec<String>)> = Vec::new();
@@ -244,21 +254,23 @@ impl Stage<'_> {
         }
         for (profile, values) in &profiles {
             for version in &versions {
-                self.once(*profile, values, *version, helm, hits)?;
+                let render = Render { profile: profile.cloned(), kubernetes: version.cloned() };
+                let one = self.once(&render, values, helm)?;
+                // What differs between two renders would differ between two locks.
+                let other = if varies { self.once(&render, values, helm)? } else { one.clone() };
+                hits.take_steady(one, &other).map_err(|image| RenderError::Varies {
+                    chart: self.chart.to_string(),
+                    how: described(*profile, *version),
+                    image,
+                })?;
             }
         }
         Ok(())
     }
 
-    fn once(
-        &self,
-        profile: Option<&Name>,
-        values: &[String],
-        version: Option<&BundleVersion>,
-        helm: &Helm<'_>,
-        hits: &mut Hits,
-    ) -> Result<(), RenderError> {
+    fn once(&self, render: &Render, values: &[String], helm: &Helm<'_>) -> Result<Hits, RenderError> {
         let spec = self.subject.spec;
+        let (profile, version) = (render.profile.as_ref(), render.kubernetes.as_ref());
         let how = described(profile, version);
         (self.world.note)(&format!("rendering chart {}{how}", self.chart));
         let name = spec.release.as_ref().map_or(self.subject.chart.name.as_str(), Name::as_str);
@@ -275,8 +287,10 @@ impl Stage<'_> {
             how: how.clone(),
             source,
         })?;
-        hits.rendered(Render { profile: profile.cloned(), kubernetes: version.cloned() });
-        walk::stream("rendered", &text, hits).map_err(|source| self.unreadable(how, source))
+        let mut hits = Hits::default();
+        hits.rendered(render.clone());
+        walk::stream("rendered", &text, &mut hits).map_err(|source| self.unreadable(how, source))?;
+        Ok(hits)
     }
 
     /// The values that travel with the chart.

@@ -10,7 +10,7 @@ use manifests::inventory::ImageClass;
 use manifests::text::printable;
 
 use super::compose::{Pair, compose};
-use super::embedded;
+use super::embedded::{self, Reader};
 use super::hit::{Hits, Wanted};
 use super::node::{self, Node};
 use super::reference::{self, Hint};
@@ -46,23 +46,60 @@ pub fn stream(name: &str, text: &str, hits: &mut Hits) -> Result<(), YamlError> 
     Ok(())
 }
 
+/// Finds the images in JSON: one document, or several one after the other.
+///
+/// # Errors
+/// A document that does not parse.
+pub fn json(name: &str, text: &str, hits: &mut Hits) -> Result<(), YamlError> {
+    for document in serde_json::Deserializer::from_str(text).into_iter::<Node>() {
+        let document = document.map_err(|error| YamlError {
+            file: name.to_string(),
+            line: error.line() as u64,
+            column: error.column() as u64,
+            message: printable(&error.to_string()),
+        })?;
+        document_at(name, &document, hits);
+    }
+    Ok(())
+}
+
 /// Finds the images in one document.
 pub fn document_at(file: &str, document: &Node, hits: &mut Hits) {
-    let list = document.get("kind").and_then(Node::text).is_some_and(|kind| kind.ends_with("List"));
-    if let (true, Some(Node::List(items))) = (list, document.get("items")) {
-        for item in items {
-            document_at(file, item, hits);
-        }
-        return;
-    }
+    let of_a_list = listed(document);
     let object = object(document);
-    let mut walk = Walk { file, object: object.as_deref(), depth: 0, path: String::new(), hits };
-    walk.object(document);
+    let mut walk = Walk::new(file, object.as_deref(), hits);
+    match &of_a_list {
+        Some(_) => walk.rest(document, &["items"]),
+        None => walk.value(document, Hint::None),
+    }
+    for item in of_a_list.iter().flatten() {
+        document_at(file, item, hits);
+    }
+}
+
+/// The objects of a list of Kubernetes, each with its kind. An object of another kind whose name ends like a
+/// list's is one only if all that it has under `items` are maps.
+fn listed(document: &Node) -> Option<Vec<Node>> {
+    let kind = document.get("kind").and_then(Node::text)?.strip_suffix("List")?;
+    let Some(Node::List(items)) = document.get("items") else { return None };
+    let known = kind.is_empty() && document.get("apiVersion").and_then(Node::text) == Some("v1");
+    if !known && !items.iter().all(|item| matches!(item, Node::Map(_))) {
+        return None;
+    }
+    let with_kind = |item: &Node| match item {
+        Node::Map(pairs) if !kind.is_empty() && item.get("kind").is_none() => {
+            let mut pairs = pairs.clone();
+            pairs.push(("kind".to_string(), Node::Text(kind.to_string())));
+            Node::Map(pairs)
+        }
+        _ => item.clone(),
+    };
+    Some(items.iter().map(with_kind).collect())
 }
 
 /// Finds the images in a text that holds no Kubernetes documents, or perhaps does.
 pub fn text_at(file: &str, object: Option<&str>, text: &str, hits: &mut Hits) {
-    Walk { file, object, depth: 0, path: String::new(), hits }.text(text, Hint::None);
+    Walk::new(file, object, hits).text(text, Hint::None);
 }
 
 /// `KIND/NAMESPACE/NAME`.
@@ -82,10 +119,16 @@ struct Walk<'a> {
     object: Option<&'a str>,
     depth: usize,
     path: String,
+    /// What finds an image in a text; below a Secret another one than elsewhere.
+    reader: Reader,
     hits: &'a mut Hits,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    fn new(file: &'a str, object: Option<&'a str>, hits: &'a mut Hits) -> Self {
+        Self { file, object, depth: 0, path: String::new(), reader: reference::hinted, hits }
+    }
+
     fn hit(&mut self, image: Wanted, class: ImageClass) {
         let class = if self.depth > 0 { ImageClass::Probable } else { class };
         let path = Some(self.path.as_str()).filter(|path| !path.is_empty());
@@ -112,19 +155,25 @@ impl Walk<'_> {
         self.below(&step, act)
     }
 
-    fn object(&mut self, document: &Node) {
+    /// Anything that has a kind may be an object, also inside of another one.
+    fn object(&mut self, document: &Node, pairs: &[(String, Node)], hint: Hint) {
         let kind = document.get("kind").and_then(Node::text).unwrap_or_default();
         match kind {
-            "CustomResourceDefinition" => self.definition(document),
-            "Secret" => {
-                self.secret(document);
-                self.value(document, Hint::None);
-            }
+            "CustomResourceDefinition" if document.get("spec").is_some() => self.definition(document, ""),
+            "ConfigMap" | "Secret" => self.holder(pairs, kind == "Secret", hint),
             "OCIRepository" => {
                 self.oci_repository(document);
-                self.value(document, Hint::None);
+                self.map(pairs, hint);
             }
-            _ => self.value(document, Hint::None),
+            _ => match listed(document) {
+                Some(items) => {
+                    self.rest(document, &["items"]);
+                    self.at_key("items", |walk| {
+                        walk.each(&items, |walk, item| walk.value(item, Hint::None));
+                    });
+                }
+                None => self.map(pairs, hint),
+            },
         }
     }
 
@@ -133,7 +182,7 @@ impl Walk<'_> {
             Node::Null | Node::Plain(_) => {}
             Node::Text(text) => self.text(text, hint),
             Node::List(items) => self.list(items, hint),
-            Node::Map(pairs) => self.map(pairs, hint),
+            Node::Map(pairs) => self.object(node, pairs, hint),
         }
     }
 
@@ -147,7 +196,7 @@ impl Walk<'_> {
             // `["--image", "redis:7"]`
             let hint = if hint == Hint::None { before } else { hint };
             before = match item {
-                Node::Text(text) if text.starts_with('-') => Hint::of(text),
+                Node::Text(text) if text.starts_with('-') && !text.contains('=') => Hint::of(text),
                 _ => Hint::None,
             };
             self.below(&format!("[{position}]"), |walk| walk.value(item, hint));
@@ -175,6 +224,11 @@ impl Walk<'_> {
     }
 
     fn map(&mut self, pairs: &[(String, Node)], hint: Hint) {
+        self.entries(pairs, hint, &PROSE);
+    }
+
+    /// Keys and values. A text of one line is passed over under the keys of `prose`.
+    fn entries(&mut self, pairs: &[(String, Node)], hint: Hint, prose: &[&str]) {
         let scalars: Vec<Pair<'_>> =
             pairs.iter().map(|(key, value)| (key.as_str(), value.scalar())).collect();
         let mut done = Vec::new();
@@ -186,10 +240,11 @@ impl Walk<'_> {
         // `{name: IMAGE_PROXY, value: …}`: the name says what the value is.
         let named = pairs.iter().find(|(key, _)| key == "name").and_then(|(_, name)| name.text());
         for (position, (key, value)) in pairs.iter().enumerate() {
-            if done.contains(&position) || PROSE.contains(&key.as_str()) {
+            let line = value.text().is_some_and(|text| !text.contains('\n'));
+            if done.contains(&position) || (line && prose.contains(&key.as_str())) {
                 continue;
             }
-            if reference::anywhere(key).is_some() {
+            if (self.reader)(key, Hint::None).is_some() {
                 self.at_key(key, |walk| walk.hit(Wanted::of(key), ImageClass::Probable));
             }
             let name = named.filter(|_| matches!(key.as_str(), "value" | "default")).unwrap_or(key);
@@ -211,7 +266,7 @@ impl Walk<'_> {
         }
     }
 
-    fn each(&mut self, items: &[Node], act: fn(&mut Self, &Node)) {
+    fn each(&mut self, items: &[Node], act: impl Fn(&mut Self, &Node)) {
         for (position, item) in items.iter().enumerate() {
             self.below(&format!("[{position}]"), |walk| act(walk, item));
         }
@@ -269,11 +324,10 @@ impl Walk<'_> {
     }
 
     fn text(&mut self, text: &str, hint: Hint) {
-        if let Some(image) = reference::hinted(text, hint) {
+        if let Some(image) = (self.reader)(text, hint) {
             return self.hit(Wanted::Image(image), ImageClass::Probable);
         }
-        let templated = ["{{", "$(", "${"].iter().any(|opening| text.contains(opening));
-        if hint == Hint::Exactly && templated && !text.trim().contains(char::is_whitespace) {
+        if hint == Hint::Exactly && templated(text) {
             return self.hit(Wanted::of(text), ImageClass::Probable);
         }
         let inside = if self.depth < EMBEDDED_DEPTH_MAX { embedded::documents(text) } else { None };
@@ -281,48 +335,43 @@ impl Walk<'_> {
             Some(documents) => {
                 self.depth = self.depth.saturating_add(1);
                 for document in &documents {
-                    self.below(" >", |walk| walk.inside(document));
+                    self.below(" >", |walk| walk.inside(document, hint));
                 }
                 self.depth = self.depth.saturating_sub(1);
             }
-            None => {
-                for image in embedded::words(text) {
-                    self.hit(Wanted::Image(image), ImageClass::Probable);
-                }
-            }
+            None => self.words(text, hint),
         }
     }
 
-    fn inside(&mut self, document: &embedded::Inside) {
+    fn words(&mut self, text: &str, hint: Hint) {
+        for image in embedded::words(text, hint, self.reader) {
+            self.hit(Wanted::Image(image), ImageClass::Probable);
+        }
+    }
+
+    fn inside(&mut self, document: &embedded::Inside, hint: Hint) {
         match document {
-            embedded::Inside::Document(node) => self.object(node),
-            embedded::Inside::Text(text) => {
-                for image in embedded::words(text) {
-                    self.hit(Wanted::Image(image), ImageClass::Probable);
-                }
-            }
+            embedded::Inside::Document(node) => self.value(node, hint),
+            embedded::Inside::Text(text) => self.words(text, hint),
         }
     }
 
-    /// A definition of a kind shows what its objects look like. Only its default values become real.
-    fn definition(&mut self, node: &Node) {
+    /// A definition of a kind shows what its objects look like. Only its default values become real. `name` is
+    /// the property that the schema is of.
+    fn definition(&mut self, node: &Node, name: &str) {
         match node {
-            Node::List(items) => self.each(items, Self::definition),
+            Node::List(items) => self.each(items, |walk, item| walk.definition(item, "")),
             Node::Map(pairs) => {
                 for (key, value) in pairs {
                     self.at_key(key, |walk| match (key.as_str(), value) {
                         ("properties", Node::Map(properties)) => {
                             for (name, schema) in properties {
-                                walk.at_key(name, |walk| {
-                                    if let Some(default) = schema.get("default") {
-                                        walk.at_key("default", |walk| walk.entry(name, default, Hint::None));
-                                    }
-                                    walk.definition(schema);
-                                });
+                                walk.at_key(name, |walk| walk.schema(schema, name));
                             }
                         }
+                        ("items" | "additionalProperties", Node::Map(_)) => walk.schema(value, name),
                         ("default", _) => {}
-                        _ => walk.definition(value),
+                        _ => walk.definition(value, ""),
                     });
                 }
             }
@@ -330,16 +379,36 @@ impl Walk<'_> {
         }
     }
 
-    /// What a Secret holds in base64. Nothing of it is ever shown but what is an image.
-    fn secret(&mut self, document: &Node) {
-        let Some(Node::Map(pairs)) = document.get("data") else { return };
-        self.at_key("data", |walk| {
-            for (key, value) in pairs {
-                if let Some(text) = value.text().and_then(embedded::base64_text) {
-                    walk.at_key(key, |walk| walk.entry(key, &Node::Text(text), Hint::None));
-                }
+    fn schema(&mut self, schema: &Node, name: &str) {
+        if let Some(default) = schema.get("default") {
+            self.at_key("default", |walk| walk.entry(name, default, Hint::None));
+        }
+        self.definition(schema, name);
+    }
+
+    /// A ConfigMap or a Secret. Their keys are file names, none of which is prose. Nothing of a Secret is ever
+    /// shown but what is an image.
+    fn holder(&mut self, pairs: &[(String, Node)], secret: bool, hint: Hint) {
+        const HELD: [&str; 3] = ["data", "stringData", "binaryData"];
+        let outside = self.reader;
+        for (key, value) in pairs.iter().filter(|(key, _)| HELD.contains(&key.as_str())) {
+            let packed = if secret { key == "data" } else { key == "binaryData" };
+            if secret {
+                self.reader = reference::hinted_in_a_secret;
             }
-        });
+            self.at_key(key, |walk| match value {
+                Node::Map(held) if packed => {
+                    let held: Vec<(String, Node)> =
+                        held.iter().map(|(key, value)| (key.clone(), unpacked(value))).collect();
+                    walk.entries(&held, Hint::None, &[]);
+                }
+                Node::Map(held) => walk.entries(held, Hint::None, &[]),
+                _ => walk.value(value, Hint::None),
+            });
+            self.reader = outside;
+        }
+        let rest = pairs.iter().filter(|(key, _)| !HELD.contains(&key.as_str())).cloned();
+        self.map(&rest.collect::<Vec<_>>(), hint);
     }
 
     /// Flux: `url` and `ref` together are an artifact.
@@ -358,4 +427,32 @@ impl Walk<'_> {
             self.below("spec.url", |walk| walk.hit(Wanted::Image(image), ImageClass::Probable));
         }
     }
+}
+
+/// What a text in base64 holds; what is none stays as it is.
+fn unpacked(value: &Node) -> Node {
+    match value.text().and_then(embedded::base64_text) {
+        Some(text) => Node::Text(text),
+        None => value.clone(),
+    }
+}
+
+/// Whether a text is one word that something on site fills in: spaces inside the braces do not count.
+fn templated(text: &str) -> bool {
+    let mut rest = text.trim();
+    let mut filled = false;
+    while let Some(first) = rest.chars().next() {
+        let braces = [("{{", "}}"), ("$(", ")"), ("${", "}")];
+        let opened = braces.iter().find(|(opening, _)| rest.starts_with(opening));
+        let end = match opened {
+            Some((_, closing)) => {
+                filled = true;
+                rest.find(closing).map(|at| at.saturating_add(closing.len()))
+            }
+            None if first.is_whitespace() => return false,
+            None => Some(first.len_utf8()),
+        };
+        rest = end.and_then(|end| rest.get(end..)).unwrap_or_default();
+    }
+    filled
 }

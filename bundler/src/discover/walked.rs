@@ -132,6 +132,94 @@ fn what_other_tools_miss_in_custom_resources_is_found() {
 }
 
 #[test]
+fn several_images_in_one_value_are_all_found() {
+    for spec in [
+        r#"images: '["redis:7","busybox:1.36"]'"#,
+        r#"images: 'redis:7,busybox:1.36'"#,
+        r#"env: [{name: SIDECAR_IMAGES, value: "redis:7 busybox:1.36"}]"#,
+        r#"args: ["--images=redis:7,busybox:1.36"]"#,
+        r#"args: ["--images", "redis:7,busybox:1.36"]"#,
+        r#"image: '{"a": {"repository": "redis", "tag": "7"}, "image": "busybox:1.36"}'"#,
+    ] {
+        let expected = ["docker.io/library/busybox:1.36", "docker.io/library/redis:7"];
+        assert_eq!(images(&format!("kind: X\nspec:\n  {spec}\n")), expected, "{spec}");
+    }
+}
+
+#[test]
+fn prose_is_one_line_of_text_and_nothing_else() {
+    for text in [
+        "kind: X\nspec: {example: {containers: [{image: 'a:1'}]}}\n",
+        "kind: X\nspec: {examples: [{image: 'a:1'}]}\n",
+        "kind: X\nspec:\n  description: |\n    kind: Pod\n    image: a:1\n",
+        "kind: ConfigMap\ndata: {message: 'docker://a:1', summary: none}\n",
+        "kind: Secret\nstringData: {example: 'docker://a:1'}\n",
+    ] {
+        assert_eq!(images(text), ["docker.io/library/a:1"], "{text}");
+    }
+    assert_eq!(class_of("kind: X\nspec: {example: {containers: [{image: 'a:1'}]}}\n"), ImageClass::Certain);
+    assert_eq!(images("kind: X\nspec: {description: such as quay.io/no/image:1}\n"), [""; 0]);
+}
+
+#[test]
+fn an_object_that_only_ends_like_a_list_is_walked_itself() {
+    let text = "apiVersion: x/v1\nkind: AllowList\nmetadata: {name: x}\nspec: {image: 'a:1'}\nitems: [b]\n";
+    assert_eq!(walked(text), ["probable docker.io/library/a:1 AllowList/x spec.image (file.yaml)"]);
+    let text = "apiVersion: v1\nkind: List\nextra: {image: 'a:1'}\nitems: [text, {kind: Pod, spec: {containers: [{image: 'b:1'}]}}]\n";
+    assert_eq!(images(text), ["docker.io/library/a:1", "docker.io/library/b:1"]);
+    // `image: quay.io/a/b:7` and a line feed.
+    let text = "apiVersion: v1\nkind: SecretList\nitems: [{metadata: {name: s}, data: {values: aW1hZ2U6IHF1YXkuaW8vYS9iOjcK}}]\n";
+    assert_eq!(walked(text), ["probable quay.io/a/b:7 Secret/s data.values > image (file.yaml)"]);
+}
+
+#[test]
+fn a_template_for_somebody_else_is_shown_whatever_spaces_it_has() {
+    for template in
+        ["{{ .Values.img }}", "{{ inputs.parameters.image }}", "${ A }/$( B ):1", "r/{{ a }}:{{ b }}"]
+    {
+        assert_eq!(images(&format!("kind: X\nspec: {{image: '{template}'}}\n")), [template]);
+    }
+    assert_eq!(images("kind: X\nspec: {image: 'see {{ this }} there'}\n"), [""; 0]);
+}
+
+#[test]
+fn a_second_image_beside_one_in_pieces_is_found() {
+    let text = "kind: X\nspec: {repository: quay.io/a/proxy, tag: '1', image: quay.io/b/init}\n";
+    assert_eq!(images(text), ["quay.io/a/proxy:1", "quay.io/b/init:latest"]);
+    let text = "kind: X\nspec: {env: [{name: HELPER_IMAGE, value: busybox}, {name: PULL_IMAGE, value: Always}], args: ['--image=alpine:20240329']}\n";
+    assert_eq!(images(text), ["docker.io/library/alpine:20240329", "docker.io/library/busybox:latest"]);
+}
+
+#[test]
+fn objects_inside_of_objects_are_what_they_say_they_are() {
+    // `image: quay.io/a/b:7` and a line feed.
+    let packed = "aW1hZ2U6IHF1YXkuaW8vYS9iOjcK";
+    for text in [
+        format!("kind: ConfigMap\nbinaryData: {{values: {packed}}}\n"),
+        format!("kind: Template\nobjects: [{{kind: Secret, data: {{values: {packed}}}}}]\n"),
+        format!(
+            "kind: Object\nspec: {{forProvider: {{manifest: {{kind: Secret, data: {{values: {packed}}}}}}}}}\n"
+        ),
+        format!("kind: Template\nobjects: [{{kind: ConfigMap, binaryData: {{values: {packed}}}}}]\n"),
+    ] {
+        assert_eq!(images(&text), ["quay.io/a/b:7"], "{text}");
+    }
+}
+
+#[test]
+fn no_password_of_a_secret_is_shown() {
+    // `redis.example.com:6379/prod:hunter2`
+    let packed = "cmVkaXMuZXhhbXBsZS5jb206NjM3OS9wcm9kOmh1bnRlcjI=";
+    let text = format!(
+        "kind: Template\nobjects:\n- kind: Secret\n  data: {{url: {packed}}}\n  stringData:\n    cache: redis.example.com:6379/prod:hunter2\n    app.yaml: |\n      cache: redis.example.com:6379/prod:hunter2\n    run.sh: |\n      connect redis.example.com:6379/prod:hunter2\n    proxyImage: registry.example.com/a:1\n"
+    );
+    let mut hits = Hits::default();
+    walk::stream("file.yaml", &text, &mut hits).unwrap();
+    assert!(!format!("{hits:?}").contains("hunter2"), "{hits:?}");
+    assert_eq!(images(&text), ["registry.example.com/a:1"]);
+}
+
+#[test]
 fn what_operators_say_they_will_use_is_certain() {
     for text in [
         "kind: Deployment\nspec: {env: [{name: RELATED_IMAGE_PROXY, value: 'quay.io/a/b'}]}\n",
@@ -189,6 +277,8 @@ fn a_secret_is_looked_into() {
 fn a_definition_of_a_kind_has_default_values_and_nothing_else() {
     let text = "kind: CustomResourceDefinition\nmetadata: {name: x}\nspec:\n  versions:\n    - schema:\n        openAPIV3Schema:\n          properties:\n            spec:\n              properties:\n                image: {type: string, default: 'redis:7', description: 'such as quay.io/no/image:1'}\n                containers: {type: array, items: {properties: {image: {type: string}}}}\n                default: {type: string, example: quay.io/no/image:2}\n";
     assert_eq!(images(text), ["docker.io/library/redis:7"]);
+    let text = "kind: CustomResourceDefinition\nmetadata: {name: x}\nspec:\n  schema:\n    properties:\n      images: {type: array, items: {type: string, default: 'redis:7'}}\n      sidecarImage: {additionalProperties: {type: string, default: 'nginx:1'}}\n";
+    assert_eq!(images(text), ["docker.io/library/nginx:1", "docker.io/library/redis:7"]);
 }
 
 #[test]
@@ -269,6 +359,18 @@ fn a_document_that_does_not_parse_is_an_error_with_its_template_and_line() {
     let error = walk::stream("x", "---\n# Source: c/templates/a.yaml\na: 1\nb: [\n", &mut hits).unwrap_err();
     assert_eq!(error.file, "helm's output, from c/templates/a.yaml");
     assert!(error.line >= 4, "{error}");
+}
+
+#[test]
+fn json_is_one_document_or_several() {
+    let pod = |image: &str| {
+        format!("{{\"kind\": \"Pod\", \"spec\": {{\"containers\": [{{\"image\": \"{image}\"}}]}}}}\n")
+    };
+    let mut hits = Hits::default();
+    walk::json("x.json", &format!("{}{}", pod("a:1"), pod("b:1")), &mut hits).unwrap();
+    assert_eq!(hits.finish().unwrap().len(), 2);
+    let error = walk::json("x.json", "{}\n{", &mut Hits::default()).unwrap_err();
+    assert_eq!((error.file.as_str(), error.line), ("x.json", 2));
 }
 
 proptest::proptest! {

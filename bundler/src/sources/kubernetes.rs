@@ -306,13 +306,27 @@ impl Object {
         serde_json::from_value(document).map_err(|error| printable(&error.to_string()))
     }
 
-    /// The object itself, or those of a list.
+    /// The object itself, or those of a list. An object whose kind only ends like a list's is one if all that
+    /// it has under `items` are maps.
     fn members(self) -> Result<Vec<Self>, String> {
-        let is_list = self.kind.as_ref().is_some_and(|kind| kind.ends_with("List"));
-        match self.items {
-            Some(Value::Array(items)) if is_list => items.into_iter().map(Self::read).collect(),
-            _ => Ok(vec![self]),
+        let Some(kind) = self.kind.as_ref().and_then(|kind| kind.strip_suffix("List")) else {
+            return Ok(vec![self]);
+        };
+        let known = kind.is_empty() && self.api_version.as_deref() == Some("v1");
+        let Some(Value::Array(items)) = &self.items else { return Ok(vec![self]) };
+        if !known && !items.iter().all(Value::is_object) {
+            return Ok(vec![self]);
         }
+        let item = |item: &Value| {
+            let mut item = Self::read(item.clone())?;
+            // An API server leaves out what the list says of all of them.
+            if !kind.is_empty() {
+                item.kind = item.kind.or_else(|| Some(kind.to_string()));
+                item.api_version = item.api_version.or_else(|| self.api_version.clone());
+            }
+            Ok(item)
+        };
+        items.iter().map(item).collect()
     }
 
     fn named(self, namespace: Option<&Name>) -> Result<ObjectName, String> {
@@ -389,6 +403,10 @@ mod tests {
         // What another kind has under that name is its own business.
         let other = "apiVersion: a/v1\nkind: Menu\nmetadata: {name: m}\nitems: {soup: 1}\n";
         assert_eq!(named("x.yaml", other).unwrap(), ["1 Menu m of a in namespace shop"]);
+        let other = "apiVersion: a/v1\nkind: AllowList\nmetadata: {name: m}\nitems: [a, b]\n";
+        assert_eq!(named("x.yaml", other).unwrap(), ["1 AllowList m of a in namespace shop"]);
+        let short = "apiVersion: v1\nkind: SecretList\nitems: [{metadata: {name: s}}]\n";
+        assert_eq!(named("x.yaml", short).unwrap(), ["1 Secret s in namespace shop"]);
     }
 
     #[test]
