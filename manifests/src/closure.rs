@@ -4,12 +4,12 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
-use alloc::string::ToString;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use crate::companion::{Companion, CompanionKind};
 use crate::digest::Digest;
-use crate::inventory::{Component, Inventory};
+use crate::inventory::{Component, Image, Inventory};
 use crate::oci::{Descriptor, MEDIA_INDEX, MEDIA_MANIFEST, ManifestDocument};
 use crate::verify::Damage;
 
@@ -28,6 +28,51 @@ impl Manifests {
         };
         if bytes.first() == Some(&b'{') && (has_shape(MEDIA_MANIFEST) || has_shape(MEDIA_INDEX)) {
             self.0.insert(digest, bytes);
+        }
+    }
+
+    /// What a blob is to the first component that needs it. Of an image whose manifest did not pass by yet, the
+    /// place in the component's list has to do.
+    pub(crate) fn role(&self, inventory: &Inventory, digest: &Digest) -> Option<String> {
+        let needs = |component: &&Component| component.blobs().iter().any(|(blob, _)| blob == digest);
+        let component = inventory.components.iter().find(needs)?;
+        let title = component.title();
+        let what = match component {
+            Component::Image(image) => self.role_in_image(image, digest),
+            Component::Wheelhouse(wheelhouse) => {
+                let wheel = wheelhouse.wheels.iter().find(|wheel| wheel.digest == *digest);
+                wheel.map(|wheel| wheel.filename.to_string())
+            }
+            Component::FileSet(set) => {
+                set.files.iter().find(|file| file.digest == *digest).map(|file| file.path.to_string())
+            }
+            Component::Chart(chart) => (chart.archive.digest == *digest).then(|| "its archive".to_string()),
+        };
+        let manifest = component.manifests().iter().any(|manifest| manifest.digest == *digest);
+        let what = what.or_else(|| manifest.then(|| "its manifest".to_string()));
+        Some(what.map_or_else(|| title.clone(), |what| format!("{title}, {what}")))
+    }
+
+    fn role_in_image(&self, image: &Image, digest: &Digest) -> Option<String> {
+        let read = |blob: &Digest| match ManifestDocument::parse(self.0.get(blob)?, MEDIA_MANIFEST).ok()? {
+            ManifestDocument::Image(manifest) => Some(manifest),
+            ManifestDocument::Index(_) => None,
+        };
+        for manifest in image.blobs.iter().filter_map(read) {
+            if manifest.config.digest == *digest {
+                return Some("its configuration".to_string());
+            }
+            if let Some(layer) = manifest.layers.iter().position(|layer| layer.digest == *digest) {
+                return Some(format!("layer {}", layer.saturating_add(1)));
+            }
+        }
+        // One manifest, then its configuration, then its layers: as packers list them.
+        let plain = image.platforms.len() <= 1 && image.companions.is_empty();
+        match image.blobs.iter().position(|blob| blob == digest)? {
+            0 => Some("its manifest".to_string()),
+            1 if plain => Some("its configuration".to_string()),
+            place if plain => Some(format!("layer {}", place.saturating_sub(1))),
+            _ => None,
         }
     }
 
