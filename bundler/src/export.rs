@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use edge::progress::Progress;
 use edge::show::bytes;
 use edge::{Classified, Exit};
+use layout::split::PartsWriter;
 use layout::writer::{ArchiveWriter, WriteError};
 use manifests::bundle::Content;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
@@ -139,25 +140,78 @@ pub fn export(
     }
     let directory =
         destination.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let head = &packed.head;
-    let (manifest, checksums, inventory) = (head.manifest.len(), head.checksums.len(), head.inventory.len());
-    let needed =
-        layout::writer::archive_bytes(manifest as u64, checksums as u64, inventory as u64, &packed.inventory);
+    let needed = archive_bytes(packed);
     check_space(directory, needed)?;
     let unwritable = |source| ExportError::Destination { path: directory.to_path_buf(), source };
     fetch_missing(lock, packed, world)?;
     let file = Unnamed::create(directory).map_err(unwritable)?;
+    let mut places = Vec::new();
+    let out = file.file();
+    if let Err(error) = write(&path, out, packed, lock, world, progress, interrupted, &mut places) {
+        if error.exit() != Exit::Damaged {
+            rescue(file.file(), &places, lock, world);
+        }
+        return Err(error);
+    }
+    file.name(destination).map_err(|source| ExportError::Destination { path, source })?;
+    Ok(needed)
+}
+
+/// The length of the archive.
+#[must_use]
+pub fn archive_bytes(packed: &Packed) -> u64 {
+    let head = &packed.head;
+    let (manifest, checksums, inventory) = (head.manifest.len(), head.checksums.len(), head.inventory.len());
+    layout::writer::archive_bytes(manifest as u64, checksums as u64, inventory as u64, &packed.inventory)
+}
+
+/// Writes the archive straight into parts. `destination` is only named in messages.
+///
+/// # Errors
+/// See [`ExportError`].
+pub fn export_parts(
+    destination: &Path,
+    parts: &mut PartsWriter,
+    packed: &Packed,
+    lock: &BundleLock,
+    world: &World<'_>,
+    progress: &mut dyn Progress,
+    interrupted: &dyn Fn() -> bool,
+) -> Result<(), ExportError> {
+    fetch_missing(lock, packed, world)?;
+    let mut places = Vec::new();
+    let written = write(destination, &mut *parts, packed, lock, world, progress, interrupted, &mut places);
+    if let Err(error) = &written
+        && error.exit() != Exit::Damaged
+    {
+        rescue(&*parts, &places, lock, world);
+    }
+    written
+}
+
+/// Writes the archive to where it goes, and notes in `places` where the content of each blob starts.
+#[expect(clippy::too_many_arguments, reason = "all that an archive is made of, and who is told about it")]
+fn write<W: Write>(
+    path: &Path,
+    out: W,
+    packed: &Packed,
+    lock: &BundleLock,
+    world: &World<'_>,
+    progress: &mut dyn Progress,
+    interrupted: &dyn Fn() -> bool,
+    places: &mut Vec<(Content, u64)>,
+) -> Result<(), ExportError> {
     let failed = |source| {
         if interrupted() {
-            ExportError::Interrupted { path: path.clone() }
+            ExportError::Interrupted { path: path.to_path_buf() }
         } else {
-            ExportError::Write { path: path.clone(), source }
+            ExportError::Write { path: path.to_path_buf(), source }
         }
     };
     let written = Cell::new(0_u64);
-    let out = BufWriter::with_capacity(layout::writer::CHUNK_BYTES, file.file());
-    let mut writer = ArchiveWriter::begin(Counted { out, written: &written }, head).map_err(failed)?;
-    let mut places = Vec::new();
+    let out = BufWriter::with_capacity(layout::writer::CHUNK_BYTES, out);
+    let out = Counted { out, written: &written };
+    let mut writer = ArchiveWriter::begin(out, &packed.head).map_err(failed)?;
     let mut blobs = || -> Result<(), ExportError> {
         for content in &packed.inventory.blobs {
             places.push((*content, written.get().saturating_add(HEADER_BYTES)));
@@ -172,18 +226,35 @@ pub fn export(
         }
         Ok(())
     };
-    if let Err(error) = blobs() {
-        // Flushes what is there.
-        drop(writer);
-        if error.exit() != Exit::Damaged {
-            rescue(file.file(), &places, lock, world);
-        }
-        return Err(error);
+    // A writer that is dropped flushes what is there.
+    blobs()?;
+    writer.finish().map_err(failed).map(|_| ())
+}
+
+/// An archive that was begun and can be read.
+trait Begun {
+    /// How much of it is there.
+    fn length(&self) -> u64;
+    /// Reads at an offset.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+}
+
+impl Begun for File {
+    fn length(&self) -> u64 {
+        self.metadata().map_or(0, |metadata| metadata.len())
     }
-    let out = writer.finish().map_err(failed)?;
-    drop(out);
-    file.name(destination).map_err(|source| ExportError::Destination { path, source })?;
-    Ok(needed)
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        FileExt::read_at(self, buffer, offset)
+    }
+}
+
+impl Begun for PartsWriter {
+    fn length(&self) -> u64 {
+        self.written()
+    }
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        Self::read_at(self, buffer, offset)
+    }
 }
 
 /// Counts what passes.
@@ -207,8 +278,8 @@ impl<W: Write> Write for Counted<'_, W> {
 /// Of an archive that will not be finished, what came from registries goes into the cache: whole blobs as such,
 /// the last one as what the next run goes on from. Nobody is told if that fails, because nothing is lost then
 /// but time.
-fn rescue(archive: &File, places: &[(Content, u64)], lock: &BundleLock, world: &World<'_>) {
-    let length = archive.metadata().map_or(0, |metadata| metadata.len());
+fn rescue(archive: &dyn Begun, places: &[(Content, u64)], lock: &BundleLock, world: &World<'_>) {
+    let length = archive.length();
     let last = places.last().map(|(content, _)| content.digest);
     for (content, start) in places {
         let fetched = lock.blobs.get(&content.digest).map(|blob| &blob.from);
@@ -222,7 +293,7 @@ fn rescue(archive: &File, places: &[(Content, u64)], lock: &BundleLock, world: &
 }
 
 fn saved(
-    archive: &File,
+    archive: &dyn Begun,
     start: u64,
     there: u64,
     content: Content,

@@ -2,7 +2,7 @@
 //!
 //! In the order in which a byte travels: [`spec`] (what a person wrote) → [`sources`] → [`resolve`] (to
 //! digests) → [`lock`] → [`countersign`] (if asked for) → [`pack`] (inventory and manifest) → [`sign`] →
-//! [`export`] (the archive). [`attest`] states afterwards where it came from.
+//! [`export`] (the archive, or with [`media`] the [`discs`] of it). [`attest`] states afterwards where it came from.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
@@ -11,11 +11,14 @@ pub mod cache;
 pub mod ceremony;
 pub mod cli;
 pub mod countersign;
+pub mod discs;
 pub mod export;
 pub mod keys;
 pub mod lock;
 pub mod logins;
+pub mod media;
 pub mod pack;
+pub mod parted;
 pub mod prepare;
 pub mod registries;
 pub mod resolve;

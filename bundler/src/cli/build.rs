@@ -14,9 +14,11 @@ use super::signers::PassphraseArgs;
 use crate::cache::Cache;
 use crate::ceremony;
 use crate::countersign::{self, CountersignError, Countersigned, Signers};
+use crate::discs::{Documents, Staging, Wish, Written};
 use crate::export::{self, ExportError};
 use crate::keys::{KeyFileError, Passphrases};
 use crate::lock::{self, BundleLock, LockError};
+use crate::media::Media;
 use crate::pack::{self, Packed};
 use crate::sign::SignError;
 use crate::sources::World;
@@ -39,9 +41,13 @@ pub(super) struct BuildArgs {
     /// A private key to counter-sign each image with, as cosign does
     #[arg(long, value_name = "KEY")]
     countersign: Vec<PathBuf>,
-    /// Split for media (not there yet)
-    #[arg(long, hide = true)]
+    /// Write discs in place of one archive: dvd, dvd-dl, bd25, bd50, fat32, or a size such as 650MB; of several
+    /// with commas between, the last repeats. --out is then a directory that is not there yet
+    #[arg(long, value_name = "MEDIA", requires = "key")]
     media: Option<String>,
+    /// With --media: an ISO image of each disc in place of its directory, made by xorriso
+    #[arg(long, requires = "media")]
+    iso: bool,
     /// Leave out what a base holds (not there yet)
     #[arg(long, hide = true)]
     base: Vec<PathBuf>,
@@ -64,6 +70,9 @@ struct Document {
     signed_by: Vec<KeyId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     countersigned: Option<Countersigned>,
+    /// With `--media`; `archive` is their directory then.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    discs: Vec<Written>,
 }
 
 impl BuildArgs {
@@ -78,7 +87,11 @@ impl BuildArgs {
         let (secrets, countersigners) = (unlock(&self.key)?, unlock(&self.countersign)?);
         let loaded = spec::load(&screen.env.path(&self.spec))?;
         let lock = current_lock(screen, &loaded)?;
-        let destination = self.destination(screen, &loaded);
+        let media: Option<Media> = self.media.as_deref().map(str::parse).transpose()?;
+        if self.iso {
+            super::split::images_make_sense(media.as_ref())?;
+        }
+        let destination = self.destination(screen, &loaded, media.is_some());
         let cache = Cache::of(screen.env);
         let (http, registries) = super::lock::clients(screen, &loaded)?;
         let bars = screen.wants_bars();
@@ -102,30 +115,48 @@ impl BuildArgs {
         let signed_by = sign(&mut packed, &secrets)?;
         let total = packed.manifest.counts.blob_bytes;
         let mut bar = progress::new(bars, "building", total);
-        let size = export::export(&destination, &packed, &lock, &world, &mut *bar, &interrupted)?;
+        let (size, discs) = match &media {
+            None => {
+                (export::export(&destination, &packed, &lock, &world, &mut *bar, &interrupted)?, Vec::new())
+            }
+            Some(media) => {
+                let head = &packed.head;
+                let documents = Documents {
+                    manifest: &head.manifest,
+                    signatures: &head.signatures,
+                    checksums: &head.checksums,
+                    inventory: &head.inventory,
+                };
+                let size = export::archive_bytes(&packed);
+                let cut = media.cut(size, documents.small_bytes())?;
+                let wish = Wish { destination: &destination, cut: &cut, only: None, images: self.iso };
+                let staging = Staging::begin(wish, &packed.manifest, world.env)?;
+                let mut parts = staging.writer();
+                let stop = &interrupted;
+                export::export_parts(&destination, &mut parts, &packed, &lock, &world, &mut *bar, stop)?;
+                (size, staging.finish(parts, &documents)?)
+            }
+        };
         drop(bar);
-        report(screen, destination, size, &packed, signed_by, countersigned)
+        report(screen, (destination, size, discs), &packed, signed_by, countersigned)
     }
 
     fn refuse_what_is_not_there_yet(&self) -> Result<(), Failure> {
-        let flags = [
-            ("--media", self.media.is_some()),
-            ("--base", !self.base.is_empty()),
-            ("--recovery", self.recovery.is_some()),
-        ];
+        let flags = [("--base", !self.base.is_empty()), ("--recovery", self.recovery.is_some())];
         match flags.into_iter().find(|(_, given)| *given) {
             Some((flag, _)) => Err(Failure::not_yet(&format!("`bundler build {flag}`"))),
             None => Ok(()),
         }
     }
 
-    fn destination(&self, screen: &Screen<'_>, loaded: &LoadedSpec) -> PathBuf {
-        let name = format!("{}-{}.bundle.tar", loaded.spec.product, loaded.spec.version);
+    fn destination(&self, screen: &Screen<'_>, loaded: &LoadedSpec, discs: bool) -> PathBuf {
+        let end = if discs { "discs" } else { "bundle.tar" };
+        let name = format!("{}-{}.{end}", loaded.spec.product, loaded.spec.version);
         match &self.out {
             None => screen.env.cwd.join(name),
             Some(out) => {
                 let out = screen.env.path(out);
-                if out.is_dir() { out.join(name) } else { out }
+                if out.is_dir() && !discs { out.join(name) } else { out }
             }
         }
     }
@@ -170,8 +201,7 @@ fn sign(packed: &mut Packed, secrets: &[SecretKey]) -> Result<Vec<KeyId>, Failur
 
 fn report(
     screen: &mut Screen<'_>,
-    archive: PathBuf,
-    size: u64,
+    (archive, size, discs): (PathBuf, u64, Vec<Written>),
     packed: &Packed,
     signed_by: Vec<KeyId>,
     countersigned: Option<Countersigned>,
@@ -189,6 +219,7 @@ fn report(
         inventory: manifest.inventory.digest,
         signed_by,
         countersigned,
+        discs,
     };
     let lines =
         |keyids: &[KeyId]| keyids.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n         ");
@@ -202,8 +233,10 @@ fn report(
         let (images, signatures) = (count(*images, "image"), count(*companions, "signature"));
         format!("images   {images} counter-signed ({signatures}) by\n         {}\n", lines(by))
     });
+    let what = if document.discs.is_empty() { "archive" } else { "discs  " };
+    let rows = super::split::rows(&document.discs);
     let human = format!(
-        "{}\n{} {} (order {})\nbundle   {}\narchive  {} ({})\nholds    {}\n{countersigned}signed   {}\n",
+        "{}\n{} {} (order {})\nbundle   {}\n{what}  {} ({})\nholds    {}\n{countersigned}signed   {}\n{rows}",
         document.marking,
         document.product,
         document.version,

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use clap::Args;
 use edge::show::bytes;
 use edge::{Failure, Screen};
-use layout::medium;
 use layout::reader::BundleReader;
 use manifests::bundle::BundleDigest;
 use manifests::{BundleManifest, Digest, Inventory, KeyId};
@@ -13,14 +12,16 @@ use serde::Serialize;
 
 use super::lock::{companion_rows, row, rows};
 use super::verify::BundleError;
+use crate::parted;
 
 pub(super) use crate::prepare::counts;
 
 /// The arguments of `inspect`.
 #[derive(Debug, Args)]
 pub(super) struct InspectArgs {
-    /// The archive
-    bundle: PathBuf,
+    /// The archive, or its discs
+    #[arg(required = true)]
+    bundle: Vec<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -37,10 +38,11 @@ struct Document<'a> {
 
 impl InspectArgs {
     pub(super) fn run(self, screen: &mut Screen<'_>) -> Result<(), Failure> {
-        let archive = screen.env.path(&self.bundle);
-        let (file, size) = medium::open(&archive).map_err(BundleError::Medium)?;
+        let paths: Vec<PathBuf> = self.bundle.iter().map(|path| screen.env.path(path)).collect();
+        let source = parted::open(&paths)?;
+        let (archive, size) = (source.path.clone(), source.bytes);
         let damaged = |source| BundleError::Read { path: archive.clone(), source };
-        let mut reader = BundleReader::open(std::io::BufReader::new(file)).map_err(damaged)?;
+        let mut reader = BundleReader::open(std::io::BufReader::new(source.stream()?)).map_err(damaged)?;
         let head = reader.head().clone();
         let manifest = BundleManifest::from_bytes(&head.manifest)
             .map_err(|source| BundleError::Manifest { path: archive.clone(), source })?;

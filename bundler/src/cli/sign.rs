@@ -56,6 +56,10 @@ struct PreparedDocument {
 impl SignArgs {
     pub(super) fn run(self, screen: &mut Screen<'_>) -> Result<(), Failure> {
         let archive = screen.env.path(&self.bundle);
+        if matches!(layout::disc::look(&archive), Ok(layout::disc::Named::Discs(_))) {
+            return Err(Failure::usage("discs are not signed: each carries every signature of the bundle")
+                .hint("join them (`cat` of the parts is the archive), sign that, and split it again"));
+        }
         if let Some(directory) = &self.prepare {
             return prepared(archive, &screen.env.path(directory), screen);
         }

@@ -145,6 +145,37 @@ impl PartVerdict {
     }
 }
 
+impl PartVerdict {
+    /// A line for each place of damage: the part, its bytes, what lies there and what is wrong with it.
+    #[must_use]
+    pub fn lines(&self, number: usize) -> Vec<String> {
+        let line = |damage: &PartDamage| {
+            let (first, last) = (damage.range.start, damage.range.end.saturating_sub(1));
+            let last = last.max(first);
+            let bytes = format!("bytes {} to {}", grouped(first), grouped(last));
+            format!("part {number}, {bytes}: {}: {}", damage.what, damage.wrong)
+        };
+        let mut lines: Vec<String> = self.damages.iter().map(line).collect();
+        if self.more > 0 {
+            lines.push(format!("part {number}: {} more places", self.more));
+        }
+        lines
+    }
+}
+
+/// `1,048,576`
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (position, digit) in digits.chars().enumerate() {
+        if position > 0 && digits.len().saturating_sub(position) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 /// What an archive must be, from the small files of one disc. Whether they are signed is the caller's to ask.
 #[derive(Debug, Clone)]
 pub struct Expected {

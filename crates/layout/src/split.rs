@@ -3,6 +3,7 @@
 //! *Invariant:* the parts that [`PartsWriter::finish`] has returned are on the disk, and what `cat` makes of
 //! them is what was written.
 
+use std::cell::Cell;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -162,23 +163,29 @@ impl Read for Joined {
     }
 }
 
-/// Passes on what is read, and gives a copy of it to a writer.
-pub struct Tee<R, W> {
+/// Passes on what is read, and gives a copy of it to a writer. Whoever reads learns only that it failed; what
+/// the writer said of it is kept apart, so that the medium is not blamed for it.
+pub struct Tee<'a, R, W> {
     input: R,
     copy: W,
+    failed: &'a Cell<Option<io::Error>>,
 }
 
-impl<R: Read, W: Write> Tee<R, W> {
+impl<'a, R: Read, W: Write> Tee<'a, R, W> {
     /// Reads `input`.
-    pub fn new(input: R, copy: W) -> Self {
-        Self { input, copy }
+    pub fn new(input: R, copy: W, failed: &'a Cell<Option<io::Error>>) -> Self {
+        Self { input, copy, failed }
     }
 }
 
-impl<R: Read, W: Write> Read for Tee<R, W> {
+impl<R: Read, W: Write> Read for Tee<'_, R, W> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.input.read(buffer)?;
-        self.copy.write_all(buffer.get(..count).unwrap_or_default())?;
+        let copied = self.copy.write_all(buffer.get(..count).unwrap_or_default());
+        copied.map_err(|error| {
+            self.failed.set(Some(error));
+            io::Error::other("its copy cannot be written")
+        })?;
         Ok(count)
     }
 }
