@@ -381,7 +381,9 @@ fn label(manifest: &BundleManifest, list: &PartsList, volume: &str, parts: &[Wri
 /// Makes images with `xorriso`: ISO 9660 with Rock Ridge and Joliet, every time stamp that of the bundle.
 struct Images<'a> {
     path: OsString,
-    created: i64,
+    /// As xorriso writes a time.
+    created: String,
+    epoch: i64,
     env: &'a Env,
 }
 
@@ -389,7 +391,8 @@ impl<'a> Images<'a> {
     /// Looks whether the program is there.
     fn new(env: &'a Env, manifest: &BundleManifest) -> Result<Self, DiscsError> {
         let path = env.var("PATH").unwrap_or("/usr/bin:/bin").into();
-        let images = Self { path, created: manifest.created.unix_seconds(), env };
+        let digits: String = manifest.created.to_string().chars().filter(char::is_ascii_digit).collect();
+        let images = Self { path, created: digits + "00", epoch: manifest.created.unix_seconds(), env };
         let version = images.program(&env.cwd).arg("-version").run(&*env.clock);
         version.map_err(|source| DiscsError::Xorriso { source })?;
         Ok(images)
@@ -398,7 +401,7 @@ impl<'a> Images<'a> {
     fn program(&self, cwd: &Path) -> Program {
         let mut program = Program::new("xorriso", cwd)
             .var("PATH", &self.path)
-            .var("SOURCE_DATE_EPOCH", self.created.to_string())
+            .var("SOURCE_DATE_EPOCH", self.epoch.to_string())
             .var("TZ", "UTC")
             .var("LC_ALL", "C");
         program.time_limit = IMAGE_TIME_LIMIT;
@@ -408,7 +411,13 @@ impl<'a> Images<'a> {
     fn make(&self, dir: &Path, image: &Path, volume: &str) -> Result<(), DiscsError> {
         // -no_rc: what stands in somebody's configuration must not change the bytes.
         let options = ["-no_rc", "-as", "mkisofs", "-quiet", "-iso-level", "3", "-r", "-J", "-joliet-long"];
-        let program = self.program(dir).args(options).args(["-V", volume, "-o"]).arg(image).arg(".");
+        let program = self
+            .program(dir)
+            .args(options)
+            .args(["--set_all_file_dates", &self.created])
+            .args(["-V", volume, "-o"])
+            .arg(image)
+            .arg(".");
         let finished = program.run(&*self.env.clock).map_err(|source| DiscsError::Xorriso { source })?;
         if finished.succeeded() {
             return Ok(());

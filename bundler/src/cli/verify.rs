@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use edge::{Classified, Exit, Failure, Screen, progress};
 use layout::disc::{self, DiscError};
+use layout::map::Ranges;
 use layout::medium::MediumError;
 use layout::parts::{Assembly, Expected, Nothing};
 use layout::reader::{BundleReader, Discard, ReadError};
@@ -187,7 +188,8 @@ fn verify_discs(
     let mut lines = Vec::new();
     for part in &files {
         let opened = disc::open_part(part).map_err(BundleError::Medium)?;
-        let verdict = assembly.read_part(opened, &list, part.number, &mut Nothing, passed);
+        let verdict =
+            assembly.read_part(opened, &list, part.number, &Ranges::default(), &mut Nothing, passed);
         let verdict = verdict.map_err(|error| Failure::new(Exit::Unexpected, error.to_string()))?;
         lines.extend(verdict.lines(part.number));
     }

@@ -22,7 +22,7 @@ use manifests::{ArchivePath, BundleManifest, Digest, Hasher, PartsList};
 
 use crate::hashing::ManifestKeeper;
 use crate::header;
-use crate::map::{ArchiveMap, Placed, Region};
+use crate::map::{ArchiveMap, Placed, Ranges, Region};
 use crate::reader::BundleReader;
 use crate::writer::CHUNK_BYTES;
 
@@ -135,6 +135,8 @@ pub struct PartVerdict {
     pub more: usize,
     /// Bytes of the archive at the part's start that belong to a blob whose beginning was not read in this run.
     pub open: Option<Range<u64>>,
+    /// How many bytes only `parts.json` speaks for: of blobs that began before the part or go on after it.
+    pub edges: u64,
 }
 
 impl PartVerdict {
@@ -323,7 +325,8 @@ impl Assembly {
         }
     }
 
-    /// Reads a part once. `length` is that of its file. `passed` is told how many bytes have gone by.
+    /// Reads a part once, but for what lies in `done`: that was seen before. `length` is that of its file.
+    /// `passed` is told how many bytes have gone by.
     ///
     /// # Errors
     /// What takes the content fails. Whatever is wrong with the part is in the verdict.
@@ -332,6 +335,7 @@ impl Assembly {
         (file, length): (File, u64),
         list: &PartsList,
         number: usize,
+        done: &Ranges,
         keep: &mut dyn Keep,
         passed: &mut dyn FnMut(u64),
     ) -> io::Result<PartVerdict> {
@@ -348,23 +352,15 @@ impl Assembly {
         }
         let source = Source::new(file);
         let verdict = PartVerdict::default();
-        let (hasher, carried) = (Some(Hasher::new()), None);
-        let mut pass = Pass {
-            assembly: self,
-            source,
-            range,
-            hasher,
-            carried,
-            verdict,
-            pieces: Vec::new(),
-            keep,
-            passed,
-        };
+        let (hasher, carried, pieces) = (Some(Hasher::new()), None, Vec::new());
+        let assembly = self;
+        let mut pass = Pass { assembly, source, range, done, hasher, carried, verdict, pieces, keep, passed };
         pass.run()?;
+        pass.verdict.edges = pass.pieces.iter().fold(0, |sum, (range, _)| sum + (range.end - range.start));
         pass.compare(list, number);
-        let Pass { verdict, carried, .. } = pass;
+        let Pass { assembly, verdict, carried, .. } = pass;
         if let (true, Some((offset, carry))) = (verdict.is_whole(), carried) {
-            self.carried.insert(offset, carry);
+            assembly.carried.insert(offset, carry);
         }
         Ok(verdict)
     }
@@ -376,6 +372,8 @@ struct Pass<'a> {
     source: Source,
     /// The bytes of the archive that the part is.
     range: Range<u64>,
+    /// What need not be read again.
+    done: &'a Ranges,
     /// Of the whole part, as long as all of it was read.
     hasher: Option<Hasher>,
     /// How far the blob at the end of the part was hashed.
@@ -392,7 +390,9 @@ impl Pass<'_> {
         let mut unreadable = 0;
         let regions = self.assembly.expected.map.within(&self.range).to_vec();
         let head = self.assembly.expected.map.head_bytes();
-        if self.range.start < head {
+        if self.done.covers(&(self.range.start..head)) {
+            self.skip_to(head);
+        } else if self.range.start < head {
             match self.head(head) {
                 Err(Stop::Keep(error)) => return Err(error),
                 Err(stop) => {
@@ -403,6 +403,11 @@ impl Pass<'_> {
             }
         }
         for placed in regions.iter().filter(|placed| placed.range.start >= head) {
+            let here = placed.range.start.max(self.range.start)..placed.range.end.min(self.range.end);
+            if self.done.covers(&here) {
+                self.skip_to(here.end);
+                continue;
+            }
             let Err(stop) = self.region(placed) else { continue };
             let name = self.assembly.name(placed);
             match stop {

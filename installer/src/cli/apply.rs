@@ -1,6 +1,6 @@
 //! `installer apply`
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use edge::{Exit, Failure, Screen, progress};
@@ -8,10 +8,12 @@ use manifests::VerifiedBundle;
 use manifests::audit::Outcome;
 use manifests::bundle::BundleDigest;
 
+use super::drive::AtTheDrive;
 use super::plan::{Document, show, show_findings};
 use crate::admit;
 use crate::apply::{Run, Unwatched, applied_facts};
 use crate::audit::{About, AuditLog, about};
+use crate::discs::{self, Given};
 use crate::journal;
 use crate::plan;
 use crate::preflight;
@@ -23,7 +25,7 @@ use crate::witness::Judged;
 /// The arguments of `apply`.
 #[derive(Debug, Args)]
 pub(super) struct ApplyArgs {
-    /// The bundle
+    /// The bundle: an archive, or directories of its discs; on a terminal the next one is asked for
     #[arg(required = true)]
     bundle: Vec<PathBuf>,
     /// Go ahead; without it the plan is shown and nothing is changed
@@ -33,20 +35,21 @@ pub(super) struct ApplyArgs {
 
 impl ApplyArgs {
     pub(super) fn run(self, site: &Site, screen: &mut Screen<'_>) -> Result<(), Failure> {
-        let path = super::verify::only_one(&self.bundle, screen)?;
+        let given = super::verify::given(&self.bundle, screen)?;
         // A site without trust has no log either: nothing is written then.
         site.trust()?;
         if !self.yes {
             let judged = super::judged(site, screen.env)?;
-            return self.show_only(site, &judged, screen, &path);
+            return self.show_only(site, &judged, screen, &given);
         }
         let _lock = SiteLock::take(site, screen.env)?;
         let judged = super::judged_under_lock(site, screen.env)?;
         let log = AuditLog::of(site, screen.env);
-        let medium = path.display().to_string();
+        let medium = given.title().display().to_string();
         log.append(screen.env, "apply", Outcome::Intent, about([("medium", medium.clone())]))?;
         let bars = screen.wants_bars();
-        let load = |context: &Context<'_>| admitted(context, bars, &path, &log);
+        let changer = AtTheDrive::of(screen);
+        let load = |context: &Context<'_>| admitted(context, bars, &given, &changer, &log);
         carry_out(site, &judged, screen, &log, &load)
             .map_err(|failure| close(failure, "apply", &log, screen, about([("medium", medium)])))
     }
@@ -56,9 +59,9 @@ impl ApplyArgs {
         site: &Site,
         judged: &Judged,
         screen: &mut Screen<'_>,
-        path: &Path,
+        given: &Given,
     ) -> Result<(), Failure> {
-        let bundle = super::verify::verified(site, screen, path, "plan")?;
+        let bundle = super::verify::verified(site, screen, given, "plan")?;
         show_plan(site, judged, screen, &bundle)
     }
 }
@@ -162,14 +165,18 @@ pub(super) fn carry_out(
 fn admitted(
     context: &Context<'_>,
     bars: bool,
-    path: &Path,
+    given: &Given,
+    changer: &AtTheDrive,
     log: &AuditLog,
 ) -> Result<VerifiedBundle, Failure> {
-    let size = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-    let mut bar = progress::new(bars, "loading", size);
-    let verdict = admit::admit(context.site, context.config, path, &mut *bar).map_err(Failure::from);
+    let mut bar = progress::new(bars, "loading", given.bytes());
+    let verdict = match given {
+        Given::Archive(path) => admit::admit(context.site, context.config, path, &mut *bar),
+        Given::Discs(places) => discs::admit(context.site, context.config, places, changer, &mut *bar),
+    };
+    let verdict = verdict.map_err(Failure::from);
     drop(bar);
-    super::log_verdict("admit", log, context.env, path, verdict, |bundle| {
+    super::log_verdict("admit", log, context.env, &given.title(), verdict, |bundle| {
         (bundle.digest(), bundle.root_version())
     })
 }

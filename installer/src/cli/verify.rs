@@ -3,21 +3,25 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use edge::show::bytes;
 use edge::{Failure, Screen, progress};
+use manifests::audit::Outcome;
 use manifests::bundle::BundleDigest;
 use manifests::root::SignatureVerdict;
 use manifests::{BundleManifest, VerifiedBundle};
 use serde::Serialize;
 
-use crate::admit;
-use crate::audit::AuditLog;
+use super::drive::AtTheDrive;
+use crate::admit::{self, AdmitError};
+use crate::audit::{AuditLog, about};
+use crate::discs::{self, Given, Looked, SomeParts};
 use crate::preflight::{self, Finding};
 use crate::site::Site;
 
 /// The arguments of `verify`.
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {
-    /// The bundle
+    /// The bundle: an archive, or directories of its discs. One disc alone gets a verdict of its own
     #[arg(required = true)]
     bundle: Vec<PathBuf>,
 }
@@ -33,26 +37,40 @@ struct Document<'a> {
     findings: &'a [Finding],
 }
 
-/// One bundle is one file; several parts are not read yet.
-pub(super) fn only_one(bundles: &[PathBuf], screen: &Screen<'_>) -> Result<PathBuf, Failure> {
-    match bundles {
-        [only] => {
-            let path = screen.env.path(only);
-            if path.is_dir() || only.extension().is_some_and(|extension| extension == "001") {
-                return Err(Failure::not_yet("reading a bundle in parts"));
-            }
-            Ok(path)
-        }
-        _ => Err(Failure::not_yet("reading a bundle in parts")),
-    }
+/// A disc, or several that are not all of them: never a verdict on the bundle.
+#[derive(Serialize)]
+struct PartsDocument<'a> {
+    bundle: BundleDigest,
+    verified: bool,
+    parts: Parts<'a>,
+    root_version: u64,
+    signatures: &'a [SignatureVerdict],
+    manifest: &'a BundleManifest,
+}
+
+#[derive(Serialize)]
+struct Parts<'a> {
+    count: usize,
+    whole: &'a [usize],
+    not_looked_at: Vec<usize>,
+    /// Bytes of the whole parts that belong to blobs which go on in others.
+    bytes_at_edges: u64,
+}
+
+/// What the command line names: an archive, a part, or places where discs are.
+pub(super) fn given(bundles: &[PathBuf], screen: &Screen<'_>) -> Result<Given, Failure> {
+    Ok(Given::look(bundles.iter().map(|path| screen.env.path(path)).collect())?)
 }
 
 impl VerifyArgs {
     pub(super) fn run(self, site: &Site, screen: &mut Screen<'_>) -> Result<(), Failure> {
-        let path = only_one(&self.bundle, screen)?;
+        let given = given(&self.bundle, screen)?;
         // A site without trust has no log either: nothing is written then.
         let judged = super::judged(site, screen.env)?;
-        let bundle = verified(site, screen, &path, "verify")?;
+        let bundle = match looked_at(site, screen, &given)? {
+            Looked::Whole(bundle) => bundle,
+            Looked::Some(some) => return show_parts(&some, screen),
+        };
         let config = site.config()?;
         let findings = preflight::clock::check(&preflight::times(&bundle, &judged, screen.env), &config.time);
         let human = format!(
@@ -72,22 +90,105 @@ impl VerifyArgs {
     }
 }
 
+/// Checks what there is of a bundle, and logs how that ended.
+fn looked_at(site: &Site, screen: &mut Screen<'_>, given: &Given) -> Result<Looked, Failure> {
+    let places = match given {
+        Given::Archive(_) => return verified(site, screen, given, "verify").map(Box::new).map(Looked::Whole),
+        Given::Discs(places) => places,
+    };
+    let config = site.config()?;
+    let changer = AtTheDrive::of(screen);
+    let log = AuditLog::of(site, screen.env);
+    let mut bar = progress::new(screen.wants_bars(), "verifying", given.bytes());
+    let looked = discs::verify(site, &config, places, &changer, &mut *bar).map_err(Failure::from);
+    drop(bar);
+    let title = given.title();
+    let verdict = match looked {
+        Ok(Looked::Some(some)) => {
+            let facts = about([
+                ("medium", title.display().to_string()),
+                ("bundle", some.digest().to_string()),
+                ("parts", discs::numbers(&some.whole)),
+                ("count", some.count.to_string()),
+                ("root_version", some.accepted.signed().root_version().to_string()),
+            ]);
+            // An event of its own: a look at some discs must not pass for one at the bundle.
+            log.append(screen.env, "verify.part", Outcome::Done, facts)?;
+            return Ok(Looked::Some(some));
+        }
+        Ok(Looked::Whole(bundle)) => Ok(bundle),
+        Err(failure) => Err(failure),
+    };
+    let verdict = super::log_verdict("verify", &log, screen.env, &title, verdict, |bundle| {
+        (bundle.digest(), bundle.root_version())
+    });
+    verdict.map(Looked::Whole)
+}
+
+fn show_parts(some: &SomeParts, screen: &mut Screen<'_>) -> Result<(), Failure> {
+    let manifest = some.manifest();
+    let others = some.others();
+    let (word, are) = if some.whole.len() == 1 { ("part", "is") } else { ("parts", "are") };
+    let edges = if some.edges == 0 {
+        String::new()
+    } else {
+        format!(
+            "{} at the edges belong to blobs that go on in other parts: they are as parts.json says, which is not signed\n",
+            bytes(some.edges)
+        )
+    };
+    let human = format!(
+        "{word} {} of {} {are} whole; not looked at: {}\n{edges}This says nothing about the bundle as a whole.\n{}\n{} {} {} (order {})\nbundle     {}\n",
+        discs::numbers(&some.whole),
+        some.count,
+        discs::numbers(&others),
+        manifest.marking,
+        manifest.publisher,
+        manifest.product,
+        manifest.version,
+        manifest.order,
+        some.digest(),
+    );
+    let parts =
+        Parts { count: some.count, whole: &some.whole, not_looked_at: others, bytes_at_edges: some.edges };
+    let document = PartsDocument {
+        bundle: some.digest(),
+        verified: false,
+        parts,
+        root_version: some.accepted.signed().root_version(),
+        signatures: some.signatures(),
+        manifest,
+    };
+    screen.result(&human, &document)
+}
+
 /// Checks a whole bundle, and logs how that ended.
 pub(super) fn verified(
     site: &Site,
     screen: &mut Screen<'_>,
-    path: &std::path::Path,
+    given: &Given,
     event: &str,
 ) -> Result<VerifiedBundle, Failure> {
     let config = site.config()?;
+    let changer = AtTheDrive::of(screen);
     let log = AuditLog::of(site, screen.env);
-    let size = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-    let mut bar = progress::new(screen.wants_bars(), "verifying", size);
-    let verdict = admit::verify(site, &config, path, &mut *bar).map_err(Failure::from);
+    let mut bar = progress::new(screen.wants_bars(), "verifying", given.bytes());
+    let verdict = match given {
+        Given::Archive(path) => admit::verify(site, &config, path, &mut *bar).map_err(Failure::from),
+        Given::Discs(places) => whole(discs::verify(site, &config, places, &changer, &mut *bar)),
+    };
     drop(bar);
-    super::log_verdict(event, &log, screen.env, path, verdict, |bundle| {
+    super::log_verdict(event, &log, screen.env, &given.title(), verdict, |bundle| {
         (bundle.digest(), bundle.root_version())
     })
+}
+
+/// Of discs that are not all there, nothing can be planned.
+fn whole(looked: Result<Looked, AdmitError>) -> Result<VerifiedBundle, Failure> {
+    match looked? {
+        Looked::Whole(bundle) => Ok(*bundle),
+        Looked::Some(some) => Err(some.missing().into()),
+    }
 }
 
 /// Who, what, for whom, by whom.
