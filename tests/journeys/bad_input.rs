@@ -620,7 +620,6 @@ fn commands_and_flags_that_are_not_there_yet_say_so() {
     for (line, named) in [
         ("diff a.tar b.tar", "`bundler diff`"),
         ("write b.tar /dev/sr0", "`bundler write`"),
-        ("build --media dvd", "--media"),
         ("build --base old.tar", "--base"),
         ("build --recovery 5%", "--recovery"),
     ] {
@@ -633,8 +632,6 @@ fn commands_and_flags_that_are_not_there_yet_say_so() {
         "receipt --out r.json",
         "diagnose --out d.tar",
         "audit export --since 2026-01-01",
-        "verify b.tar.001 b.tar.002",
-        "apply b.tar.001 --yes",
     ] {
         fails_in(&world, &line.split(' ').collect::<Vec<_>>(), Exit::Usage, &["not there yet"], installer);
     }
