@@ -17,6 +17,7 @@ proptest! {
         exercise::archive(&bytes);
         exercise::header(bytes.get(..512).unwrap_or(&bytes));
         exercise::documents(&bytes);
+        exercise::parts(&bytes);
         exercise::oci(&bytes);
         exercise::keys(&bytes);
         exercise::texts(&String::from_utf8_lossy(&bytes));
@@ -45,6 +46,26 @@ fn no_parser_breaks_its_promise_on_a_real_archive_with_pieces_swapped_and_double
             bad.splice(first * 512..first * 512, piece);
             exercise::archive(&bad);
         }
+    }
+}
+
+#[test]
+fn no_reader_of_parts_breaks_its_promise_on_a_real_list_with_bytes_changed_and_cut() {
+    use manifests::bundle::{BundleDigest, Content};
+    let contents = [b"one".as_slice(), b"two", b"three"].map(Content::of).to_vec();
+    let bundle = BundleDigest(manifests::Digest::of(b"bundle"));
+    let list = manifests::PartsList::new("demo-1.0.bundle.tar".parse().unwrap(), bundle, contents);
+    let good = list.unwrap().to_bytes().unwrap();
+    exercise::parts(&good);
+    for at in 0..good.len() {
+        for byte in b"09,\"}]-.e " {
+            let mut bad = good.clone();
+            bad[at] = *byte;
+            exercise::parts(&bad);
+            bad.insert(at, *byte);
+            exercise::parts(&bad);
+        }
+        exercise::parts(&good[..at]);
     }
 }
 

@@ -10,7 +10,8 @@ use manifests::oci::{
 use manifests::revocation::RevocationDocument;
 use manifests::root::{RootDocument, SIGNATURE_BYTES_MAX};
 use manifests::{
-    ArchivePath, BundleManifest, Digest, PublicKey, Reference, SecretKey, Timestamp, audit, canonical,
+    ArchivePath, BundleManifest, Digest, PartsList, PublicKey, Reference, SecretKey, Timestamp, audit,
+    canonical,
 };
 
 /// Reading an archive never panics and never asks for more memory than its limits allow.
@@ -56,6 +57,22 @@ pub fn documents(bytes: &[u8]) {
     if let Ok((entry, next)) = audit::Head::default().follow(bytes) {
         assert_eq!((entry.seq, next.entries), (0, 1));
     }
+}
+
+/// A list of parts that is accepted is canonical, and its parts lie one behind the other without a gap.
+pub fn parts(bytes: &[u8]) {
+    let Ok(list) = PartsList::from_bytes(bytes) else { return };
+    assert_eq!(list.to_bytes().unwrap(), bytes);
+    assert!((1..=manifests::parts::PARTS_MAX).contains(&list.count()));
+    let mut end = 0;
+    for (number, range) in list.ranges() {
+        assert!(range.start == end && range.start < range.end, "part {number}: {range:?}");
+        assert_eq!(list.range(number), Some(range.clone()));
+        assert_eq!((list.part_at(range.start), list.part_at(range.end - 1)), (number, number));
+        assert!(!list.file_name(number).contains('/'));
+        end = range.end;
+    }
+    assert_eq!(end, list.total());
 }
 
 /// Somebody else's manifest: read without a panic, never both kinds at once.
