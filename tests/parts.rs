@@ -129,6 +129,62 @@ fn a_cut_at_every_byte_around_an_entry_is_the_same_bundle() {
 }
 
 #[test]
+fn a_file_that_goes_over_many_discs_is_put_together_in_any_order() {
+    let content: Vec<u8> = (0..200_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let draft = draft_of_files(&SampleOptions::default(), &[("large".to_string(), content)].into());
+    let set = Set::of(&draft, 7);
+    for keys in [[1, 2, 3, 4, 5, 6, 7], [7, 6, 5, 4, 3, 2, 1], [4, 1, 6, 3, 7, 2, 5], [2, 7, 1, 5, 3, 6, 4]] {
+        let scene = Scene::new(&SampleOptions::default());
+        let discs = set.write(&scene.dir().join("medium"));
+        let order: Vec<PathBuf> = keys.iter().map(|number| discs[number - 1].clone()).collect();
+        let drive = scene.dir().join("drive");
+        let person = Person::with(&drive, &order);
+        holds_exactly(&scene, &admit_with(&scene, std::slice::from_ref(&drive), &person).unwrap());
+        assert_eq!(person.heard.borrow().len(), 6);
+        // Each in a run of its own.
+        let scene = Scene::new(&SampleOptions::default());
+        for disc in &order[..6] {
+            let failure = admit(&scene, std::slice::from_ref(disc)).unwrap_err();
+            assert!(message(&failure).contains("these are missing"), "{failure:?}");
+        }
+        holds_exactly(&scene, &admit(&scene, &order[6..]).unwrap());
+        assert!(!scene.site.dir().join("store/incoming").exists());
+        // To look only: those that came too early are asked for once more, in their order.
+        let again: Vec<PathBuf> = order.iter().chain(&discs).cloned().collect();
+        let person = Person::with(&drive, &again);
+        let places = std::slice::from_ref(&drive);
+        whole(discs::verify(&scene.site, &scene.config, places, &person, &mut Silent).unwrap());
+        let asked = person.heard.borrow();
+        assert!(
+            keys[0] == 1 && keys[1] == 2 || asked.iter().any(|asked| asked.contains("once more")),
+            "{asked:?}"
+        );
+    }
+}
+
+#[test]
+fn a_second_copy_of_a_damaged_part_is_taken_instead_of_it() {
+    let (set, scene) = (Set::of(&draft(), 3), Scene::new(&SampleOptions::default()));
+    let (first, second) =
+        (set.write(&scene.dir().join("medium/a")), set.write(&scene.dir().join("medium/b")));
+    let at = set.parts[1].len() / 2;
+    overwrite(&first[1].join(part_name(2)), at as u64, set.parts[1][at] ^ 1);
+    let all = [first.as_slice(), &second[1..2]].concat();
+    whole(verify(&scene, &all).unwrap());
+    holds_exactly(&scene, &admit(&scene, &all).unwrap());
+}
+
+#[test]
+fn only_what_nobody_has_seen_is_called_missing() {
+    let (set, scene) = (Set::of(&draft(), 4), Scene::new(&SampleOptions::default()));
+    let discs = set.write(&scene.dir().join("medium"));
+    let failure = verify(&scene, &[discs[0].clone(), discs[2].clone()]).unwrap_err();
+    let said = message(&failure);
+    let listed: Vec<usize> = (1..=4).filter(|number| said.contains(&format!("part {number} of 4"))).collect();
+    assert_eq!(listed, [2, 4], "{said}");
+}
+
+#[test]
 fn parts_side_by_side_in_one_directory_are_read_too() {
     let (set, scene) = (Set::of(&draft(), 4), Scene::new(&SampleOptions::default()));
     let stick = scene.dir().join("medium/stick");

@@ -65,18 +65,12 @@ impl Given {
         }
     }
 
-    /// How many bytes there will be to read, as far as one can see: for a progress bar.
+    /// How many bytes there are to read, as far as one can see without reading anything: for a progress bar.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         match self {
             Self::Archive(path) => std::fs::metadata(path).map_or(0, |metadata| metadata.len()),
-            Self::Discs(paths) => {
-                let first = paths.iter().find_map(|path| match disc::look(path) {
-                    Ok(Named::Discs(discs)) => discs.into_iter().next(),
-                    _ => None,
-                });
-                first.and_then(|disc| disc.parts_list().ok()).map_or(0, |list| list.total())
-            }
+            Self::Discs(paths) => discs_at(paths).unwrap_or_default().iter().map(Disc::bytes).sum(),
         }
     }
 }
@@ -329,8 +323,15 @@ impl<'a> Session<'a> {
         self.list.range(number).is_some_and(|range| !self.done.covers(&range))
     }
 
+    /// Everything that has to be read yet.
     fn missing(&self) -> Vec<usize> {
         self.list.ranges().map(|(number, _)| number).filter(|number| self.is_needed(*number)).collect()
+    }
+
+    /// The parts that nobody has seen whole. Those that were are needed once more only for the piece at their
+    /// start, which can wait.
+    fn unseen(&self) -> Vec<usize> {
+        self.missing().into_iter().filter(|number| !self.whole.contains(number)).collect()
     }
 
     /// Reads one part; whether it is whole. What is wrong with it is kept for the end.
@@ -393,21 +394,24 @@ impl<'a> Session<'a> {
     }
 
     /// What the person at the drive is asked for.
-    fn wanted(&self, missing: &[usize]) -> String {
+    fn wanted(&self) -> String {
         let (manifest, count) = (self.accepted.signed().manifest(), self.list.count());
-        let Some((first, others)) = missing.split_first() else { return String::new() };
+        let (missing, unseen) = (self.missing(), self.unseen());
+        let (wanted, once_more) =
+            if unseen.is_empty() { (missing, "once more, for the beginning of it, ") } else { (unseen, "") };
+        let Some((first, others)) = wanted.split_first() else { return String::new() };
         let volume = parts::volume_id(manifest, *first, count);
         let others = match others {
             [] => String::new(),
             others => format!(", or any of {}", numbers(others)),
         };
         let label = parts::label(manifest, *first, count);
-        format!("put in {label} ({volume}){others}, then press Enter (Ctrl-D ends)")
+        format!("put in {once_more}{label} ({volume}){others}, then press Enter (Ctrl-D ends)")
     }
 
     /// Asks for another disc; whether somebody says that it is there.
     fn change(&self, changer: &dyn Changer) -> bool {
-        changer.is_there() && changer.change(&self.wanted(&self.missing()))
+        changer.is_there() && changer.change(&self.wanted())
     }
 
     /// Why not all parts are whole.
@@ -417,7 +421,9 @@ impl<'a> Session<'a> {
             let lines = self.bad.values().flatten().cloned().collect();
             return AdmitError::Parts { lines, parts: self.bad.keys().copied().collect(), kept };
         }
-        let missing = self.missing().iter().map(|number| called(manifest, *number, count)).collect();
+        let (missing, unseen) = (self.missing(), self.unseen());
+        let missing = if unseen.is_empty() { missing } else { unseen };
+        let missing = missing.iter().map(|number| called(manifest, *number, count)).collect();
         AdmitError::Missing { title: format!("{} {}", manifest.product, manifest.version), missing, kept }
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use edge::{Classified, Exit, Failure, Screen, progress};
-use layout::disc::{self, DiscError};
+use layout::disc::{self, Disc, DiscError};
 use layout::map::Ranges;
 use layout::medium::MediumError;
 use layout::parts::{Assembly, Expected, Nothing};
@@ -152,7 +152,28 @@ fn verify_archive(
     Ok(signed)
 }
 
-/// Each disc by its own documents, as a site does it, and all parts in order.
+/// One disc by its own documents, as a site does it.
+fn open_disc(disc: &Disc, trust: &Trust) -> Result<(SignedManifest, Assembly, PartsList), BundleError> {
+    let path = || disc.dir().to_path_buf();
+    let lists = |damage| BundleError::Lists { path: path(), damage };
+    let found = disc.signed().map_err(BundleError::Disc)?;
+    let signed = SignedManifest::authenticate(trust, &found.manifest, &found.signatures);
+    let signed = signed.map_err(|source| BundleError::Refused { path: path(), source })?;
+    let checksums = disc.checksums().map_err(BundleError::Disc)?;
+    let inventory = disc.inventory().map_err(BundleError::Disc)?;
+    let manifest = signed.manifest();
+    let contents = Contents::agree(manifest, signed.digest(), &checksums, &inventory).map_err(lists)?;
+    let (bytes, signatures) = (&found.manifest, &found.signatures);
+    let expected = Expected::new(bytes, manifest, signatures, &checksums, &inventory, &contents);
+    let expected = expected.map_err(lists)?;
+    let list = disc.parts_list().map_err(BundleError::Disc)?;
+    if !expected.fits(&list) {
+        return Err(BundleError::List { path: path() });
+    }
+    Ok((signed, Assembly::new(expected, contents), list))
+}
+
+/// Every disc, and then all parts in order.
 fn verify_discs(
     source: &Source,
     trust: &Trust,
@@ -161,43 +182,29 @@ fn verify_discs(
     let mut whole: Option<(SignedManifest, Assembly, PartsList)> = None;
     let mut files = Vec::new();
     for disc in &source.discs {
-        let path = disc.dir().to_path_buf();
-        let lists = |damage| BundleError::Lists { path: path.clone(), damage };
-        let found = disc.signed().map_err(BundleError::Disc)?;
-        let signed = SignedManifest::authenticate(trust, &found.manifest, &found.signatures);
-        let signed = signed.map_err(|source| BundleError::Refused { path: path.clone(), source })?;
-        let (checksums, inventory) =
-            (disc.checksums().map_err(BundleError::Disc)?, disc.inventory().map_err(BundleError::Disc)?);
-        let manifest = signed.manifest();
-        let contents = Contents::agree(manifest, signed.digest(), &checksums, &inventory).map_err(lists)?;
-        let (signatures, bytes) = (&found.signatures, &found.manifest);
-        let expected = Expected::new(bytes, manifest, signatures, &checksums, &inventory, &contents);
-        let expected = expected.map_err(lists)?;
-        let list = disc.parts_list().map_err(BundleError::Disc)?;
-        let same = whole
-            .as_ref()
-            .is_none_or(|(first, _, known)| first.digest() == signed.digest() && *known == list);
-        if !expected.fits(&list) || !same {
-            return Err(BundleError::List { path }.into());
+        let opened = open_disc(disc, trust)?;
+        files.extend(disc.parts(&opened.2).map_err(BundleError::Disc)?);
+        let known = whole.as_ref();
+        if known.is_some_and(|known| known.0.digest() != opened.0.digest() || known.2 != opened.2) {
+            return Err(BundleError::List { path: disc.dir().to_path_buf() }.into());
         }
-        files.extend(disc.parts(&list).map_err(BundleError::Disc)?);
-        whole.get_or_insert((signed, Assembly::new(expected, contents), list));
+        whole.get_or_insert(opened);
     }
     let Some((signed, mut assembly, list)) = whole else { return Err(PartedError::Several.into()) };
     files.sort_by_key(|part| part.number);
+    files.dedup_by_key(|part| part.number);
+    let (path, nothing) = (|| source.path.clone(), Ranges::default());
     let mut lines = Vec::new();
     for part in &files {
         let opened = disc::open_part(part).map_err(BundleError::Medium)?;
-        let verdict =
-            assembly.read_part(opened, &list, part.number, &Ranges::default(), &mut Nothing, passed);
+        let verdict = assembly.read_part(opened, &list, part.number, &nothing, &mut Nothing, passed);
         let verdict = verdict.map_err(|error| Failure::new(Exit::Unexpected, error.to_string()))?;
         lines.extend(verdict.lines(part.number));
     }
     if !lines.is_empty() {
-        return Err(BundleError::Parts { path: source.path.clone(), lines }.into());
+        return Err(BundleError::Parts { path: path(), lines }.into());
     }
-    let finished = assembly.finish();
-    finished.map_err(|damage| BundleError::Lists { path: source.path.clone(), damage })?;
+    assembly.finish().map_err(|damage| BundleError::Lists { path: path(), damage })?;
     Ok(signed)
 }
 

@@ -187,6 +187,14 @@ impl Disc {
         &self.dir
     }
 
+    /// The lengths of the files whose names are those of parts, together; nothing is read.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let parts = self.names.iter().filter(|(name, _)| part_number(name).is_some());
+        let lengths = parts.flat_map(|(_, paths)| paths).map(|path| path.symlink_metadata());
+        lengths.flatten().fold(0, |sum, found| sum.saturating_add(found.len()))
+    }
+
     fn find(&self, name: &str) -> Result<Option<&Path>, DiscError> {
         match self.names.get(&name.to_ascii_lowercase()).map(Vec::as_slice) {
             None | Some([]) => Ok(None),
