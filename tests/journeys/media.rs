@@ -575,8 +575,7 @@ fn parts_of_two_bundles_are_told_apart() {
     assert_eq!(tree(&world, "site", &["audit", "lock"]), before);
     // Or only the file.
     damaged("another bundle's part", &["part 2, bytes"], |world| {
-        std::fs::copy(sender().path(&format!("others/disc-002/demo-1.1.bundle.tar.002")), part(world, 2))
-            .unwrap();
+        std::fs::copy(sender().path("others/disc-002/demo-1.1.bundle.tar.002"), part(world, 2)).unwrap();
     });
 }
 
