@@ -34,7 +34,7 @@ use installer::site::ledger::{Applied, Ledger};
 use manifests::audit::{Entry as LogEntry, Outcome};
 use manifests::bundle::{BundleDigest, Content, Sequence};
 use manifests::companion::CompanionKind;
-use manifests::inventory::{Component, Image, Inventory};
+use manifests::inventory::{Component, Image, ImageSbom, Inventory, SbomForm, SbomFormat};
 use manifests::root::Verdict;
 use manifests::text::Audience;
 use manifests::{Digest, canonical};
@@ -678,6 +678,45 @@ const GENERATORS: &[(&str, Generator)] = &[
             (companion.manifest.digest, companion.manifest.size) = (layer, size);
         })
     }),
+    ("sbom-without-its-document", || {
+        countersigned(|draft| {
+            let document = draft.inventory.sbom.as_ref().unwrap().document.digest;
+            drop_blob(draft, document);
+        })
+    }),
+    ("sbom-that-its-manifest-does-not-name", || {
+        countersigned(|draft| {
+            let other = image_of(&mut draft.inventory).blobs[2];
+            let size = draft.inventory.blob_size(&other).unwrap();
+            let sbom = draft.inventory.sbom.as_mut().unwrap();
+            let document = core::mem::replace(&mut sbom.document, Content { digest: other, size });
+            drop_blob(draft, document.digest);
+        })
+    }),
+    ("sbom-that-is-no-manifest", || {
+        countersigned(|draft| {
+            let sbom = draft.inventory.sbom.as_mut().unwrap();
+            let manifest = sbom.manifest.digest;
+            (sbom.manifest.digest, sbom.manifest.size) = (sbom.document.digest, sbom.document.size);
+            drop_blob(draft, manifest);
+        })
+    }),
+    ("sbom-of-an-image-in-a-blob-that-it-does-not-have", || {
+        countersigned(|draft| {
+            let blob = draft.inventory.sbom.as_ref().unwrap().document.digest;
+            let image = image_of(&mut draft.inventory);
+            let of = image.manifest.digest;
+            image.sboms = vec![ImageSbom { blob, of, format: SbomFormat::Spdx, form: SbomForm::Document }];
+        })
+    }),
+    ("sboms-of-an-image-twice", || {
+        countersigned(|draft| {
+            let image = image_of(&mut draft.inventory);
+            let (blob, of) = (image.blobs[2], image.manifest.digest);
+            let sbom = ImageSbom { blob, of, format: SbomFormat::Spdx, form: SbomForm::Document };
+            image.sboms = vec![sbom.clone(), sbom];
+        })
+    }),
     ("companion-twice", || {
         countersigned(|draft| {
             let companions = &mut image_of(&mut draft.inventory).companions;
@@ -1106,6 +1145,7 @@ fn what_the_corpus_is_made_from_is_accepted() {
         after(Sequence { epoch: 1, sequence: 41 }),
         made_with(SampleOptions::default().release(&[(1, "alice"), (2, "bob")], 2, &[2, 1])),
         countersigned(|_| {}),
+        made(|o| o.scripted = true),
         // Two tags of one image share its signature.
         countersigned(|draft| with_a_second_image(&mut draft.inventory, "v2", |_| {})),
     ];

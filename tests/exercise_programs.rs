@@ -30,7 +30,10 @@ const BODIES: &[Body] = &[
     ("wheel", parsers::wheel),
     ("image_archive", parsers::image_archive),
     ("chart", parsers::chart),
+    ("chart_index", parsers::chart_index),
+    ("chart_provenance", parsers::chart_provenance),
     ("pylock", |bytes| as_text(parsers::pylock, bytes)),
+    ("rendered", |bytes| as_text(parsers::rendered, bytes)),
     ("logins", parsers::logins),
     ("answers", |bytes| as_text(parsers::answers, bytes)),
     ("request", |bytes| as_text(parsers::request, bytes)),
@@ -63,7 +66,10 @@ fn wheel() -> Vec<u8> {
 fn chart() -> Vec<u8> {
     let mut forge = Forge::empty();
     forge.push("fraud/Chart.yaml", b"apiVersion: v2\nname: fraud\nversion: 1.0.0\nappVersion: '2'\ndependencies: [{name: base, version: 1.x}]\n");
-    forge.push("fraud/charts/base-1.0.0.tgz", b"not looked at");
+    let mut base = Forge::empty();
+    base.push("base/Chart.yaml", b"apiVersion: v2\nname: base\nversion: 1.0.0\n");
+    base.push("base/Images.lock", b"images: [{name: a, image: 'r.example.com/a:v1'}]\n");
+    forge.push("fraud/charts/base-1.0.0.tgz", &gzip(&base.bytes()));
     gzip(&forge.bytes())
 }
 
@@ -107,7 +113,7 @@ fn written() -> &'static Vec<Vec<u8>> {
         world.write("note", "text");
         world.write("chart.tgz", chart());
         world.write("wheels/tiny-1.0-py3-none-any.whl", wheel());
-        let rest = "files: [{source: note, dest: /etc/demo, mode: \"0640\"}]\ncharts: [{source: chart.tgz, release: fraud, order: -1}]\nwheels: [{name: tools, source: wheels}]\n";
+        let rest = "files: [{source: note, dest: /etc/demo, mode: \"0640\"}]\ncharts: [{source: chart.tgz, release: fraud, order: -1}]\nwheels: [{name: tools, source: wheels}]\nwaivers: [{image: r.example.com/a:v1, reason: switched off}]\n";
         world.spec("1.0.0", 1, rest);
         world.bundler(&["lock"]).ok();
         world.bundler(&["build", "--key", "keys/rel.key.pem", "--out", "b.tar"]).ok();
@@ -119,7 +125,8 @@ fn written() -> &'static Vec<Vec<u8>> {
                 + &format!("targets: {{files: {{root: {}}}}}\n", root.display()),
         );
         world.installer(&["apply", "b.tar", "--yes"]).ok();
-        let journal = std::fs::read_dir(world.path("site/journal")).unwrap().next().unwrap().unwrap().path();
+        let journal = std::fs::read_dir(world.path("site/journal")).unwrap();
+        let journal = journal.map(|entry| entry.unwrap().path()).find(|path| path.is_file()).unwrap();
         let journal = journal.strip_prefix(world.dir()).unwrap().to_str().unwrap().to_string();
         let paths = [
             "bundle.yaml",
@@ -135,7 +142,11 @@ fn written() -> &'static Vec<Vec<u8>> {
     &WRITTEN
 }
 
+/// What Helm renders.
+const RENDERED: &str = "---\n# Source: fraud/templates/a.yaml\napiVersion: v1\nkind: List\nitems:\n  - kind: Deployment\n    metadata: &m {name: web, namespace: prod}\n    spec: {template: {spec: {containers: [{name: a, image: 'r.example.com:5000/a:1', args: ['--image=redis:7'], env: [{name: RELATED_IMAGE_X, value: quay.io/a/b}]}], volumes: [{image: {reference: a}}]}}}\n  - {kind: Secret, metadata: *m, data: {x: aW1hZ2U6IHF1YXkuaW8vYS9iOjcK}}\n---\nkind: ConfigMap\nmetadata: {name: c}\ndata:\n  pod.yaml: |\n    image: {registry: quay.io, repository: a/b, tag: 7}\n  odd: =\n";
+
 const TEXTS: &[&str] = &[
+    RENDERED,
     "tiny-1.0-py3-none-any.whl",
     "zope.interface-6.4.post1-1build-cp311.cp312-abi3.cp311-manylinux_2_17_x86_64.manylinux2014_x86_64.whl",
     "1!2.0.0rc1.post3.dev4+local.7",
@@ -160,6 +171,10 @@ const TEXTS: &[&str] = &[
     "/files/set/a%20b/%2e%2e/x",
     "{\"errors\":[{\"code\":\"DENIED\",\"message\":\"no\",\"detail\":{}}]}",
     "--index-url https://index.example/simple\nflask==3.0.0 ; python_version > '3' \\\n    --hash=sha256:0000000000000000000000000000000000000000000000000000000000000000\n",
+    "apiVersion: v1\nentries:\n  fraud:\n  - {name: fraud, version: 1.2.3, urls: [fraud-1.2.3.tgz], digest: 4355a46b19d348dc2f57c046f8ef63d4538ebb936000f3c9ee954a27460dd865}\n  - {version: v1.3, urls: [\"https://files.example/x\"]}\n",
+    "{\"entries\":{\"a\":[{\"version\":\"1.0.0\",\"urls\":[\"a\"]}]}}",
+    "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA512\n\nname: fraud\n- -x\n\n...\nfiles:\n  fraud-1.0.0.tgz: sha256:00\n-----BEGIN PGP SIGNATURE-----\n\nwsBc\n-----END PGP SIGNATURE-----\n",
+    ">=1.2.3-0, <2 || ~3.1 || 4.x || 5.1 - 5.4 || != 6",
     "lock-version = \"1.0\"\ncreated-by = \"uv\"\nrequires-python = \">=3.9\"\n[[packages]]\nname = \"tiny\"\nversion = \"1.0\"\nmarker = \"os_name == 'posix'\"\nwheels = [{name = \"tiny-1.0-py3-none-any.whl\", url = \"https://index.example/t.whl\", size = 1, hashes = {sha256 = \"00\"}}]\n",
     "{\"auths\":{\"registry.example.com/team\":{\"auth\":\"dXNlcjpwYXNz\"},\"https://registry.example.com:5000/v1/\":{\"identitytoken\":\"t\"}},\"credHelpers\":{\"registry.example.com\":\"pass\"},\"credsStore\":\"secretservice\"}",
     SITE_YAML,

@@ -10,8 +10,12 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::LazyLock;
 
+use bundler::discover::hit::{Hits, Wanted, place_line};
 use bundler::lock::BundleLock;
 use bundler::sources::World as Sources;
+use bundler::sources::charts::index::{Index, Lack};
+use bundler::sources::charts::provenance::Provenance;
+use bundler::sources::charts::range::Range;
 use bundler::sources::images::docker_archive::DockerArchive;
 use bundler::sources::images::layout_source::LayoutSource;
 use bundler::sources::images::tar_index::TarIndex;
@@ -195,8 +199,77 @@ pub fn chart(bytes: &[u8]) {
         if let Ok(found) = bundler::sources::charts::resolve(&spec.charts[0], sources) {
             let listed = found.component.blobs();
             assert!(listed.iter().all(|(digest, _)| found.blobs.contains_key(digest)));
+            let path = bundler::sources::charts::open(&found, sources).unwrap();
+            let manifests::inventory::Component::Chart(chart) = &found.component else { panic!("no chart") };
+            assert_eq!(manifests::Digest::of(&std::fs::read(path).unwrap()), chart.archive.digest);
         }
     });
+    if let Ok(contents) = bundler::discover::archive::read(bytes) {
+        let mut hits = Hits::default();
+        for file in &contents.files {
+            let _ = bundler::discover::annotations::find(file, &mut hits);
+        }
+        shown(hits);
+    }
+}
+
+/// What Helm renders, or any text: what is found is shown plainly, and is found again by its own name.
+pub fn rendered(text: &str) {
+    let mut hits = Hits::default();
+    if let Err(error) = bundler::discover::walk::stream("file.yaml", text, &mut hits) {
+        plain(&error.to_string());
+    }
+    bundler::discover::walk::text_at("file.yaml", None, text, &mut hits);
+    shown(hits);
+}
+
+fn shown(hits: Hits) {
+    for hit in hits.finish().unwrap_or_default() {
+        let name = hit.image.to_string();
+        plain(&name);
+        assert_eq!(Wanted::of(&name), hit.image, "{name}");
+        assert!(!hit.places().is_empty());
+        for place in hit.places() {
+            plain(&place_line(&place));
+        }
+    }
+}
+
+/// The index of a chart repository: what is chosen is there and fits, and what is said of one that is none is
+/// plain.
+pub fn chart_index(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    if let Ok(range) = text.parse::<Range>() {
+        plain(&range.to_string());
+        assert!(range.exact().is_none_or(|exact| range.admits(exact)), "{text:?}");
+    }
+    match Index::parse("index.yaml", bytes) {
+        Ok(index) => {
+            for (chart, range) in [("fraud", "*"), ("fraud", "^1.2"), ("a", ">=1.0.0-0"), ("b", "1.2.3")] {
+                match index.choose(chart, &range.parse().unwrap()) {
+                    Ok(entry) => {
+                        let _ = entry.digest().map_err(|error| plain(&error.to_string()));
+                    }
+                    Err(Lack::Chart(near) | Lack::Version(near)) => near.iter().for_each(|name| plain(name)),
+                }
+            }
+        }
+        Err(error) => plain(&error.to_string()),
+    }
+}
+
+/// A chart's provenance file: what is no digest of the archive is none, and is shown plainly.
+pub fn chart_provenance(bytes: &[u8]) {
+    let digest = manifests::Digest::of(b"archive");
+    match Provenance::parse(bytes) {
+        Ok(found) => {
+            let checked = found.check("fraud-1.0.0.tgz", digest);
+            let stated = String::from_utf8_lossy(bytes).contains(&digest.to_string());
+            assert!(stated || checked.is_err());
+            let _ = checked.map_err(|error| plain(&error.to_string()));
+        }
+        Err(error) => plain(&error.to_string()),
+    }
 }
 
 /// Does something with what the sources of a bundle may use.
@@ -219,6 +292,7 @@ fn with_sources(act: impl FnOnce(&Sources<'_>)) {
         note: &|_| {},
         bars: false,
         wheels: &[],
+        charts: &[],
     });
 }
 

@@ -52,7 +52,72 @@ fn the_schema_of_bundle_yaml_names_the_keys_that_bundler_takes() {
     let target = &definitions["wheels"]["properties"]["targets"]["items"];
     assert_eq!(keys(target), bundle("wheels: [{targets: [{zzz: 1}]}]\n"));
     assert_eq!(keys(&definitions["chart"]), bundle("charts: [{zzz: 1}]\n"));
+    assert_eq!(keys(&definitions["waiver"]), bundle("waivers: [{zzz: 1}]\n"));
+    let verify = &definitions["chart"]["properties"]["verify"];
+    assert_eq!(keys(verify), BTreeSet::from(["keyring".to_string()]));
     assert_eq!(keys(&definitions["files"]), bundle("files: [{zzz: 1}]\n"));
+    assert_eq!(keys(&definitions["manifests"]), bundle("manifests: [{zzz: 1}]\n"));
+    assert_eq!(keys(&definitions["script"]), bundle("scripts: [{zzz: 1}]\n"));
+}
+
+/// The keys of these objects are those of a definition: none that it does not name, each that it requires, and
+/// over all of them each that it has.
+fn holds(definition: &Value, objects: &[&Value]) {
+    let mut seen = BTreeSet::new();
+    for object in objects {
+        let found: BTreeSet<String> = object.as_object().unwrap().keys().cloned().collect();
+        let required = definition["required"].as_array().unwrap().iter();
+        assert!(required.clone().all(|key| found.contains(key.as_str().unwrap())), "{object}");
+        seen.extend(found);
+    }
+    assert_eq!(seen, keys(definition));
+}
+
+fn each<'a>(objects: &[&'a Value], key: &str) -> Vec<&'a Value> {
+    objects.iter().filter_map(|object| object[key].as_array()).flatten().collect()
+}
+
+#[test]
+fn the_schema_of_the_list_of_images_names_the_keys_that_bundler_prints() {
+    if testkit::real_part("helm").is_none() {
+        return;
+    }
+    let world = e2e::World::new();
+    world.write("chart/Chart.yaml", "apiVersion: v2\nname: a\nversion: 1.0.0\n");
+    let images = "kind: X\nmetadata: {name: x}\nimage: r.example.com/a:1\nother: r.example.com/b:1\n";
+    world.write("chart/templates/a.yaml", images);
+    world.write("values.yaml", "{}\n");
+    let image = world.write("image/blobs/sha256/x", "");
+    std::fs::remove_file(image).unwrap();
+    let (manifest, config) = (manifest(), "{}");
+    for bytes in [&*manifest, config] {
+        let name = manifests::Digest::of(bytes.as_bytes()).hex();
+        world.write(&format!("image/blobs/sha256/{name}"), bytes);
+    }
+    let digest = manifests::Digest::of(manifest.as_bytes());
+    let media_type = manifests::oci::MEDIA_MANIFEST;
+    world.write("image/oci-layout", manifests::oci::OCI_LAYOUT);
+    world.write("image/index.json", format!("{{\"schemaVersion\":2,\"manifests\":[{{\"mediaType\":\"{media_type}\",\"digest\":\"{digest}\",\"size\":{}}}]}}", manifest.len()));
+    world.spec("1", 1, "images: [{source: 'oci:image', name: 'r.example.com/a:1'}]\ncharts: [{source: chart, kubernetes: ['1.30'], profiles: {all: [values.yaml]}}]\nwaivers: [{image: 'r.example.com/b:1', reason: why}]\n");
+    let json = world.bundler(&["--output", "json", "images"]).ok().json();
+    let schema = schema("images.schema.json");
+    let definitions = &schema["$defs"];
+    holds(&schema, &[&json]);
+    let components = each(&[&json], "components");
+    holds(&definitions["component"], &components);
+    let images = each(&components, "images");
+    holds(&definitions["image"], &images);
+    holds(&definitions["place"], &each(&images, "places"));
+}
+
+/// An image without layers.
+fn manifest() -> String {
+    let config = manifests::Digest::of(b"{}");
+    format!(
+        "{{\"schemaVersion\":2,\"mediaType\":\"{}\",\"config\":{{\"mediaType\":\"{}\",\"digest\":\"{config}\",\"size\":2}},\"layers\":[]}}",
+        manifests::oci::MEDIA_MANIFEST,
+        manifests::oci::MEDIA_CONFIG
+    )
 }
 
 #[test]

@@ -202,7 +202,14 @@ fn inputs(component: &Component) -> Vec<Resource> {
             let values =
                 values.map(|file| Resource::new(format!("{name}.values/{}", file.path), None, file.digest));
             let archive = Resource::new(name.clone(), Some(source), chart.archive.digest);
-            std::iter::once(archive).chain(values).collect()
+            // What was vendored came with its chart.
+            let fetched = |one: &&manifests::inventory::ChartDependency| one.source.as_str() != "vendored";
+            let dependency = |one: &manifests::inventory::ChartDependency| {
+                let file = format!("{name}/charts/{}-{}.tgz", one.name, one.version);
+                Some(Resource::new(file, Some(one.source.to_string()), one.digest?))
+            };
+            let dependencies = chart.dependencies.iter().filter(fetched).filter_map(dependency);
+            std::iter::once(archive).chain(dependencies).chain(values).collect()
         }
         Component::FileSet(set) => {
             let source = set.source.to_string();
@@ -210,6 +217,21 @@ fn inputs(component: &Component) -> Vec<Resource> {
                 Resource::new(format!("{name}/{}", file.path), Some(source.clone()), file.digest)
             };
             set.files.iter().map(file).collect()
+        }
+        Component::KubernetesManifests(set) => {
+            let source = set.source.to_string();
+            let file = |file: &manifests::kubernetes::PlainFile| {
+                Resource::new(format!("{name}/{}", file.path), Some(source.clone()), file.digest)
+            };
+            set.files.iter().map(file).collect()
+        }
+        Component::Script(script) => {
+            let file = |file: &manifests::script::ScriptFile| {
+                // Where an undo came from is not in the inventory.
+                let source = (*file == script.file).then(|| script.source.to_string());
+                Resource::new(format!("{name}/{}", file.filename), source, file.digest)
+            };
+            script.files().into_iter().map(file).collect()
         }
     }
 }

@@ -98,6 +98,11 @@ impl Cache {
         if self.store.has(content) { self.store.open(&content.digest) } else { Ok(None) }
     }
 
+    /// Forgets content. Nobody is told if that fails: it is found to be wrong again.
+    pub fn remove(&self, digest: &Digest) {
+        let _ = std::fs::remove_file(self.store.blob_path(digest));
+    }
+
     /// The beginning of content that an earlier run has left, or an empty one. `None` while another run has it.
     ///
     /// # Errors

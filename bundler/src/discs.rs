@@ -19,6 +19,7 @@ use manifests::parts::{self, PartsError, PartsList};
 use manifests::text::{FileName, TextError};
 use manifests::{BundleManifest, Digest, KeyId};
 
+use crate::download::Room;
 use crate::media::{self, Cut};
 
 /// A BD-R DL takes minutes to write as an image, on a slow disk an hour.
@@ -216,6 +217,12 @@ impl<'a> Staging<'a> {
         Ok(staging)
     }
 
+    /// Where it is written, and how many bytes that takes.
+    #[must_use]
+    pub fn room(&self) -> Room<'_> {
+        Room { directory: parent(self.wish.destination), bytes: needed(&self.wish) }
+    }
+
     /// The positions of the discs that are written.
     fn discs(&self) -> Vec<usize> {
         match self.wish.only {
@@ -339,13 +346,17 @@ fn new_file(path: &Path, content: &[u8]) -> io::Result<()> {
 }
 
 /// The parts that are written, and with images the largest of them once more.
-fn check_space(wish: &Wish<'_>) -> Result<(), DiscsError> {
+fn needed(wish: &Wish<'_>) -> u64 {
     let sizes: Vec<u64> = wish.cut.discs.iter().flatten().copied().collect();
     let wanted = |position: usize| wish.only.is_none_or(|only| only == position.saturating_add(1));
     let wanted = sizes.iter().enumerate().filter(|(position, _)| wanted(*position)).map(|(_, size)| *size);
     let wanted: Vec<u64> = wanted.collect();
     let again = if wish.images { wanted.iter().copied().max().unwrap_or(0) } else { 0 };
-    let needed = wanted.iter().fold(again, |sum, size| sum.saturating_add(*size));
+    wanted.iter().fold(again, |sum, size| sum.saturating_add(*size))
+}
+
+fn check_space(wish: &Wish<'_>) -> Result<(), DiscsError> {
+    let needed = needed(wish);
     let path = parent(wish.destination).to_path_buf();
     let stat = rustix::fs::statvfs(&path)
         .map_err(|error| DiscsError::Write { path: path.clone(), source: error.into() })?;

@@ -1,13 +1,11 @@
 //! From a packed lock to an archive at its destination: the space is there before the first byte is
 //! written, and the file has a name only when it is whole.
 
-use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use edge::progress::Progress;
+use edge::progress;
 use edge::show::bytes;
 use edge::{Classified, Exit};
 use layout::split::PartsWriter;
@@ -15,16 +13,11 @@ use layout::writer::{ArchiveWriter, WriteError};
 use manifests::bundle::Content;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
-use crate::cache::Partial;
+use crate::download::{self, DownloadError, Room};
 use crate::lock::{BundleLock, LockedBlob, Origin};
 use crate::pack::Packed;
 use crate::sources::images::{docker_archive, docker_daemon, pull, tar_index};
-use crate::sources::wheels::fetch::{FetchError, Fetcher};
-use crate::sources::wheels::{Class, fetch};
 use crate::sources::{World, charts, closure};
-
-/// Before each blob.
-const HEADER_BYTES: u64 = 512;
 
 /// Why an archive could not be exported.
 #[derive(Debug, thiserror::Error)]
@@ -62,17 +55,11 @@ pub enum ExportError {
         /// Why.
         source: WriteError,
     },
-    /// What the lock names could not be fetched from its server.
+    /// What the lock names could not be fetched.
     #[error("the archive was not begun")]
-    Fetch {
+    Download {
         /// What, and why not.
-        source: FetchError,
-    },
-    /// The lock has an address that is none.
-    #[error("the lock has an address that cannot be followed")]
-    Address {
-        /// What is wrong with it.
-        source: io::Error,
+        source: DownloadError,
     },
     /// Somebody pressed Ctrl-C.
     #[error("interrupted; nothing was left at {}", path.display())]
@@ -87,7 +74,7 @@ impl Classified for ExportError {
         match self {
             Self::Exists { .. } => Exit::Usage,
             Self::Write { source, .. } if is_damage(source) => Exit::Damaged,
-            Self::Fetch { source } if source.class() == Class::Damaged => Exit::Damaged,
+            Self::Download { source } => source.exit(),
             Self::Interrupted { .. } => Exit::Unexpected,
             _ => Exit::Unreachable,
         }
@@ -98,7 +85,7 @@ impl Classified for ExportError {
             Self::Exists { .. } => {
                 Some("move it away or choose another --out: it may hold signatures".to_string())
             }
-            Self::Fetch { source } => source.hint(),
+            Self::Download { source } => source.hint(),
             Self::Space { .. } => Some("free some space or choose another --out".to_string()),
             Self::Write { source, .. } if is_damage(source) => {
                 Some("the source has changed since it was locked: run `bundler lock` again".to_string())
@@ -131,7 +118,6 @@ pub fn export(
     packed: &Packed,
     lock: &BundleLock,
     world: &World<'_>,
-    progress: &mut dyn Progress,
     interrupted: &dyn Fn() -> bool,
 ) -> Result<u64, ExportError> {
     let path = destination.to_path_buf();
@@ -143,16 +129,10 @@ pub fn export(
     let needed = archive_bytes(packed);
     check_space(directory, needed)?;
     let unwritable = |source| ExportError::Destination { path: directory.to_path_buf(), source };
-    fetch_missing(lock, packed, world)?;
+    download::missing(lock, packed, world, &Room { directory, bytes: needed })
+        .map_err(|source| ExportError::Download { source })?;
     let file = Unnamed::create(directory).map_err(unwritable)?;
-    let mut places = Vec::new();
-    let out = file.file();
-    if let Err(error) = write(&path, out, packed, lock, world, progress, interrupted, &mut places) {
-        if error.exit() != Exit::Damaged {
-            rescue(file.file(), &places, lock, world);
-        }
-        return Err(error);
-    }
+    write(destination, file.file(), packed, lock, world, interrupted)?;
     file.name(destination).map_err(|source| ExportError::Destination { path, source })?;
     Ok(needed)
 }
@@ -165,7 +145,7 @@ pub fn archive_bytes(packed: &Packed) -> u64 {
     layout::writer::archive_bytes(manifest as u64, checksums as u64, inventory as u64, &packed.inventory)
 }
 
-/// Writes the archive straight into parts. `destination` is only named in messages.
+/// Writes the archive straight into parts, for which there is to be `room`. `destination` is only named in messages.
 ///
 /// # Errors
 /// See [`ExportError`].
@@ -175,31 +155,21 @@ pub fn export_parts(
     packed: &Packed,
     lock: &BundleLock,
     world: &World<'_>,
-    progress: &mut dyn Progress,
+    room: &Room<'_>,
     interrupted: &dyn Fn() -> bool,
 ) -> Result<(), ExportError> {
-    fetch_missing(lock, packed, world)?;
-    let mut places = Vec::new();
-    let written = write(destination, &mut *parts, packed, lock, world, progress, interrupted, &mut places);
-    if let Err(error) = &written
-        && error.exit() != Exit::Damaged
-    {
-        rescue(&*parts, &places, lock, world);
-    }
-    written
+    download::missing(lock, packed, world, room).map_err(|source| ExportError::Download { source })?;
+    write(destination, parts, packed, lock, world, interrupted)
 }
 
-/// Writes the archive to where it goes, and notes in `places` where the content of each blob starts.
-#[expect(clippy::too_many_arguments, reason = "all that an archive is made of, and who is told about it")]
+/// Writes the archive to where it goes.
 fn write<W: Write>(
     path: &Path,
     out: W,
     packed: &Packed,
     lock: &BundleLock,
     world: &World<'_>,
-    progress: &mut dyn Progress,
     interrupted: &dyn Fn() -> bool,
-    places: &mut Vec<(Content, u64)>,
 ) -> Result<(), ExportError> {
     let failed = |source| {
         if interrupted() {
@@ -208,116 +178,25 @@ fn write<W: Write>(
             ExportError::Write { path: path.to_path_buf(), source }
         }
     };
-    let written = Cell::new(0_u64);
     let out = BufWriter::with_capacity(layout::writer::CHUNK_BYTES, out);
-    let out = Counted { out, written: &written };
     let mut writer = ArchiveWriter::begin(out, &packed.head).map_err(failed)?;
-    let mut blobs = || -> Result<(), ExportError> {
-        for content in &packed.inventory.blobs {
-            places.push((*content, written.get().saturating_add(HEADER_BYTES)));
-            let open = lock.blobs.get(&content.digest).map_or_else(
-                || Err(io::Error::new(io::ErrorKind::NotFound, "it is not in the lock")),
-                |blob| open(*content, blob, world),
-            );
-            let source =
-                open.map_err(|source| failed(WriteError::Source { digest: content.digest, source }))?;
-            let mut source = Stoppable { source, interrupted };
-            writer.blob(*content, &mut source, &mut |count| progress.advance(count)).map_err(failed)?;
+    let mut bar = progress::new(world.bars, "writing", packed.manifest.counts.blob_bytes);
+    for content in &packed.inventory.blobs {
+        let open = lock.blobs.get(&content.digest).map_or_else(
+            || Err(io::Error::new(io::ErrorKind::NotFound, "it is not in the lock")),
+            |blob| open(*content, blob, world),
+        );
+        let source = open.map_err(|source| failed(WriteError::Source { digest: content.digest, source }))?;
+        let mut source = Stoppable { source, interrupted };
+        if let Err(error) = writer.blob(*content, &mut source, &mut |count| bar.advance(count)) {
+            if matches!(error, WriteError::Changed { .. }) {
+                // If it is the cache that has rotted, the next run gets it from where it came from.
+                world.cache.remove(&content.digest);
+            }
+            return Err(failed(error));
         }
-        Ok(())
-    };
-    // A writer that is dropped flushes what is there.
-    blobs()?;
+    }
     writer.finish().map_err(failed).map(|_| ())
-}
-
-/// An archive that was begun and can be read.
-trait Begun {
-    /// How much of it is there.
-    fn length(&self) -> u64;
-    /// Reads at an offset.
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
-}
-
-impl Begun for File {
-    fn length(&self) -> u64 {
-        self.metadata().map_or(0, |metadata| metadata.len())
-    }
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        FileExt::read_at(self, buffer, offset)
-    }
-}
-
-impl Begun for PartsWriter {
-    fn length(&self) -> u64 {
-        self.written()
-    }
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        Self::read_at(self, buffer, offset)
-    }
-}
-
-/// Counts what passes.
-struct Counted<'a, W> {
-    out: W,
-    written: &'a Cell<u64>,
-}
-
-impl<W: Write> Write for Counted<'_, W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = self.out.write(bytes)?;
-        self.written.set(self.written.get().saturating_add(count as u64));
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
-    }
-}
-
-/// Of an archive that will not be finished, what came from registries goes into the cache: whole blobs as such,
-/// the last one as what the next run goes on from. Nobody is told if that fails, because nothing is lost then
-/// but time.
-fn rescue(archive: &dyn Begun, places: &[(Content, u64)], lock: &BundleLock, world: &World<'_>) {
-    let length = archive.length();
-    let last = places.last().map(|(content, _)| content.digest);
-    for (content, start) in places {
-        let fetched = lock.blobs.get(&content.digest).map(|blob| &blob.from);
-        let there = length.saturating_sub(*start).min(content.size);
-        if there > 0 && matches!(fetched, Some(Origin::Registry(_))) {
-            // A blob that is followed by another one was whole, and its digest right.
-            let verified = last != Some(content.digest);
-            let _ = saved(archive, *start, there, *content, verified, world);
-        }
-    }
-}
-
-fn saved(
-    archive: &dyn Begun,
-    start: u64,
-    there: u64,
-    content: Content,
-    verified: bool,
-    world: &World<'_>,
-) -> io::Result<()> {
-    // What is there whole was taken from there, or need not be saved.
-    if world.cache.open(&content)?.is_some() {
-        return Ok(());
-    }
-    let Some(mut partial) = world.cache.partial(&content)?.filter(Partial::is_empty) else { return Ok(()) };
-    let mut buffer = vec![0_u8; layout::writer::CHUNK_BYTES];
-    let mut done = 0_u64;
-    while done < there {
-        let left = usize::try_from(there.saturating_sub(done)).unwrap_or(usize::MAX).min(buffer.len());
-        let count =
-            archive.read_at(buffer.get_mut(..left).unwrap_or_default(), start.saturating_add(done))?;
-        if count == 0 {
-            break;
-        }
-        partial.append(buffer.get(..count).unwrap_or_default())?;
-        done = done.saturating_add(count as u64);
-    }
-    if verified && done == content.size { partial.finish() } else { Ok(()) }
 }
 
 fn check_space(directory: &Path, needed: u64) -> Result<(), ExportError> {
@@ -413,16 +292,15 @@ pub fn open(content: Content, blob: &LockedBlob, world: &World<'_>) -> io::Resul
             docker_daemon::open(name, world).map_err(io::Error::other)?;
             again(content, world)
         }
-        Origin::PackedChart(directory) => {
-            charts::pack(&world.path(directory), directory, world).map_err(io::Error::other)?;
-            again(content, world).map_err(named(directory))
+        Origin::PackedChart(packed) => {
+            charts::repack(packed, world)?;
+            again(content, world).map_err(named(&packed.directory))
         }
-        Origin::Registry(place) => pull::blob(world, place, content),
         Origin::RegistryManifest(place) => {
             let raw = pull::manifest(world, place, &content.digest.into()).map_err(io::Error::other)?;
             Ok(Box::new(io::Cursor::new(raw.bytes)))
         }
-        Origin::Url(_) => {
+        Origin::Registry(_) | Origin::Url(_) => {
             Err(io::Error::new(io::ErrorKind::NotFound, "it was fetched and is gone from the cache"))
         }
         Origin::BuiltWheel(built) => {
@@ -432,27 +310,6 @@ pub fn open(content: Content, blob: &LockedBlob, world: &World<'_>) -> io::Resul
             again(content, world).map_err(named(&name))
         }
     }
-}
-
-/// Brings the files of servers that are not in the cache into it, several at a time.
-fn fetch_missing(lock: &BundleLock, packed: &Packed, world: &World<'_>) -> Result<(), ExportError> {
-    let missing =
-        packed.inventory.blobs.iter().filter_map(|content| match &lock.blobs.get(&content.digest)?.from {
-            Origin::Url(url) if !matches!(world.cache.open(content), Ok(Some(_))) => Some((url, *content)),
-            _ => None,
-        });
-    let wanted: Vec<fetch::Wanted> = missing
-        .map(|(url, content)| closure::wanted(url, content))
-        .collect::<io::Result<_>>()
-        .map_err(|source| ExportError::Address { source })?;
-    if wanted.is_empty() {
-        return Ok(());
-    }
-    let logins = closure::logins(world);
-    let total = wanted.iter().filter_map(|one| one.size).fold(0_u64, u64::saturating_add);
-    let mut bar = edge::progress::new(world.bars, "fetching", total);
-    let fetcher = Fetcher { http: world.http, cache: world.cache, logins: &logins };
-    fetcher.all(&wanted, &mut *bar).map(|_| ()).map_err(|source| ExportError::Fetch { source })
 }
 
 /// A digest says nothing to a person: the file does.
@@ -496,7 +353,7 @@ pub fn documents(
             let source = open(content, blob, world).map_err(failed)?;
             source.take(MANIFEST_BYTES_MAX).read_to_end(&mut bytes).map_err(failed)?;
             // From now on it is in the cache, so that it is fetched once.
-            world.cache.put(&bytes).map_err(failed)?;
+            world.cache.put(&bytes).map_err(|error| failed(named(world.cache.root())(error)))?;
             if let Ok(ManifestDocument::Index(index)) =
                 ManifestDocument::parse(&bytes, &descriptor.media_type)
             {

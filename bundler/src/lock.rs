@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use edge::{Classified, Exit};
 use manifests::inventory::Component;
+use manifests::text::{BundleVersion, FileName};
 use manifests::{Digest, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -65,7 +66,7 @@ pub enum Origin {
     /// An image of the Docker Engine on this machine, by its name: what it saved is in the cache.
     Daemon(String),
     /// A chart's directory, packed once.
-    PackedChart(PathBuf),
+    PackedChart(PackedChart),
     /// A file on a server.
     Url(String),
     /// A wheel that was built while locking, because the spec asks for it.
@@ -79,6 +80,33 @@ pub struct BuiltWheel {
     /// Where it is.
     pub url: String,
     /// Its digest.
+    pub sha256: Digest,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// A chart's directory, and what is packed with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PackedChart {
+    /// The directory.
+    pub directory: PathBuf,
+    /// The charts that it lacks in its `charts/`, sorted by name and version.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dependencies: Vec<PackedDependency>,
+}
+
+/// A chart that is packed into another one as `charts/NAME-VERSION.tgz`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PackedDependency {
+    /// Its name.
+    pub name: FileName,
+    /// Its version.
+    pub version: BundleVersion,
+    /// Where its archive is.
+    pub from: Origin,
+    /// The archive's digest.
     pub sha256: Digest,
     /// Bytes.
     pub size: u64,

@@ -6,7 +6,7 @@ use edge::{Classified, Exit};
 use layout::writer::Head;
 use manifests::bundle::{BundleSchema, Content, Sequence};
 use manifests::canonical::CanonicalError;
-use manifests::inventory::{Component, Image, InventoryError};
+use manifests::inventory::{BundleSbom, Component, Image, InventoryError};
 use manifests::oci::{ImageManifest, ManifestDocument};
 use manifests::{ArchivePath, BundleManifest, Digest, Inventory};
 use serde::Serialize;
@@ -70,18 +70,19 @@ struct DockerImage {
     repo_tags: Option<Vec<String>>,
 }
 
-/// Packs a lock. `documents` gives the bytes of image manifests.
+/// Packs a lock with its bill of materials. `documents` gives the bytes of image manifests.
 ///
 /// # Errors
 /// See [`PackError`].
 pub fn pack(
     spec: &BundleSpec,
     lock: &BundleLock,
+    sbom: BundleSbom,
     documents: &BTreeMap<Digest, Vec<u8>>,
 ) -> Result<Packed, PackError> {
     let sizes = lock.blobs.iter().map(|(digest, blob)| (*digest, blob.size)).collect();
     let docker_manifest = docker_manifest(&lock.components, documents)?;
-    let inventory = Inventory::assemble(lock.components.clone(), sizes, &docker_manifest)?;
+    let inventory = Inventory::assemble(lock.components.clone(), Some(sbom), sizes, &docker_manifest)?;
     let inventory_bytes = inventory.to_bytes()?;
     let checksums = inventory.checksums(Digest::of(&inventory_bytes)).into_bytes();
     let manifest = BundleManifest {

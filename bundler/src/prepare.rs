@@ -82,6 +82,8 @@ pub fn counts(counts: &Counts) -> String {
         (counts.wheelhouses, "wheelhouse", "wheelhouses"),
         (counts.charts, "chart", "charts"),
         (counts.file_sets, "file set", "file sets"),
+        (counts.kubernetes_manifests, "set of Kubernetes manifests", "sets of Kubernetes manifests"),
+        (counts.scripts, "script", "scripts"),
     ];
     let some = kinds.iter().filter(|(count, _, _)| *count > 0);
     let mut text: String =

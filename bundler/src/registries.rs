@@ -92,6 +92,8 @@ pub struct Registries {
     certificates: Vec<PathBuf>,
     /// By URL. They keep their connections and tokens.
     open: Mutex<BTreeMap<String, Registry>>,
+    /// By `HOST[:PORT]`: the clients of other servers.
+    clients: Mutex<BTreeMap<String, Http>>,
 }
 
 impl Registries {
@@ -116,6 +118,7 @@ impl Registries {
             specs: specs.collect(),
             certificates: home.into_iter().chain(machine).collect(),
             open: Mutex::default(),
+            clients: Mutex::default(),
         }
     }
 
@@ -188,6 +191,28 @@ impl Registries {
             Registry::new(self.client(&host)?, url)?.with_logins(Arc::clone(&self.logins), insecure);
         open.insert(url.to_string(), registry.clone());
         Ok(registry)
+    }
+
+    /// The client for a server that is no registry: what is said of its host counts for it too.
+    ///
+    /// # Errors
+    /// What its certificate hangs on cannot be used.
+    pub fn http(&self, url: &Url) -> Result<Http, RegistriesError> {
+        let host = url.authority();
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(&host) {
+            return Ok(client.clone());
+        }
+        let client = self.client(&host)?;
+        clients.insert(host, client.clone());
+        Ok(client)
+    }
+
+    /// Whether an address may be asked: it is encrypted, or on this very machine, or `insecure` says so.
+    #[must_use]
+    pub fn admits(&self, url: &Url) -> bool {
+        let insecure = || self.specs.get(&url.authority()).is_some_and(|spec| spec.insecure);
+        url.scheme() == Scheme::Https || url.is_loopback() || insecure()
     }
 
     /// A client that trusts what this registry's certificate hangs on.

@@ -7,17 +7,40 @@ use manifests::inventory::Component;
 use manifests::text::Name;
 use manifests::{Digest, Timestamp};
 
+use crate::discover::{self, Charted};
 use crate::lock::{self, BundleLock, LockSchema, LockedBlob};
 use crate::sources::images::list;
-use crate::sources::{Resolved, World, charts, files, images, wheelhouse};
-use crate::spec::{ImageFrom, LoadedSpec};
+use crate::sources::{Resolved, World, charts, files, images, kubernetes, scripts, wheelhouse};
+use crate::spec::{ChartSpec, ImageFrom, LoadedSpec};
 
-/// Resolves everything that a spec names.
+/// Resolves everything that a spec names, and finds out whether the charts need more.
 ///
 /// # Errors
-/// The first thing that cannot be resolved.
+/// The first thing that cannot be resolved, or every image that is missing.
 pub fn resolve(loaded: &LoadedSpec, world: &World<'_>) -> Result<BundleLock, Failure> {
+    let (mut found, charts) = find(loaded, world)?;
+    discover::settle(&mut found.components, &charts)?;
+    let created = created(loaded, world.env, &found)?;
+    Ok(BundleLock {
+        schema: LockSchema::V1,
+        spec: loaded.digest,
+        created,
+        components: found.components,
+        blobs: found.blobs,
+    })
+}
+
+/// The images of a spec's charts, each with what would become of it.
+///
+/// # Errors
+/// The first thing that cannot be resolved or rendered.
+pub fn images(loaded: &LoadedSpec, world: &World<'_>) -> Result<Vec<Charted>, Failure> {
+    find(loaded, world).map(|(_, charts)| charts)
+}
+
+fn find(loaded: &LoadedSpec, world: &World<'_>) -> Result<(Found, Vec<Charted>), Failure> {
     let mut found = Found::default();
+    let mut specs: BTreeMap<String, &ChartSpec> = BTreeMap::new();
     for image in &loaded.spec.images {
         let sources = match &image.from {
             ImageFrom::Source(source) => vec![source.clone()],
@@ -32,24 +55,30 @@ pub fn resolve(loaded: &LoadedSpec, world: &World<'_>) -> Result<BundleLock, Fai
         (world.note)(&format!("wheels {}", wheels.name));
         found.add(wheelhouse::resolve(wheels, world)?)?;
     }
+    let charts = charts::Charts::new(world);
     for chart in &loaded.spec.charts {
-        (world.note)(&format!("chart {}", chart.source.clone().unwrap_or_default().display()));
-        found.add(charts::resolve(chart, world)?)?;
+        (world.note)(&format!("chart {}", chart.title()));
+        let resolved = charts.resolve(chart)?;
+        specs.insert(resolved.component.ref_name(), chart);
+        found.add(resolved)?;
     }
     for set in &loaded.spec.files {
         (world.note)(&format!("files {}", set.source.display()));
         let taken = found.file_sets();
         found.add(files::resolve(set, world, &taken)?)?;
     }
+    let mut taken = kubernetes::Taken::default();
+    for set in &loaded.spec.manifests {
+        (world.note)(&format!("Kubernetes manifests {}", set.source.display()));
+        found.add(kubernetes::resolve(set, world, &mut taken)?)?;
+    }
+    for (position, script) in loaded.spec.scripts.iter().enumerate() {
+        (world.note)(&format!("script {}", script.source.display()));
+        found.add(scripts::resolve(script, position as u64, world)?)?;
+    }
     found.components.sort_by_key(Component::ref_name);
-    let created = created(loaded, world.env, &found)?;
-    Ok(BundleLock {
-        schema: LockSchema::V1,
-        spec: loaded.digest,
-        created,
-        components: found.components,
-        blobs: found.blobs,
-    })
+    let charts = discover::survey(&found.components, &found.blobs, &specs, &loaded.spec.waivers, world)?;
+    Ok((found, charts))
 }
 
 #[derive(Default)]

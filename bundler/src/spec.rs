@@ -6,12 +6,14 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
+use crate::sources::charts::ChartPlace;
 use crate::sources::wheels::filename::project_name;
 use crate::sources::wheels::version::Version;
 use edge::yaml::{self, YAML_BYTES_MAX, YamlError};
 use edge::{Classified, Exit};
 use manifests::inventory::FileMode;
-use manifests::text::{Audience, BundleVersion, Destination, Marking, Name};
+use manifests::script::{When, Within};
+use manifests::text::{Audience, BundleVersion, Destination, LongLine, Marking, Name};
 use manifests::{Digest, Reference, Timestamp};
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer};
@@ -57,13 +59,18 @@ pub struct BundleSpec {
     /// Plain files.
     #[serde(default)]
     pub files: Vec<FilesSpec>,
+    /// Plain Kubernetes manifests.
+    #[serde(default)]
+    pub manifests: Vec<ManifestsSpec>,
+    /// Programs that are run on site.
+    #[serde(default)]
+    pub scripts: Vec<ScriptSpec>,
     /// How registries are reached, by `HOST[:PORT]`.
     #[serde(default)]
     pub registries: BTreeMap<String, RegistrySpec>,
+    /// What the charts seem to need and do not.
     #[serde(default)]
-    manifests: Option<IgnoredAny>,
-    #[serde(default)]
-    scripts: Option<IgnoredAny>,
+    pub waivers: Vec<WaiverSpec>,
     #[serde(default)]
     requires: Option<IgnoredAny>,
     #[serde(default)]
@@ -104,6 +111,19 @@ pub struct RegistrySpec {
     pub insecure: bool,
 }
 
+/// Why an image that a chart seems to need is not carried.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WaiverSpec {
+    /// The image, as discovery names it.
+    pub image: LongLine,
+    /// Why it is not needed; it stands in the inventory.
+    pub reason: LongLine,
+    /// For this chart alone; otherwise for all of them.
+    #[serde(default)]
+    pub chart: Option<Name>,
+}
+
 /// An image, or a file that lists some.
 #[derive(Debug, Clone)]
 pub struct ImageSpec {
@@ -123,7 +143,7 @@ pub struct ImageSpec {
 #[derive(Debug, Clone)]
 pub enum ImageFrom {
     /// `TRANSPORT:…`, as skopeo writes it.
-    Source(Marking),
+    Source(LongLine),
     /// A file with one reference on each line.
     List(PathBuf),
 }
@@ -174,7 +194,7 @@ const ALL: &str = "all";
 #[serde(deny_unknown_fields)]
 struct ImageMap {
     #[serde(default)]
-    source: Option<Marking>,
+    source: Option<LongLine>,
     #[serde(default)]
     list: Option<PathBuf>,
     #[serde(default)]
@@ -190,7 +210,7 @@ struct ImageMap {
 impl ImageSpec {
     /// A source with nothing more to say about it.
     #[must_use]
-    pub fn plain(source: Marking) -> Self {
+    pub fn plain(source: LongLine) -> Self {
         let from = ImageFrom::Source(source);
         Self { from, name: None, platforms: Vec::new(), signatures: true, verify: None }
     }
@@ -306,12 +326,27 @@ pub struct WheelTargetSpec {
 }
 
 /// A Helm chart.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct ChartSpec {
-    /// A directory or a `.tgz`.
+    /// A directory, a `.tgz`, or `oci://HOST/PATH[:VERSION]`.
     #[serde(default)]
     pub source: Option<PathBuf>,
+    /// A classic repository's address.
+    #[serde(default)]
+    pub repo: Option<String>,
+    /// The chart in it.
+    #[serde(default)]
+    pub name: Option<Name>,
+    /// A version, or a range as Helm reads it.
+    #[serde(default)]
+    pub version: Option<String>,
+    /// Where the password of the repository's user is.
+    #[serde(default)]
+    pub password_file: Option<PathBuf>,
+    /// Who must have signed it.
+    #[serde(default)]
+    pub verify: Option<ChartVerifySpec>,
     /// Helm's release name.
     #[serde(default)]
     pub release: Option<Name>,
@@ -324,25 +359,143 @@ pub struct ChartSpec {
     /// Charts are applied from the lowest to the highest.
     #[serde(default)]
     pub order: i64,
+    /// For finding images: values files on top of `values`, by a name for each set. They do not travel.
     #[serde(default)]
-    repo: Option<IgnoredAny>,
+    pub profiles: BTreeMap<Name, Vec<PathBuf>>,
+    /// For finding images: the versions of Kubernetes to render for; none for Helm's own.
     #[serde(default)]
-    name: Option<IgnoredAny>,
+    pub kubernetes: Vec<BundleVersion>,
+    /// For finding images: what the cluster has beyond what every cluster has.
     #[serde(default)]
-    version: Option<IgnoredAny>,
+    pub api_versions: Vec<String>,
+}
+
+impl ChartSpec {
+    /// For people, without a login.
+    #[must_use]
+    pub fn title(&self) -> String {
+        match (&self.source, &self.name) {
+            (Some(source), _) => source.display().to_string(),
+            (None, name) => name.as_ref().map(ToString::to_string).unwrap_or_default(),
+        }
+    }
+}
+
+/// Who must have signed a chart.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChartVerifySpec {
+    /// A file of OpenPGP keys, as `gpg --export` writes it.
+    pub keyring: PathBuf,
 }
 
 /// Plain files.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FilesSpec {
-    /// A file or a directory.
+    /// A file, a directory or a glob.
     pub source: PathBuf,
     /// The directory below the site's `files.root`.
     pub dest: Destination,
+    /// Globs of what stays behind.
+    #[serde(default)]
+    pub exclude: Vec<String>,
     /// For every file; by default 0644, or 0755 for what its owner may run.
     #[serde(default)]
     pub mode: Option<FileMode>,
+}
+
+/// Plain Kubernetes manifests.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ManifestsSpec {
+    /// A file, a directory or a glob.
+    pub source: PathBuf,
+    /// Its name; by default made from the source.
+    #[serde(default)]
+    pub name: Option<Name>,
+    /// The namespace of objects that name none.
+    #[serde(default)]
+    pub namespace: Option<Name>,
+    /// Sets and charts are applied from the lowest to the highest.
+    #[serde(default)]
+    pub order: i64,
+    /// Globs of what stays behind.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+}
+
+/// A script, and how it is taken back.
+#[derive(Debug, Clone)]
+pub struct ScriptSpec {
+    /// The file.
+    pub source: PathBuf,
+    /// How it is taken back.
+    pub undo: UndoSpec,
+    /// When it runs; by default after everything else.
+    pub when: When,
+    /// Its name; by default that of the file.
+    pub name: Option<Name>,
+    /// How long it may take; by default ten minutes.
+    pub within: Within,
+}
+
+/// How a script is taken back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UndoSpec {
+    /// By this file.
+    Script(PathBuf),
+    /// Not at all. Why not.
+    Irreversible(Marking),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ScriptMap {
+    source: PathBuf,
+    #[serde(default)]
+    undo: Option<PathBuf>,
+    #[serde(default)]
+    irreversible: Option<Marking>,
+    #[serde(default)]
+    when: Option<When>,
+    #[serde(default)]
+    name: Option<Name>,
+    #[serde(default)]
+    within: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for ScriptSpec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let map = ScriptMap::deserialize(deserializer)?;
+        let broken = |rule: &str| serde::de::Error::custom(format!("{} {rule}", map.source.display()));
+        let undo = match (map.undo, map.irreversible) {
+            (Some(undo), None) => UndoSpec::Script(undo),
+            (None, Some(reason)) => UndoSpec::Irreversible(reason),
+            (None, None) => {
+                return Err(broken("needs `undo`, or `irreversible` with the reason why there is none"));
+            }
+            (Some(_), Some(_)) => return Err(broken("has `undo` and `irreversible`: take one of them out")),
+        };
+        let within = map.within.map_or(Some(Within::default()), |text| time_limit(&text));
+        let within =
+            within.ok_or_else(|| broken("needs a `within` such as 90s, 10m or 2h, at most a day"))?;
+        let when = map.when.unwrap_or(When::After);
+        Ok(Self { undo, when, name: map.name, within, source: map.source })
+    }
+}
+
+/// `90s`, `10m` or `2h`.
+fn time_limit(text: &str) -> Option<Within> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let unit = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return None,
+    };
+    let number = number.bytes().all(|byte| byte.is_ascii_digit()).then(|| number.parse::<u64>().ok())??;
+    Within::new(number.checked_mul(unit)?)
 }
 
 /// A spec, where it lies, and the identity of its text.
@@ -432,22 +585,9 @@ pub fn load(path: &Path) -> Result<LoadedSpec, SpecError> {
 
 impl BundleSpec {
     fn refuse_what_is_not_there_yet(&self, path: &Path) -> Result<(), SpecError> {
-        let top = [
-            ("manifests", self.manifests.is_some()),
-            ("scripts", self.scripts.is_some()),
-            ("requires", self.requires.is_some()),
-            ("health", self.health.is_some()),
-        ];
-        let top = top.into_iter().map(|(key, there)| (key.to_string(), there));
-        let charts = self.charts.iter().enumerate().flat_map(|(i, chart)| {
-            [
-                (format!("charts[{i}].repo"), chart.repo.is_some()),
-                (format!("charts[{i}].name"), chart.name.is_some()),
-                (format!("charts[{i}].version"), chart.version.is_some()),
-            ]
-        });
-        match top.chain(charts).find(|(_, there)| *there) {
-            Some((key, _)) => Err(SpecError::NotYet { path: path.to_path_buf(), key }),
+        let top = [("requires", self.requires.is_some()), ("health", self.health.is_some())];
+        match top.into_iter().find(|(_, there)| *there) {
+            Some((key, _)) => Err(SpecError::NotYet { path: path.to_path_buf(), key: key.to_string() }),
             None => Ok(()),
         }
     }
@@ -457,9 +597,17 @@ impl BundleSpec {
         if self.audience.is_empty() {
             return broken("`audience` is empty: name sites or groups, or \"*\" for anybody".to_string());
         }
-        if self.images.is_empty() && self.wheels.is_empty() && self.charts.is_empty() && self.files.is_empty()
-        {
-            return broken("there is nothing to carry: no images, wheels, charts or files".to_string());
+        let carries = [
+            self.images.len(),
+            self.wheels.len(),
+            self.charts.len(),
+            self.files.len(),
+            self.manifests.len(),
+            self.scripts.len(),
+        ];
+        if carries == [0; 6] {
+            let rule = "there is nothing to carry: no images, wheels, charts, files, manifests or scripts";
+            return broken(rule.to_string());
         }
         for (i, wheels) in self.wheels.iter().enumerate() {
             if let Some(rule) = wheels.broken_rule() {
@@ -467,11 +615,41 @@ impl BundleSpec {
             }
         }
         for (i, chart) in self.charts.iter().enumerate() {
-            if chart.source.is_none() {
-                return broken(format!("charts[{i}] needs `source`"));
+            if let Err(rule) = ChartPlace::of(chart) {
+                return broken(format!("charts[{i}] {rule}"));
+            }
+            if let Some(rule) = chart.broken_rule() {
+                return broken(format!("charts[{i}].{rule}"));
             }
         }
         Ok(())
+    }
+}
+
+impl ChartSpec {
+    /// A chart with nothing more to say about it.
+    #[must_use]
+    pub fn at(source: PathBuf) -> Self {
+        Self { source: Some(source), ..Self::default() }
+    }
+
+    /// What Helm would not take, or would take for something else.
+    pub(crate) fn broken_rule(&self) -> Option<String> {
+        let version = |text: &str| {
+            let numbers = text.strip_prefix('v').unwrap_or(text).split(['-', '+']).next().unwrap_or_default();
+            let numbers: Vec<&str> = numbers.split('.').collect();
+            matches!(numbers.len(), 2 | 3) && numbers.iter().all(|number| number.parse::<u32>().is_ok())
+        };
+        if let Some(text) = self.kubernetes.iter().find(|text| !version(text.as_str())) {
+            return Some(format!("kubernetes: `{text}` is not a version such as \"1.31\""));
+        }
+        let api = |text: &str| {
+            text.starts_with(|c: char| c.is_ascii_alphanumeric())
+                && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'/' | b'-'))
+        };
+        let text = self.api_versions.iter().find(|text| !api(text))?;
+        let text = manifests::text::printable(text);
+        Some(format!("apiVersions: `{text}` is not one such as monitoring.coreos.com/v1"))
     }
 }
 
@@ -528,6 +706,17 @@ mod tests {
     }
 
     #[test]
+    fn an_image_with_a_long_name_and_a_digest_is_taken() {
+        let source = format!(
+            "docker://registry.example.com/{}/app:v1@sha256:{}",
+            "team/".repeat(20) + "x",
+            "a".repeat(64)
+        );
+        let spec = load_text(&format!("{HEAD}images: [\"{source}\"]\n")).unwrap().spec;
+        assert!(matches!(&spec.images[0].from, ImageFrom::Source(found) if found.as_str() == source));
+    }
+
+    #[test]
     fn platforms_are_one_or_several_or_all() {
         for (text, expected) in [
             ("linux/amd64", &["linux/amd64"][..]),
@@ -579,18 +768,41 @@ mod tests {
 
     #[test]
     fn what_the_design_names_and_is_not_there_yet_is_refused_by_name() {
-        for (text, key) in [
-            ("health: [{http: x}]\n", "health"),
-            ("scripts: []\n", "scripts"),
-            ("manifests: []\n", "manifests"),
-            ("requires: {disk: 2GiB}\n", "requires"),
-            ("charts: [{repo: x, name: y, version: z}]\n", "charts[0].repo"),
-        ] {
+        for (text, key) in [("health: [{http: x}]\n", "health"), ("requires: {disk: 2GiB}\n", "requires")] {
             let error = load_text(&format!("{HEAD}{text}")).unwrap_err();
             assert!(
                 matches!(&error, SpecError::NotYet { key: found, .. } if found == key),
                 "{text}: {error}"
             );
+        }
+    }
+
+    #[test]
+    fn a_script_says_how_it_is_taken_back_or_that_it_cannot_be() {
+        let spec = load_text(&format!(
+            "{HEAD}scripts:\n  - {{source: a.sh, undo: b.sh, when: before, within: 90s, name: first}}\n  - {{source: c.sh, irreversible: it deletes}}\n"
+        ))
+        .unwrap()
+        .spec;
+        let [first, second] = &spec.scripts[..] else { panic!("{spec:?}") };
+        assert_eq!((first.undo.clone(), first.when), (UndoSpec::Script("b.sh".into()), When::Before));
+        assert_eq!((first.within.seconds(), second.within.seconds()), (90, 600));
+        assert_eq!(second.undo, UndoSpec::Irreversible("it deletes".parse().unwrap()));
+        assert_eq!(second.when, When::After);
+        for (text, rule) in [
+            ("{source: a.sh}", "a.sh needs `undo`, or `irreversible`"),
+            ("{source: a.sh, undo: b.sh, irreversible: x}", "take one of them out"),
+            ("{source: a.sh, undo: b.sh, when: during}", "during"),
+            ("{source: a.sh, undo: b.sh, within: 10}", "such as 90s"),
+            ("{source: a.sh, undo: b.sh, within: 25h}", "at most a day"),
+            ("{source: a.sh, undo: b.sh, within: 0s}", "such as 90s"),
+            ("{source: a.sh, undo: b.sh, within: +1s}", "such as 90s"),
+            ("{source: a.sh, irreversible: \"\"}", "marking"),
+            ("{undo: b.sh}", "source"),
+        ] {
+            let error = load_text(&format!("{HEAD}scripts:\n  - {text}\n")).unwrap_err();
+            assert!(error.to_string().contains(rule), "{text}: {error}");
+            assert_eq!(error.exit(), Exit::Usage);
         }
     }
 

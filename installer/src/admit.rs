@@ -390,6 +390,22 @@ pub fn readmit(
     VerifiedBundle::new(accepted, checked).map_err(AdmitError::Mixed)
 }
 
+/// What a bundle that was applied here brought along, from what the site has kept of it: its signatures are
+/// checked as [`readmit`] does, and its lists. Whether its blobs are still what they were, whoever uses one
+/// looks himself.
+///
+/// # Errors
+/// See [`AdmitError`].
+pub fn kept_inventory(site: &Site, trust: &Trust, applied: &Applied) -> Result<Inventory, AdmitError> {
+    let refused = |source| AdmitError::Refused { path: site.evidence_dir(applied.bundle), source };
+    let kept = site.originals(applied.bundle)?;
+    let signed =
+        SignedManifest::authenticate_again(trust, applied.root_version, &kept.manifest, &kept.signatures);
+    let signed = signed.map_err(refused)?;
+    let contents = Contents::agree(signed.manifest(), signed.digest(), &kept.checksums, &kept.inventory);
+    Ok(contents.map_err(AdmitError::Rotten)?.inventory().clone())
+}
+
 fn reread(
     store: &Store,
     contents: Contents,

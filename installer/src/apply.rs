@@ -174,14 +174,15 @@ impl Run<'_> {
             self.log("apply.step", Outcome::Intent, plan, Some(number), About::new())?;
             journal.write(Line::Begin(number))?;
             self.watch.at("begun", number)?;
-            let performed =
-                targets::perform(step, &kept, self.context).and_then(|()| self.confirm(plan, number));
+            let performed = targets::perform(step, &kept, self.context)
+                .and_then(|facts| self.confirm(plan, number).map(|()| facts));
             self.watch.at("performed", number)?;
-            if let Err(source) = performed {
-                return self.fail(plan, journal, number, source);
-            }
+            let facts = match performed {
+                Ok(facts) => facts,
+                Err(source) => return self.fail(plan, journal, number, source),
+            };
             journal.write(Line::Done(number))?;
-            self.log("apply.step", Outcome::Done, plan, Some(number), About::new())?;
+            self.log("apply.step", Outcome::Done, plan, Some(number), facts)?;
             self.watch.at("done", number)?;
         }
         // In this order, so that the log never says done of what the next run would take back.
@@ -213,7 +214,8 @@ impl Run<'_> {
         let cause = chain(&source);
         (self.say)(&format!("failed: {cause}; undoing"));
         let mut unwritten = Unwritten::default();
-        let failed = audit::about([("cause", cause.clone())]);
+        let mut failed = audit::about([("cause", cause.clone())]);
+        failed.extend(source.facts());
         unwritten.note(self.log("apply.step", Outcome::Failed, plan, Some(number), failed));
         unwritten.note(journal.write(Line::Undo).map_err(ApplyError::from));
         let begun: Vec<usize> = (0..=number).collect();
@@ -244,15 +246,16 @@ impl Run<'_> {
             let Some(step) = plan.steps.get(number) else { continue };
             self.watch.at("undoing", number)?;
             match targets::undo(step, &kept, self.context) {
-                Ok(()) => {
+                Ok(facts) => {
                     unwritten.note(journal.write(Line::Undone(number)).map_err(ApplyError::from));
-                    unwritten.note(self.log("apply.step", Outcome::Undone, plan, Some(number), About::new()));
+                    unwritten.note(self.log("apply.step", Outcome::Undone, plan, Some(number), facts));
                 }
                 Err(error) => {
                     may_pass |= error.may_pass();
                     let cause = chain(&error);
                     unwritten.note(journal.write(Line::Stuck(number)).map_err(ApplyError::from));
-                    let about = audit::about([("cause", cause.clone()), ("undo", "failed".to_string())]);
+                    let mut about = audit::about([("cause", cause.clone()), ("undo", "failed".to_string())]);
+                    about.extend(error.facts());
                     unwritten.note(self.log("apply.step", Outcome::Failed, plan, Some(number), about));
                     stuck.push(format!("{} ({cause})", step.title()));
                 }

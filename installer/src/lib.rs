@@ -12,6 +12,7 @@ pub mod apply;
 pub mod audit;
 pub mod cli;
 pub mod discs;
+pub mod due;
 pub mod explain;
 pub mod incoming;
 pub mod journal;

@@ -10,10 +10,12 @@ use std::path::{Path, PathBuf};
 use manifests::bundle::{BundleDigest, Sequence};
 use manifests::companion::{self, Companion, CompanionKind};
 use manifests::inventory::{Chart, Component, FileMode, FileSet, Image, Wheelhouse};
+use manifests::script::{Script, ScriptFile, Undo};
 use manifests::text::{BundleVersion, FileName, Marking, Name, PackageVersion};
 use manifests::{Descriptor, Digest, VerifiedBundle};
 use serde::{Deserialize, Serialize};
 
+use crate::due::Due;
 use crate::site::SiteError;
 use crate::site::config::SiteConfig;
 use crate::site::ledger::{Applied, Ledger, Signer};
@@ -51,6 +53,9 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// What is in place already, in words.
     pub unchanged: Vec<String>,
+    /// What a person has to know beside the steps, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// One change, with what it takes to take it back.
@@ -63,6 +68,8 @@ pub enum Step {
     Venv(Venv),
     /// Write a file.
     File(WriteFile),
+    /// Run a script.
+    Script(RunScript),
     /// Show the bundle in the embedded server.
     Publish(Publish),
     /// Write down that it was applied.
@@ -96,7 +103,7 @@ pub struct Push {
     pub companions: Vec<PushCompanion>,
 }
 
-/// A companion of an image that is pushed.
+/// A companion of an image or chart that is pushed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PushCompanion {
@@ -277,6 +284,75 @@ impl OldFile {
     }
 }
 
+/// Run a script, or take one back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunScript {
+    /// The bundle that brought it.
+    pub bundle: BundleDigest,
+    /// Its product.
+    pub product: Name,
+    /// Its version.
+    pub version: BundleVersion,
+    /// The version that was in place before that one.
+    pub from: Option<BundleVersion>,
+    /// Whether it is done, or a done one is taken back.
+    pub direction: Direction,
+    /// The script.
+    pub script: Script,
+}
+
+/// What a script is run for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// What it is there for.
+    Do,
+    /// To take that back.
+    Undo,
+}
+
+impl Direction {
+    /// The other one: what takes a step back.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::Do => Self::Undo,
+            Self::Undo => Self::Do,
+        }
+    }
+
+    /// As scripts are told.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Do => "do",
+            Self::Undo => "undo",
+        }
+    }
+}
+
+impl RunScript {
+    /// What is run in this direction, if anything takes the script back.
+    #[must_use]
+    pub fn file(&self, direction: Direction) -> Option<&ScriptFile> {
+        match direction {
+            Direction::Do => Some(&self.script.file),
+            Direction::Undo => self.script.undo.file(),
+        }
+    }
+
+    fn subject(&self) -> String {
+        let (script, file) = (&self.script, self.file(self.direction));
+        let digest = file.map(|file| file.digest.short()).unwrap_or_default();
+        let mut text = format!("{} of {} ({digest}, {})", script.name, self.version, script.when);
+        if let (Direction::Do, Undo::Irreversible(reason)) = (self.direction, &script.undo) {
+            text.push_str(&format!(" CANNOT BE TAKEN BACK: {reason}"));
+        }
+        text
+    }
+}
+
 /// Show a bundle in the embedded server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -305,6 +381,7 @@ impl Step {
             Self::Push(_) => "registry",
             Self::Venv(_) => "python",
             Self::File(_) => "files",
+            Self::Script(_) => "scripts",
             Self::Publish(_) => "serve",
             Self::Record(_) => "ledger",
         }
@@ -320,6 +397,7 @@ impl Step {
             }
             Self::Venv(venv) => format!("{} with {} wheels", venv.link.display(), venv.wheels.len()),
             Self::File(file) => format!("{} (mode {})", file.path.display(), file.new.mode),
+            Self::Script(run) => run.subject(),
             Self::Publish(publish) => {
                 let shown = publish.new.first().map(|bundle| bundle.0.short()).unwrap_or_default();
                 match publish.new.len().saturating_sub(1) {
@@ -343,6 +421,8 @@ impl Step {
             Self::Push(Push { old: Some(_), .. }) | Self::Venv(Venv { old: Some(_), .. }) => "replace",
             Self::File(WriteFile { old: Some(_), .. }) => "replace",
             Self::Push(_) | Self::Venv(_) | Self::File(_) => "add",
+            Self::Script(RunScript { direction: Direction::Do, .. }) => "run",
+            Self::Script(_) => "undo",
             Self::Publish(_) => "show",
             Self::Record(_) => "record",
         };
@@ -384,14 +464,20 @@ impl edge::Classified for PlanError {
     }
 }
 
-/// Makes the plan for a bundle. Looks at every target, changes nothing.
+/// Makes the plan for a bundle that makes these scripts due. Looks at every target, changes nothing.
 ///
 /// # Errors
 /// A target or the site could not be looked at.
-pub fn plan(bundle: &VerifiedBundle, config: &SiteConfig, context: &Context<'_>) -> Result<Plan, PlanError> {
+pub fn plan(
+    bundle: &VerifiedBundle,
+    due: &Due,
+    config: &SiteConfig,
+    context: &Context<'_>,
+) -> Result<Plan, PlanError> {
     let manifest = bundle.manifest();
     let ledger = context.site.ledger(&manifest.publisher, &manifest.product)?;
-    let mut steps = Steps::default();
+    let mut steps = Steps { unchanged: due.unchanged.clone(), ..Steps::default() };
+    steps.changes.extend(due.before.iter().cloned().map(Step::Script));
     for component in &bundle.inventory().components {
         match component {
             Component::Image(image) => steps.image(image, config, context)?,
@@ -400,8 +486,10 @@ pub fn plan(bundle: &VerifiedBundle, config: &SiteConfig, context: &Context<'_>)
                 steps.wheelhouse(wheelhouse, bundle.digest(), config, context)?
             }
             Component::FileSet(set) => steps.file_set(set, config)?,
+            Component::KubernetesManifests(_) | Component::Script(_) => {}
         }
     }
+    steps.changes.extend(due.after.iter().cloned().map(Step::Script));
     steps.publish(bundle.digest(), context)?;
     let current = ledger.as_ref().and_then(Ledger::current);
     if !steps.changes.is_empty() || current.is_none_or(|current| current.bundle != bundle.digest()) {
@@ -418,7 +506,23 @@ pub fn plan(bundle: &VerifiedBundle, config: &SiteConfig, context: &Context<'_>)
         from: current.map(|current| current.version.clone()),
         steps: steps.changes,
         unchanged: steps.unchanged,
+        notes: due
+            .notes
+            .iter()
+            .cloned()
+            .chain(bundle.inventory().components.iter().filter_map(left_to_people))
+            .collect(),
     })
+}
+
+/// What this version brings to a site and does not carry out there.
+fn left_to_people(component: &Component) -> Option<String> {
+    let what = match component {
+        Component::Chart(_) => "installed",
+        Component::KubernetesManifests(_) => "applied to a cluster",
+        _ => return None,
+    };
+    Some(format!("{} is published here and not {what}: that is left to you", component.title()))
 }
 
 /// The plan while it is being made.
@@ -439,8 +543,12 @@ impl Steps {
     fn chart(&mut self, chart: &Chart, config: &SiteConfig, context: &Context<'_>) -> Result<(), PlanError> {
         let tag = chart.version.as_str().replace('+', "_");
         let push = (format!("chart {}", chart.name), format!("charts/{}", chart.name), Some(tag));
-        let blobs = vec![chart.manifest.digest, chart.metadata.digest, chart.archive.digest];
-        self.push(push, &chart.manifest, blobs, &[], config, context)
+        let own = [chart.manifest.digest, chart.metadata.digest, chart.archive.digest];
+        let mut blobs = own.to_vec();
+        blobs.extend(chart.provenance.map(|file| file.digest));
+        blobs.extend(chart.companions.iter().map(|companion| companion.manifest.digest));
+        blobs.extend(&chart.companion_blobs);
+        self.push(push, &chart.manifest, blobs, &chart.companions, config, context)
     }
 
     fn push(

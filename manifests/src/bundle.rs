@@ -58,6 +58,10 @@ pub struct Counts {
     pub charts: u64,
     /// File sets.
     pub file_sets: u64,
+    /// Sets of Kubernetes manifests.
+    pub kubernetes_manifests: u64,
+    /// Scripts.
+    pub scripts: u64,
     /// Distinct blobs.
     pub blobs: u64,
     /// Their lengths together.

@@ -7,9 +7,10 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+use crate::bundle::Content;
 use crate::companion::{Companion, CompanionKind};
 use crate::digest::Digest;
-use crate::inventory::{Component, Image, Inventory};
+use crate::inventory::{BundleSbom, Chart, Component, Image, Inventory};
 use crate::oci::{Descriptor, MEDIA_INDEX, MEDIA_MANIFEST, ManifestDocument};
 use crate::verify::Damage;
 
@@ -31,22 +32,20 @@ impl Manifests {
         }
     }
 
-    /// What a blob is to the first component that needs it. Of an image whose manifest did not pass by yet, the
-    /// place in the component's list has to do.
+    /// What a blob is to the first component that needs it, or to the bill of materials. Of an image whose manifest
+    /// did not pass by yet, the place in the component's list has to do.
     pub(crate) fn role(&self, inventory: &Inventory, digest: &Digest) -> Option<String> {
         let needs = |component: &&Component| component.blobs().iter().any(|(blob, _)| blob == digest);
-        let component = inventory.components.iter().find(needs)?;
+        let Some(component) = inventory.components.iter().find(needs) else {
+            let sbom = inventory.sbom.as_ref()?;
+            let needed = sbom.blobs().iter().any(|content| content.digest == *digest);
+            return needed.then(|| BundleSbom::TITLE.to_string());
+        };
         let title = component.title();
         let what = match component {
             Component::Image(image) => self.role_in_image(image, digest),
-            Component::Wheelhouse(wheelhouse) => {
-                let wheel = wheelhouse.wheels.iter().find(|wheel| wheel.digest == *digest);
-                wheel.map(|wheel| wheel.filename.to_string())
-            }
-            Component::FileSet(set) => {
-                set.files.iter().find(|file| file.digest == *digest).map(|file| file.path.to_string())
-            }
-            Component::Chart(chart) => (chart.archive.digest == *digest).then(|| "its archive".to_string()),
+            Component::Chart(chart) => role_in_chart(chart, digest).map(ToString::to_string),
+            other => name_of_file(other, digest),
         };
         let manifest = component.manifests().iter().any(|manifest| manifest.digest == *digest);
         let what = what.or_else(|| manifest.then(|| "its manifest".to_string()));
@@ -80,19 +79,56 @@ impl Manifests {
     pub(crate) fn check(&self, inventory: &Inventory) -> Result<(), Damage> {
         for component in &inventory.components {
             let listed: BTreeSet<Digest> = component.blobs().into_iter().map(|(digest, _)| digest).collect();
-            let walk = Walk { manifests: self, inventory, component, listed };
+            let walk = Walk { manifests: self, inventory, title: component.title(), listed };
             let mut reached = Reached::default();
             let mut manifests = component.manifests().into_iter();
             manifests.by_ref().take(1).try_for_each(|own| walk.follow(own, NESTING_MAX, &mut reached))?;
-            walk.check_companions(&reached)?;
+            walk.check_companions(component, &reached)?;
             manifests.try_for_each(|other| walk.follow(other, NESTING_MAX, &mut reached))?;
-            if let Some(idle) = walk.listed.iter().find(|digest| !reached.blobs.contains(*digest)) {
-                return Err(
-                    walk.broken(format!("no manifest of it names {idle}, which the inventory lists for it"))
-                );
-            }
+            walk.check_idle(&reached)?;
+        }
+        if let Some(sbom) = &inventory.sbom {
+            let listed = sbom.blobs().into_iter().map(|content| content.digest).collect();
+            let walk = Walk { manifests: self, inventory, title: BundleSbom::TITLE.to_string(), listed };
+            let mut reached = Reached::default();
+            walk.follow(&sbom.manifest, 0, &mut reached)?;
+            walk.check_idle(&reached)?;
         }
         Ok(())
+    }
+}
+
+/// The name of a file of a component that is made of files.
+fn name_of_file(component: &Component, digest: &Digest) -> Option<String> {
+    let mut files: Vec<(Digest, String)> = match component {
+        Component::Wheelhouse(wheelhouse) => {
+            wheelhouse.wheels.iter().map(|wheel| (wheel.digest, wheel.filename.to_string())).collect()
+        }
+        Component::FileSet(set) => {
+            set.files.iter().map(|file| (file.digest, file.path.to_string())).collect()
+        }
+        Component::KubernetesManifests(set) => {
+            set.files.iter().map(|file| (file.digest, file.path.to_string())).collect()
+        }
+        Component::Script(script) => {
+            script.files().into_iter().map(|file| (file.digest, file.filename.to_string())).collect()
+        }
+        Component::Image(_) | Component::Chart(_) => Vec::new(),
+    };
+    let place = files.iter().position(|(file, _)| file == digest)?;
+    Some(files.swap_remove(place).1)
+}
+
+fn role_in_chart(chart: &Chart, digest: &Digest) -> Option<&'static str> {
+    let is = |content: &Content| content.digest == *digest;
+    if is(&chart.archive) {
+        Some("its archive")
+    } else if is(&chart.metadata) {
+        Some("its Chart.yaml")
+    } else if chart.provenance.as_ref().is_some_and(is) {
+        Some("its provenance file")
+    } else {
+        None
     }
 }
 
@@ -109,22 +145,32 @@ struct Reached {
 struct Walk<'a> {
     manifests: &'a Manifests,
     inventory: &'a Inventory,
-    component: &'a Component,
+    /// What people call what is followed.
+    title: String,
     listed: BTreeSet<Digest>,
 }
 
 impl Walk<'_> {
-    fn broken(&self, reason: alloc::string::String) -> Damage {
-        Damage::Incomplete { component: self.component.title(), reason }
+    fn broken(&self, reason: String) -> Damage {
+        Damage::Incomplete { component: self.title.clone(), reason }
     }
 
-    /// Each companion speaks about a manifest of the image itself, or about another companion that does, and so
-    /// on; not about itself, a layer or something that is not here. Called when only the image itself was
+    /// Whatever is listed is named by a manifest.
+    fn check_idle(&self, reached: &Reached) -> Result<(), Damage> {
+        match self.listed.iter().find(|digest| !reached.blobs.contains(*digest)) {
+            None => Ok(()),
+            Some(idle) => {
+                Err(self.broken(format!("no manifest of it names {idle}, which the inventory lists for it")))
+            }
+        }
+    }
+
+    /// Each companion speaks about a manifest of the image or chart itself, or about another companion that does, and so
+    /// on; not about itself, a layer or something that is not here. Called when only that was
     /// followed.
-    fn check_companions(&self, reached: &Reached) -> Result<(), Damage> {
-        let Component::Image(image) = self.component else { return Ok(()) };
+    fn check_companions(&self, component: &Component, reached: &Reached) -> Result<(), Damage> {
         let mut about: BTreeMap<Digest, Vec<&Companion>> = BTreeMap::new();
-        for companion in &image.companions {
+        for companion in component.companions() {
             self.check_subject(companion)?;
             about.entry(companion.of).or_default().push(companion);
         }
@@ -134,7 +180,7 @@ impl Walk<'_> {
             known.extend(spoken.into_iter().map(|companion| companion.manifest.digest));
         }
         about.values().flatten().next().map_or(Ok(()), |companion| {
-            let (name, of) = (image.companion_name(companion), companion.of);
+            let (name, of) = (component.companion_name(companion), companion.of);
             Err(self.broken(format!("its companion {name} speaks about {of}, which is no manifest of it")))
         })
     }

@@ -1,4 +1,4 @@
-//! Companions of an image: manifests that lie beside it in its repository. Either under a tag that follows from
+//! Companions of an image or chart: manifests that lie beside it in its repository. Either under a tag that follows from
 //! the manifest they speak about, as cosign has it (`sha256-<hex>.sig`, `.att` and `.sbom`), or under no tag at
 //! all, as the OCI specs have it: then they name that manifest as their `subject`, and are its *referrers*.
 //!
@@ -64,7 +64,7 @@ impl CompanionKind {
     }
 }
 
-/// A manifest beside an image.
+/// A manifest beside an image or chart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Document", into = "Document")]
 pub struct Companion {

@@ -18,11 +18,15 @@ use crate::canonical::{self, CanonicalError};
 use crate::companion::Companion;
 use crate::digest::Digest;
 use crate::key::KeyId;
+use crate::kubernetes::KubernetesManifests;
 use crate::oci::{
     ANNOTATION_CONTAINERD_NAME, ANNOTATION_REF_NAME, Descriptor, ImageIndex, MEDIA_INDEX, Platform,
 };
 use crate::reference::Reference;
-use crate::text::{BundleVersion, Destination, FileName, Marking, Name, PackageVersion, RelativePath};
+use crate::script::Script;
+use crate::text::{
+    BundleVersion, Destination, FileName, Fingerprint, LongLine, Marking, Name, PackageVersion, RelativePath,
+};
 
 /// Bounds `inventory.json` and `SHA256SUMS`: 100,000 files need about 20 MiB.
 pub const INVENTORY_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -45,8 +49,36 @@ pub struct Inventory {
     pub files: Files,
     /// What people asked for, sorted by [`Component::ref_name`].
     pub components: Vec<Component>,
+    /// The bill of materials of the whole bundle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sbom: Option<BundleSbom>,
     /// Every blob once, sorted by digest.
     pub blobs: Vec<Content>,
+}
+
+/// The bill of materials of the whole bundle: a CycloneDX document. Nothing here reads it; it is for people and
+/// their tools.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BundleSbom {
+    /// The document.
+    pub document: Content,
+    /// Its OCI artifact.
+    pub manifest: Descriptor,
+}
+
+impl BundleSbom {
+    /// Its name inside the layout. No component has it: theirs have a slash.
+    pub const REF_NAME: &str = "sbom";
+    /// What people call it in messages.
+    pub const TITLE: &str = "the bill of materials";
+
+    /// Every blob it needs.
+    #[must_use]
+    pub fn blobs(&self) -> [Content; 3] {
+        let manifest = Content { digest: self.manifest.digest, size: self.manifest.size };
+        [manifest, Content::of(crate::oci::EMPTY_CONFIG), self.document]
+    }
 }
 
 /// The three fixed documents between the inventory and the blobs.
@@ -73,6 +105,10 @@ pub enum Component {
     Chart(Chart),
     /// Plain files.
     FileSet(FileSet),
+    /// Files of Kubernetes objects.
+    KubernetesManifests(KubernetesManifests),
+    /// A program that is run on site.
+    Script(Script),
 }
 
 /// A container image.
@@ -82,16 +118,16 @@ pub struct Image {
     /// The name that charts and people use.
     pub name: Reference,
     /// Where it came from, as written in `bundle.yaml`.
-    pub source: Marking,
+    pub source: LongLine,
     /// Its manifest or index.
     pub manifest: Descriptor,
     /// What it runs on.
     pub platforms: Vec<Platform>,
     /// Whether the publisher's upstream signature was checked when the bundle was locked.
     pub upstream_signature: UpstreamSignature,
-    /// The image's software bill of materials, if one travels along.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sbom: Option<Digest>,
+    /// Bills of materials of it that travel along.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sboms: Vec<ImageSbom>,
     /// Every blob that belongs to it or to its companions, the manifest first.
     pub blobs: Vec<Digest>,
     /// The upstream index of which only some platforms are carried. That index is not in the bundle, so
@@ -103,13 +139,40 @@ pub struct Image {
     pub companions: Vec<Companion>,
 }
 
-impl Image {
-    /// The name of one of its companions inside the layout: `HOST/PATH:sha256-<hex>.sig`, or
-    /// `HOST/PATH@sha256:<hex>` for one that has no tag.
-    #[must_use]
-    pub fn companion_name(&self, companion: &Companion) -> String {
-        format!("{}{}", self.name.repository(), companion.name_in_repository())
-    }
+/// A bill of materials that came with an image, in one of the image's blobs. What it says was not checked.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageSbom {
+    /// The blob.
+    pub blob: Digest,
+    /// The manifest that it speaks about: the image's own, or one below it.
+    pub of: Digest,
+    /// Whose form it has.
+    pub format: SbomFormat,
+    /// Whether it stands for itself, or is the predicate of an attestation.
+    pub form: SbomForm,
+}
+
+/// Whose form a bill of materials has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SbomFormat {
+    /// CycloneDX.
+    Cyclonedx,
+    /// SPDX.
+    Spdx,
+    /// Syft's own.
+    Syft,
+}
+
+/// How a bill of materials is wrapped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SbomForm {
+    /// The blob is the document.
+    Document,
+    /// The blob is an in-toto statement, signed in a DSSE envelope or not, with the document as its predicate.
+    Attestation,
 }
 
 /// What is known of the signature that came with an upstream artifact.
@@ -206,6 +269,108 @@ pub struct Chart {
     /// Values files, in the order in which they apply, and the artifact that holds them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub values: Option<Values>,
+    /// Helm's provenance file of the archive, another layer of the artifact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<Content>,
+    /// Who has signed that file, if somebody asked for a check when the bundle was locked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream_signature: Option<ChartSignature>,
+    /// The charts inside it, sorted by name and version.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dependencies: Vec<ChartDependency>,
+    /// Manifests that go beside it in its repository, sorted by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub companions: Vec<Companion>,
+    /// What belongs to those: their manifests, configurations and layers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub companion_blobs: Vec<Digest>,
+    /// The images that were found in it when the bundle was locked, sorted by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<NeededImage>,
+}
+
+/// A provenance file that `helm verify` took when the bundle was locked, for these bytes of the archive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChartSignature {
+    /// The OpenPGP key that made the signature.
+    pub fingerprint: Fingerprint,
+    /// Whom the keyring calls its owner.
+    pub signer: Marking,
+}
+
+/// A chart inside a chart.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChartDependency {
+    /// `name` of its `Chart.yaml`.
+    pub name: FileName,
+    /// `version` of its `Chart.yaml`.
+    pub version: BundleVersion,
+    /// The repository that it was fetched from, without a login; `vendored` if it was there already.
+    pub source: Marking,
+    /// Of its archive, if it is one and not a directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+}
+
+/// An image that a chart asks for, and what was decided about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NeededImage {
+    /// Its full name, or the text as it stands there if that is no reference.
+    pub image: LongLine,
+    /// How sure it is that this is an image.
+    pub class: ImageClass,
+    /// The manifest in this bundle that it stands for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub carried: Option<Digest>,
+    /// Why it is not carried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waived: Option<LongLine>,
+    /// Where it stands: the first places.
+    pub places: Vec<ImagePlace>,
+    /// How many places there are.
+    pub places_total: u64,
+}
+
+/// How sure it is that a text is the name of an image that is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ImageClass {
+    /// Kubernetes, or a convention that everybody keeps to, makes it one.
+    Certain,
+    /// It looks like one.
+    Probable,
+}
+
+impl core::fmt::Display for ImageClass {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.pad(match self {
+            Self::Certain => "certain",
+            Self::Probable => "probable",
+        })
+    }
+}
+
+/// One place where an image is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImagePlace {
+    /// The file: a template of the chart, or what else was read.
+    pub file: LongLine,
+    /// `KIND/NAMESPACE/NAME` of the object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<LongLine>,
+    /// Where in it: `spec.template.spec.containers[0].image`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<LongLine>,
+    /// The profiles of values that it was rendered with, if the spec has some.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub profiles: Vec<Name>,
+    /// The versions of Kubernetes that it was rendered for, if the spec has some.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kubernetes: Vec<BundleVersion>,
 }
 
 /// A chart's values files.
@@ -289,10 +454,10 @@ pub enum InventoryError {
     /// Not a canonical document of this kind.
     #[error(transparent)]
     Document(#[from] CanonicalError),
-    /// Components, blobs or companions out of order or twice.
+    /// Components, blobs, companions or scripts out of order or twice.
     #[error("{what} `{name}` is out of order or there twice")]
     Order {
-        /// `component`, `blob` or `companion`.
+        /// `component`, `blob`, `companion`, `script` or `bill of materials`.
         what: &'static str,
         /// Which.
         name: String,
@@ -310,12 +475,20 @@ pub enum InventoryError {
     /// Two files for one place, or a file where another needs a directory.
     #[error("two files of the bundle are for the same place: {0}")]
     SamePlace(String),
-    /// A companion whose name is that of an image, or of another companion with another manifest.
+    /// A companion whose name is that of an image or chart, or of another companion with another manifest.
     #[error("two manifests of the bundle are for the same tag: {0}")]
     SameTag(String),
     /// A blob that no component needs.
     #[error("blob {0} belongs to no component")]
     ExtraBlob(Digest),
+    /// A bill of materials that is said to be in a blob that is none of the image's.
+    #[error("image {image} has no blob {blob}, which is said to be its bill of materials")]
+    SbomElsewhere {
+        /// Which image.
+        image: String,
+        /// The blob.
+        blob: Digest,
+    },
 }
 
 impl Component {
@@ -329,6 +502,8 @@ impl Component {
                 format!("charts/{}:{}", chart.name, chart.version.as_str().replace('+', "_"))
             }
             Self::FileSet(set) => format!("files/{}", set.name),
+            Self::KubernetesManifests(set) => format!("kubernetes/{}", set.name),
+            Self::Script(script) => format!("scripts/{}", script.name),
         }
     }
 
@@ -340,7 +515,31 @@ impl Component {
             Self::Wheelhouse(wheelhouse) => format!("wheelhouse {}", wheelhouse.name),
             Self::Chart(chart) => format!("chart {} {}", chart.name, chart.version),
             Self::FileSet(set) => format!("files {}", set.dest),
+            Self::KubernetesManifests(set) => format!("Kubernetes manifests {}", set.name),
+            Self::Script(script) => format!("script {}", script.name),
         }
+    }
+
+    /// What goes beside it in its repository.
+    #[must_use]
+    pub fn companions(&self) -> &[Companion] {
+        match self {
+            Self::Image(image) => &image.companions,
+            Self::Chart(chart) => &chart.companions,
+            _ => &[],
+        }
+    }
+
+    /// The name of one of its companions inside the layout: `REPOSITORY:sha256-<hex>.sig`, or
+    /// `REPOSITORY@sha256:<hex>` for one that has no tag.
+    #[must_use]
+    pub fn companion_name(&self, companion: &Companion) -> String {
+        let repository = match self {
+            Self::Image(image) => image.name.repository(),
+            Self::Chart(chart) => format!("charts/{}", chart.name),
+            _ => self.ref_name(),
+        };
+        format!("{repository}{}", companion.name_in_repository())
     }
 
     /// The descriptors of its manifests, with no annotations: its own, then what goes with it.
@@ -353,17 +552,16 @@ impl Component {
     #[must_use]
     pub fn named_manifests(&self) -> Vec<(String, &Descriptor)> {
         let name = self.ref_name();
+        let companions = self.companions().iter().map(|c| (self.companion_name(c), &c.manifest));
         match self {
-            Self::Image(image) => {
-                let companions = image.companions.iter();
-                let companions = companions.map(|c| (image.companion_name(c), &c.manifest));
-                core::iter::once((name, &image.manifest)).chain(companions).collect()
-            }
+            Self::Image(image) => core::iter::once((name, &image.manifest)).chain(companions).collect(),
             Self::Wheelhouse(wheelhouse) => vec![(name, &wheelhouse.manifest)],
             Self::FileSet(set) => vec![(name, &set.manifest)],
+            Self::KubernetesManifests(set) => vec![(name, &set.manifest)],
+            Self::Script(script) => vec![(name, &script.manifest)],
             Self::Chart(chart) => {
                 let values = chart.values.as_ref().map(|v| (format!("{name}.values"), &v.manifest));
-                core::iter::once((name, &chart.manifest)).chain(values).collect()
+                core::iter::once((name, &chart.manifest)).chain(companions).chain(values).collect()
             }
         }
     }
@@ -384,9 +582,19 @@ impl Component {
                 blobs.push(empty());
                 blobs.extend(set.files.iter().map(|file| (file.digest, Some(file.size))));
             }
+            Self::KubernetesManifests(set) => {
+                blobs.push(empty());
+                blobs.extend(set.files.iter().map(|file| (file.digest, Some(file.size))));
+            }
+            Self::Script(script) => {
+                blobs.push(empty());
+                blobs.extend(script.files().into_iter().map(|file| (file.digest, Some(file.size))));
+            }
             Self::Chart(chart) => {
                 blobs.push((chart.archive.digest, Some(chart.archive.size)));
                 blobs.push((chart.metadata.digest, Some(chart.metadata.size)));
+                blobs.extend(chart.provenance.iter().map(|file| (file.digest, Some(file.size))));
+                blobs.extend(chart.companion_blobs.iter().map(|digest| (*digest, None)));
                 if let Some(values) = &chart.values {
                     blobs.push(empty());
                     blobs.extend(values.files.iter().map(|file| (file.digest, Some(file.size))));
@@ -394,6 +602,28 @@ impl Component {
             }
         }
         blobs
+    }
+}
+
+impl Component {
+    /// Where its files are for whoever takes them out: below the site's `files.root`, or, not beginning with
+    /// a slash and so never the same, below a directory of the component's own.
+    fn places(&self) -> Vec<String> {
+        match self {
+            Self::FileSet(set) => {
+                let dest = set.dest.as_str().trim_end_matches('/');
+                set.files.iter().map(|file| format!("{dest}/{}", file.path)).collect()
+            }
+            Self::KubernetesManifests(set) => {
+                let name = self.ref_name();
+                set.files.iter().map(|file| format!("{name}/{}", file.path)).collect()
+            }
+            Self::Script(script) => {
+                let name = self.ref_name();
+                script.files().into_iter().map(|file| format!("{name}/{}", file.filename)).collect()
+            }
+            Self::Image(_) | Self::Wheelhouse(_) | Self::Chart(_) => Vec::new(),
+        }
     }
 }
 
@@ -405,6 +635,7 @@ impl Inventory {
     /// Components that contradict the blobs: a defect of the packer.
     pub fn assemble(
         mut components: Vec<Component>,
+        sbom: Option<BundleSbom>,
         blobs: BTreeMap<Digest, u64>,
         docker_manifest: &[u8],
     ) -> Result<Self, InventoryError> {
@@ -414,7 +645,7 @@ impl Inventory {
         let nothing = Content::of(b"");
         let files =
             Files { oci_layout: Content::of(crate::oci::OCI_LAYOUT), oci_index: nothing, docker_manifest };
-        let mut inventory = Self { schema: InventorySchema::V1, files, components, blobs };
+        let mut inventory = Self { schema: InventorySchema::V1, files, components, sbom, blobs };
         inventory.files.oci_index = Content::of(&inventory.oci_index()?);
         inventory.check()?;
         Ok(inventory)
@@ -455,7 +686,9 @@ impl Inventory {
             }
         }
         self.check_places()?;
+        self.check_scripts()?;
         self.check_companions()?;
+        self.check_image_sboms()?;
         let sizes: BTreeMap<Digest, u64> = self.blobs.iter().map(|blob| (blob.digest, blob.size)).collect();
         let mut used = BTreeSet::new();
         for component in &self.components {
@@ -468,22 +701,38 @@ impl Inventory {
                 used.insert(digest);
             }
         }
+        for Content { digest, size } in self.sbom.iter().flat_map(BundleSbom::blobs) {
+            if sizes.get(&digest) != Some(&size) {
+                let component = BundleSbom::TITLE.to_string();
+                return Err(InventoryError::MissingBlob { component, digest, size });
+            }
+            used.insert(digest);
+        }
         match sizes.keys().find(|digest| !used.contains(digest)) {
             Some(extra) => Err(InventoryError::ExtraBlob(*extra)),
             None => Ok(()),
         }
     }
 
+    /// Scripts run in the order of their positions, so no two have the same.
+    fn check_scripts(&self) -> Result<(), InventoryError> {
+        let mut positions = BTreeSet::new();
+        for component in &self.components {
+            let Component::Script(script) = component else { continue };
+            if !positions.insert(script.position) {
+                let name = script.name.to_string();
+                return Err(InventoryError::Order { what: "script", name });
+            }
+        }
+        Ok(())
+    }
+
     /// Every file of every set has a place of its own, and none is where another needs a directory.
     fn check_places(&self) -> Result<(), InventoryError> {
         let mut places = BTreeSet::new();
-        for component in &self.components {
-            let Component::FileSet(set) = component else { continue };
-            for file in &set.files {
-                let place = format!("{}/{}", set.dest.as_str().trim_end_matches('/'), file.path);
-                if let Some(place) = places.replace(place) {
-                    return Err(InventoryError::SamePlace(place));
-                }
+        for place in self.components.iter().flat_map(Component::places) {
+            if let Some(place) = places.replace(place) {
+                return Err(InventoryError::SamePlace(place));
             }
         }
         for place in &places {
@@ -495,31 +744,48 @@ impl Inventory {
         Ok(())
     }
 
-    fn images(&self) -> impl Iterator<Item = &Image> {
-        self.components.iter().filter_map(|component| match component {
-            Component::Image(image) => Some(image),
-            _ => None,
-        })
-    }
-
     /// In a repository a tag names one manifest. Two images of one repository may share a companion, as
     /// they may share what it speaks about.
     fn check_companions(&self) -> Result<(), InventoryError> {
-        let tagged = |image: &Image| Some(format!("{}:{}", image.name.repository(), image.name.tag()?));
-        let images: BTreeSet<String> = self.images().filter_map(tagged).collect();
+        let tagged = |component: &Component| match component {
+            Component::Image(image) => Some(format!("{}:{}", image.name.repository(), image.name.tag()?)),
+            Component::Chart(_) => Some(component.ref_name()),
+            _ => None,
+        };
+        let own: BTreeSet<String> = self.components.iter().filter_map(tagged).collect();
         let mut companions = BTreeMap::new();
-        for image in self.images() {
+        for component in &self.components {
             let mut before = None;
-            for companion in &image.companions {
-                let name = image.companion_name(companion);
+            for companion in component.companions() {
+                let name = component.companion_name(companion);
                 if before.as_ref() >= Some(&name) {
                     return Err(InventoryError::Order { what: "companion", name });
                 }
                 let known = companions.insert(name.clone(), &companion.manifest);
-                if images.contains(&name) || known.is_some_and(|known| *known != companion.manifest) {
+                if own.contains(&name) || known.is_some_and(|known| *known != companion.manifest) {
                     return Err(InventoryError::SameTag(name));
                 }
                 before = Some(name);
+            }
+        }
+        Ok(())
+    }
+
+    fn check_image_sboms(&self) -> Result<(), InventoryError> {
+        for component in &self.components {
+            let Component::Image(image) = component else { continue };
+            for pair in image.sboms.windows(2) {
+                if let [before, after] = pair
+                    && before >= after
+                {
+                    let name = after.blob.to_string();
+                    return Err(InventoryError::Order { what: "bill of materials", name });
+                }
+            }
+            let missing =
+                |sbom: &&ImageSbom| [sbom.blob, sbom.of].iter().any(|digest| !image.blobs.contains(digest));
+            if let Some(sbom) = image.sboms.iter().find(missing) {
+                return Err(InventoryError::SbomElsewhere { image: image.name.to_string(), blob: sbom.blob });
             }
         }
         Ok(())
@@ -542,6 +808,8 @@ impl Inventory {
                 Component::Wheelhouse(_) => &mut counts.wheelhouses,
                 Component::Chart(_) => &mut counts.charts,
                 Component::FileSet(_) => &mut counts.file_sets,
+                Component::KubernetesManifests(_) => &mut counts.kubernetes_manifests,
+                Component::Script(_) => &mut counts.scripts,
             } += 1;
         }
         counts.blob_bytes = self.blobs.iter().fold(0_u64, |sum, blob| sum.saturating_add(blob.size));
@@ -566,6 +834,9 @@ impl Inventory {
                     manifests.push(entry);
                 }
             }
+        }
+        if let Some(sbom) = &self.sbom {
+            manifests.push(sbom.manifest.clone().annotated(ANNOTATION_REF_NAME, BundleSbom::REF_NAME));
         }
         let media_type = Some(MEDIA_INDEX.to_string());
         canonical::to_canonical(&ImageIndex {

@@ -39,6 +39,8 @@ pub const EMPTY_CONFIG: &[u8] = b"{}";
 pub const MEDIA_HELM_CONFIG: &str = "application/vnd.cncf.helm.config.v1+json";
 /// Helm's chart archive.
 pub const MEDIA_HELM_CHART: &str = "application/vnd.cncf.helm.chart.content.v1.tar+gzip";
+/// Helm's provenance file: a clear-signed text that names the digest of the archive beside it.
+pub const MEDIA_HELM_PROVENANCE: &str = "application/vnd.cncf.helm.chart.provenance.v1.prov";
 /// One wheel (a zip archive by PyPA's binary distribution format).
 pub const MEDIA_WHEEL: &str = "application/vnd.airlock.wheel.v1+zip";
 /// The artifact type of a wheelhouse.
@@ -49,6 +51,8 @@ pub const ARTIFACT_FILES: &str = "application/vnd.airlock.files.v1";
 pub const ARTIFACT_VALUES: &str = "application/vnd.airlock.values.v1";
 /// A plain file inside a file set.
 pub const MEDIA_FILE: &str = "application/octet-stream";
+/// A bill of materials by CycloneDX, and the artifact that it is.
+pub const MEDIA_CYCLONEDX: &str = "application/vnd.cyclonedx+json";
 /// The spec's annotation for a layer's file name.
 pub const ANNOTATION_TITLE: &str = "org.opencontainers.image.title";
 /// The spec's annotation for an index entry's name.

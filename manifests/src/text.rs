@@ -135,6 +135,33 @@ text_type!(
 );
 
 text_type!(
+    /// A line of somebody else's that we pass on: an image's name as a chart spells it, a path inside a
+    /// chart, a reason.
+    LongLine,
+    "line",
+    "1 to 512 printable ASCII characters",
+    |text| !text.is_empty() && text.len() <= 512 && text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+);
+
+impl LongLine {
+    /// A text from outside as it may be shown, cut where it gets too long. `-` for an empty one.
+    #[must_use]
+    pub fn printable(text: &str) -> Self {
+        const MAX: usize = 512;
+        let mut shown = String::new();
+        for character in text.chars() {
+            let escaped = printable(character.encode_utf8(&mut [0; 4]));
+            if shown.len() + escaped.len() > MAX - 3 {
+                shown.push_str("...");
+                break;
+            }
+            shown.push_str(&escaped);
+        }
+        Self(if shown.is_empty() { "-".to_string() } else { shown })
+    }
+}
+
+text_type!(
     /// The file name of one thing inside a component: a wheel, a chart archive, a file.
     FileName,
     "file name",
@@ -170,6 +197,14 @@ text_type!(
         let below = |rest: &str| rest.strip_suffix('/').unwrap_or(rest).parse::<RelativePath>().is_ok();
         text == "/" || text.strip_prefix('/').is_some_and(below)
     }
+);
+
+text_type!(
+    /// The fingerprint of an OpenPGP key.
+    Fingerprint,
+    "fingerprint of an OpenPGP key",
+    "40 or 64 of 0-9 A-F",
+    |text| matches!(text.len(), 40 | 64) && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'A'..=b'F'))
 );
 
 /// Whom a bundle is for.
@@ -233,6 +268,18 @@ mod tests {
     fn what_is_shown_cannot_move_the_cursor() {
         assert_eq!(printable("a\u{1b}[2J\n\u{202e}"), "a\\u{1b}[2J\\n\\u{202e}");
         assert!(printable(&"x".repeat(500)).len() < 210);
+    }
+
+    #[test]
+    fn a_text_from_outside_becomes_a_line() {
+        for (text, line) in [("a b", "a b"), ("", "-"), ("a\u{1b}[2J", "a\\u{1b}[2J")] {
+            assert_eq!(LongLine::printable(text).as_str(), line);
+        }
+        for text in ["x".repeat(600), "\u{1f600}".repeat(100), "é".repeat(300)] {
+            let line = LongLine::printable(&text);
+            assert!(line.as_str().ends_with("..."), "{line}");
+            assert_eq!(line.as_str().parse(), Ok(line.clone()));
+        }
     }
 
     #[test]

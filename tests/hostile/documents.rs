@@ -187,7 +187,7 @@ pub(super) const CASES: &[(&str, Generator)] = &[
         signed_inventory(|text| text.replacen(",\"schema\":\"airlock-inventory/v1\"", "", 1))
     }),
     ("inventory-with-a-component-of-another-kind", || {
-        signed_inventory(|text| text.replacen("\"kind\":\"image\"", "\"kind\":\"script\"", 1))
+        signed_inventory(|text| text.replacen("\"kind\":\"image\"", "\"kind\":\"hook\"", 1))
     }),
     ("inventory-with-a-component-without-a-kind", || {
         signed_inventory(|text| text.replacen("\"kind\":\"image\",", "", 1))
@@ -205,8 +205,8 @@ pub(super) const CASES: &[(&str, Generator)] = &[
     ("inventory-as-an-array-of-its-values", || {
         signed_inventory(|text| {
             let object: Value = serde_json::from_str(&text).unwrap();
-            let values: Vec<&Value> =
-                ["schema", "files", "components", "blobs"].iter().map(|field| &object[*field]).collect();
+            let fields = ["schema", "files", "components", "sbom", "blobs"];
+            let values: Vec<&Value> = fields.iter().map(|field| &object[*field]).collect();
             format!("{}\n", serde_json::to_string(&values).unwrap())
         })
     }),

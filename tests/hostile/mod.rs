@@ -14,12 +14,20 @@ mod entries;
 mod headers;
 pub(crate) mod images;
 pub(crate) mod roots;
+mod scripted;
 pub(crate) mod signatures;
 
 /// Every directory of these parts that holds a hostile bundle.
 pub(crate) fn bundles() -> impl Iterator<Item = &'static (&'static str, Generator)> {
-    let parts =
-        [signatures::CASES, documents::CASES, entries::CASES, headers::CASES, archives::CASES, images::CASES];
+    let parts = [
+        signatures::CASES,
+        documents::CASES,
+        entries::CASES,
+        headers::CASES,
+        archives::CASES,
+        images::CASES,
+        scripted::CASES,
+    ];
     parts.into_iter().flatten()
 }
 

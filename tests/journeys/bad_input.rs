@@ -166,10 +166,6 @@ fn an_image_without_the_platform_that_was_asked_for_names_those_it_has() {
 fn what_the_design_names_and_is_not_there_yet_says_so() {
     for (rest, what) in [
         ("images: [\"containers-storage:nginx:1\"]\n", "containers-storage"),
-        ("charts: [{source: \"oci://registry.example.com/a\"}]\n", "oci://"),
-        ("charts: [{repo: \"https://charts.example.com\", name: a, version: 1.0.0}]\n", "charts[0].repo"),
-        ("manifests: [{source: k8s, namespace: a}]\n", "manifests"),
-        ("scripts: [{source: a.sh, when: before}]\n", "scripts"),
         ("requires: {disk: 2GiB}\n", "requires"),
         ("health: [{http: \"http://127.0.0.1/\", within: 60s}]\n", "health"),
     ] {
@@ -618,7 +614,6 @@ fn a_file_that_is_gone_since_it_was_locked_is_named() {
 fn commands_and_flags_that_are_not_there_yet_say_so() {
     let world = with_file();
     for (line, named) in [
-        ("diff a.tar b.tar", "`bundler diff`"),
         ("write b.tar /dev/sr0", "`bundler write`"),
         ("build --base old.tar", "--base"),
         ("build --recovery 5%", "--recovery"),

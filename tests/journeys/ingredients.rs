@@ -242,7 +242,9 @@ pub(crate) enum Pages {
 pub(crate) fn package_index(pages: Pages, files: Vec<IndexedFile>) -> FakeServer {
     FakeServer::start(move |request| match request.path.split('/').collect::<Vec<_>>().as_slice() {
         ["", "simple", project, ""] => {
-            let of_project = files.iter().filter(|file| file.name.starts_with(&format!("{project}-")));
+            let name =
+                |file: &&IndexedFile| file.name.split('-').next().unwrap().replace('_', "-") == *project;
+            let of_project = files.iter().filter(name);
             page(pages, project, of_project)
         }
         ["", "files", name] => {

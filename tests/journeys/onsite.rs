@@ -14,9 +14,11 @@ use e2e::{Ran, World};
 use installer::admit;
 use installer::apply::{Run, Watch};
 use installer::audit::AuditLog;
+use installer::due;
 use installer::plan::{self, Plan};
 use installer::site::Site;
 use installer::targets::Context;
+use installer::witness;
 use testkit::real_part;
 
 /// A wheel by its file name, and its bytes: one module with this code, and what it needs.
@@ -120,7 +122,8 @@ pub(crate) fn with_run<T>(
     let http = registry::Http::new(&registry::HttpSettings::default()).unwrap();
     let context = Context { site: &site, config: &config, env: &env, http: &http };
     let audit = AuditLog::of(&site, &env);
-    let plan = plan::plan(&admitted, &config, &context).unwrap();
+    let due = due::due(&admitted, &witness::judge(&site).unwrap(), &site).unwrap();
+    let plan = plan::plan(&admitted, &due, &config, &context).unwrap();
     act(&Run { context: &context, audit: &audit, watch, say: &|_| {} }, plan)
 }
 

@@ -160,7 +160,7 @@ fn every_command_has_a_help_that_fits_a_screen() {
     let world = World::new();
     for (program, names) in [
         ("installer", "trust verify inspect plan apply rollback status history serve audit"),
-        ("bundler", "key trust lock build split sign attest inspect verify"),
+        ("bundler", "key trust lock images build split sign attest inspect verify diff"),
     ] {
         let run = |args: &[&str]| {
             let mut command =

@@ -11,6 +11,7 @@
 )]
 
 mod ingredients;
+mod onsite;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -279,6 +280,112 @@ fn what_an_earlier_run_left_and_is_rotten_is_fetched_anew() {
     }
     build(&world).ok();
     holds(&world, &image);
+}
+
+/// The blobs that the cache has whole.
+fn whole(world: &World) -> Vec<Digest> {
+    let Ok(entries) = std::fs::read_dir(world.path("cache/blobs/sha256")) else { return Vec::new() };
+    let name = |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
+    entries.map(|entry| format!("sha256:{}", name(entry)).parse().unwrap()).collect()
+}
+
+#[test]
+fn a_second_build_fetches_nothing() {
+    let (registry, world, image) = (FakeRegistry::start(), World::new(), app());
+    image.store_in(&registry, "team/app", "v1");
+    spec(&world, &format!("{}/team/app:v1", registry.host()), "");
+    build(&world).ok();
+    let (first, asked) = (std::fs::read(world.path("b.tar")).unwrap(), registry.requests().len());
+    std::fs::remove_file(world.path("b.tar")).unwrap();
+    build(&world).ok();
+    assert_eq!(registry.requests().len(), asked);
+    assert_eq!(std::fs::read(world.path("b.tar")).unwrap(), first);
+}
+
+#[test]
+fn what_has_rotted_in_the_cache_goes_into_no_archive_and_is_fetched_by_the_next_run() {
+    let (registry, world, image) = (FakeRegistry::start(), World::new(), app());
+    image.store_in(&registry, "team/app", "v1");
+    spec(&world, &format!("{}/team/app:v1", registry.host()), "");
+    build(&world).ok();
+    let (large, bytes) = image.blobs.iter().max_by_key(|(_, bytes)| bytes.len()).unwrap();
+    let mut rotten = bytes.clone();
+    rotten[1000] ^= 1;
+    world.write(&format!("cache/blobs/sha256/{}", large.hex()), rotten);
+    std::fs::remove_file(world.path("b.tar")).unwrap();
+    let ran = build(&world).expect_exit(Exit::Damaged);
+    assert!(ran.stderr.contains(&large.to_string()), "{}", ran.stderr);
+    assert!(!world.path("b.tar").exists());
+    build(&world).ok();
+    holds(&world, &image);
+}
+
+#[test]
+fn a_build_that_is_killed_at_any_moment_is_completed_and_only_what_was_in_flight_is_fetched_again() {
+    let (registry, world) = (FakeRegistry::start(), World::new());
+    let layers: Vec<Vec<u8>> = (0..12).map(|seed| layer(seed, 1_500_000)).collect();
+    let image = image("amd64", &layers);
+    image.store_in(&registry, "team/app", "v1");
+    spec(&world, &format!("{}/team/app:v1", registry.host()), "");
+    world.bundler(&["lock"]).ok();
+    let mut killed = 0;
+    for delay in (0_u64..).map(|round| 10 + round * 7) {
+        let held: Vec<_> = whole(&world).into_iter().map(|blob| (blob, registry.traffic(&blob))).collect();
+        let mut child = onsite::bundler(&world, &["build", "--out", "b.tar"]).spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(delay));
+        let done = child.try_wait().unwrap();
+        if done.is_none() {
+            child.kill().unwrap();
+            killed += 1;
+        }
+        let ended = child.wait().unwrap();
+        for (blob, before) in held {
+            assert_eq!(registry.traffic(&blob).reads, before.reads, "{blob} was whole and is fetched again");
+        }
+        // Killed after the archive got its name and before it could say so: then it is whole.
+        if ended.success() || world.path("b.tar").exists() {
+            break;
+        }
+        assert!(done.is_none(), "{ended}");
+    }
+    assert!(killed > 3, "{killed}");
+    holds(&world, &image);
+    world.trust();
+    world.bundler(&["sign", "b.tar", "--key", "keys/rel.key.pem"]).ok();
+    world.bundler(&["verify", "b.tar", "--trust", "root.json"]).ok();
+}
+
+#[test]
+fn several_blobs_are_fetched_at_one_time() {
+    let (registry, world) = (FakeRegistry::start(), World::new());
+    let image = image("amd64", &[layer(1, 900_000), layer(2, 800_000), layer(3, 700_000)]);
+    image.store_in(&registry, "team/app", "v1");
+    spec(&world, &format!("{}/team/app:v1", registry.host()), "");
+    world.bundler(&["lock"]).ok();
+    // The largest is asked for first, and is silent in the middle until everything else is there.
+    let (large, _) = image.blobs.iter().max_by_key(|(_, bytes)| bytes.len()).unwrap();
+    registry.fault_on(Fault::StallBlobAfter(1000), None, "GET", &large.to_string());
+    let mut child = onsite::bundler(&world, &["build", "--out", "b.tar"]).spawn().unwrap();
+    let others = image.blobs.len() - 1;
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while whole(&world).iter().filter(|blob| image.blobs.contains_key(blob)).count() < others {
+        assert!(std::time::Instant::now() < until, "the others wait for the silent one");
+        std::thread::yield_now();
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_cache_that_cannot_be_written_to_is_named() {
+    let (registry, mut world, image) = (FakeRegistry::start(), World::new(), app());
+    image.store_in(&registry, "team/app", "v1");
+    spec(&world, &format!("{}/team/app:v1", registry.host()), "");
+    world.bundler(&["lock"]).ok();
+    world.write("file", "");
+    world.vars.insert("AIRLOCK_CACHE".into(), world.path("file/cache").into());
+    let ran = build(&world).expect_exit(Exit::Unreachable);
+    assert!(ran.stderr.contains("file/cache"), "{}", ran.stderr);
 }
 
 #[test]

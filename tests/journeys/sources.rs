@@ -58,6 +58,9 @@ fn holds(archive: &BTreeMap<String, Vec<u8>>, image: &Image) {
     }
 }
 
+/// The bill of materials, its manifest and the empty configuration.
+const SBOM_BLOBS: usize = 3;
+
 // ---- images -------------------------------------------------------------------------------------------
 
 #[test]
@@ -68,7 +71,7 @@ fn an_image_of_an_oci_directory_keeps_its_digests() {
     let (components, archive) = built(&world);
     assert_eq!((components.len(), digest_of(&components[0])), (1, app.root.digest.to_string().as_str()));
     holds(&archive, &app);
-    assert_eq!(archive.keys().filter(|name| name.starts_with("blobs/")).count(), 4);
+    assert_eq!(archive.keys().filter(|name| name.starts_with("blobs/")).count(), 4 + SBOM_BLOBS);
 }
 
 #[test]
@@ -169,7 +172,7 @@ fn blobs_that_images_share_are_in_the_archive_once() {
     let (_, archive) = built(&world);
     holds(&archive, &one);
     holds(&archive, &two);
-    assert_eq!(archive.keys().filter(|name| name.starts_with("blobs/")).count(), 7);
+    assert_eq!(archive.keys().filter(|name| name.starts_with("blobs/")).count(), 7 + SBOM_BLOBS);
 }
 
 /// A world whose image is for three platforms.
@@ -200,7 +203,7 @@ fn of_an_image_for_several_platforms_one_that_is_named_travels_with_its_own_dige
     let (world, _, children) = three_platforms(", platforms: [linux/arm64]");
     let (components, archive) = built(&world);
     assert_eq!(digest_of(&components[0]), children["arm64"].root.digest.to_string());
-    assert_eq!(archive.keys().filter(|name| name.starts_with("blobs/")).count(), 4);
+    assert_eq!(archive.keys().filter(|name| name.starts_with("blobs/")).count(), 4 + SBOM_BLOBS);
     holds(&archive, &children["arm64"]);
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use edge::show::bytes;
-use edge::{Failure, Screen, progress};
+use edge::{Failure, Screen};
 use manifests::bundle::{BundleDigest, Counts, Sequence};
 use manifests::{Digest, KeyId, SecretKey};
 use serde::Serialize;
@@ -20,6 +20,7 @@ use crate::keys::{KeyFileError, Passphrases};
 use crate::lock::{self, BundleLock, LockError};
 use crate::media::Media;
 use crate::pack::{self, Packed};
+use crate::sbom;
 use crate::sign::SignError;
 use crate::sources::World;
 use crate::spec::{self, LoadedSpec};
@@ -107,18 +108,16 @@ impl BuildArgs {
             note: &|text| stderr.say(text),
             bars,
             wheels: &loaded.spec.wheels,
+            charts: &loaded.spec.charts,
         };
         let unwritten = |source| ExportError::Write { path: destination.clone(), source };
         let documents = export::documents(&lock, &world).map_err(unwritten)?;
         let (lock, countersigned) = countersign(lock, &documents, &countersigners)?;
-        let mut packed = pack::pack(&loaded.spec, &lock, &documents)?;
+        let (lock, sbom) = sbom::add(&loaded.spec, lock, &documents)?;
+        let mut packed = pack::pack(&loaded.spec, &lock, sbom, &documents)?;
         let signed_by = sign(&mut packed, &secrets)?;
-        let total = packed.manifest.counts.blob_bytes;
-        let mut bar = progress::new(bars, "building", total);
         let (size, discs) = match &media {
-            None => {
-                (export::export(&destination, &packed, &lock, &world, &mut *bar, &interrupted)?, Vec::new())
-            }
+            None => (export::export(&destination, &packed, &lock, &world, &interrupted)?, Vec::new()),
             Some(media) => {
                 let head = &packed.head;
                 let documents = Documents {
@@ -131,13 +130,11 @@ impl BuildArgs {
                 let cut = media.cut(size, documents.small_bytes())?;
                 let wish = Wish { destination: &destination, cut: &cut, only: None, images: self.iso };
                 let staging = Staging::begin(wish, &packed.manifest, world.env)?;
-                let mut parts = staging.writer();
-                let stop = &interrupted;
-                export::export_parts(&destination, &mut parts, &packed, &lock, &world, &mut *bar, stop)?;
+                let (mut parts, room, stop) = (staging.writer(), staging.room(), &interrupted);
+                export::export_parts(&destination, &mut parts, &packed, &lock, &world, &room, stop)?;
                 (size, staging.finish(parts, &documents)?)
             }
         };
-        drop(bar);
         report(screen, (destination, size, discs), &packed, signed_by, countersigned)
     }
 

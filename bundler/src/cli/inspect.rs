@@ -7,7 +7,7 @@ use edge::show::bytes;
 use edge::{Failure, Screen};
 use layout::reader::BundleReader;
 use manifests::bundle::BundleDigest;
-use manifests::{BundleManifest, Digest, Inventory, KeyId};
+use manifests::{ArchivePath, BundleManifest, Digest, Inventory, KeyId};
 use serde::Serialize;
 
 use super::lock::{companion_rows, row, rows};
@@ -36,41 +36,59 @@ struct Document<'a> {
     inventory: &'a Inventory,
 }
 
-impl InspectArgs {
-    pub(super) fn run(self, screen: &mut Screen<'_>) -> Result<(), Failure> {
-        let paths: Vec<PathBuf> = self.bundle.iter().map(|path| screen.env.path(path)).collect();
-        let source = parted::open(&paths)?;
-        let (archive, size) = (source.path.clone(), source.bytes);
+/// An archive's documents, read and compared with each other. No signature is checked.
+pub(super) struct Opened {
+    pub(super) archive: PathBuf,
+    pub(super) bytes: u64,
+    pub(super) bundle: BundleDigest,
+    pub(super) manifest: BundleManifest,
+    pub(super) signatures: Vec<KeyId>,
+    pub(super) inventory: Inventory,
+}
+
+impl Opened {
+    /// Reads what comes before the blobs, of one archive or of all its discs.
+    pub(super) fn read(paths: &[PathBuf]) -> Result<Self, Failure> {
+        let source = parted::open(paths)?;
+        let archive = &source.path;
         let damaged = |source| BundleError::Read { path: archive.clone(), source };
         let mut reader = BundleReader::open(std::io::BufReader::new(source.stream()?)).map_err(damaged)?;
         let head = reader.head().clone();
         let manifest = BundleManifest::from_bytes(&head.manifest)
             .map_err(|source| BundleError::Manifest { path: archive.clone(), source })?;
         let (contents, _) = reader.contents(&manifest).map_err(damaged)?;
-        let inventory = contents.inventory();
-        let signatures: Vec<KeyId> = head.signatures.iter().map(|signature| signature.claimed).collect();
-        let human = human(&manifest, head.bundle_digest(), size, &signatures, inventory);
-        let bundle = head.bundle_digest();
+        Ok(Self {
+            archive: archive.clone(),
+            bytes: source.bytes,
+            bundle: head.bundle_digest(),
+            manifest,
+            signatures: head.signatures.iter().map(|signature| signature.claimed).collect(),
+            inventory: contents.inventory().clone(),
+        })
+    }
+}
+
+impl InspectArgs {
+    pub(super) fn run(self, screen: &mut Screen<'_>) -> Result<(), Failure> {
+        let paths: Vec<PathBuf> = self.bundle.iter().map(|path| screen.env.path(path)).collect();
+        let opened = Opened::read(&paths)?;
+        let human = human(&opened);
+        let Opened { archive, bytes, bundle, manifest, signatures, inventory } = opened;
         let document = Document {
             archive,
-            bytes: size,
+            bytes,
             bundle,
             verified: false,
             manifest: &manifest,
             signatures,
-            inventory,
+            inventory: &inventory,
         };
         screen.result(&human, &document)
     }
 }
 
-fn human(
-    manifest: &BundleManifest,
-    digest: BundleDigest,
-    size: u64,
-    signatures: &[KeyId],
-    inventory: &Inventory,
-) -> String {
+fn human(opened: &Opened) -> String {
+    let Opened { bytes: size, bundle, manifest, signatures, inventory, .. } = opened;
     let audience: Vec<String> = manifest.audience.iter().map(ToString::to_string).collect();
     let components: Vec<_> = inventory
         .components
@@ -82,14 +100,17 @@ fn human(
         .collect();
     let signed: String =
         signatures.iter().map(|keyid| format!("signature  {keyid} (not checked)\n")).collect();
+    let sbom = inventory.sbom.as_ref().map_or(String::new(), |sbom| {
+        format!("sbom       CycloneDX, {}\n", ArchivePath::Blob(sbom.document.digest))
+    });
     format!(
-        "{}\n{} {} {} (order {})\nbundle     {digest}\narchive    {}\naudience   {}\ncreated    {}\n{}holds      {}\n{}",
+        "{}\n{} {} {} (order {})\nbundle     {bundle}\narchive    {}\naudience   {}\ncreated    {}\n{}{sbom}holds      {}\n{}",
         manifest.marking,
         manifest.publisher,
         manifest.product,
         manifest.version,
         manifest.order,
-        bytes(size),
+        bytes(*size),
         audience.join(", "),
         manifest.created,
         if signed.is_empty() { "signature  none\n".to_string() } else { signed },

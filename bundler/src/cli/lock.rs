@@ -1,6 +1,7 @@
 //! `bundler lock`
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use edge::show::{bytes, table};
 use edge::{Exit, Failure, Screen};
 use manifests::companion::Companion;
 use manifests::inventory::Component;
+use manifests::script::{Script, Undo};
 use manifests::{Digest, Timestamp};
 use registry::{Http, HttpSettings};
 use serde::Serialize;
@@ -17,7 +19,7 @@ use crate::cache::Cache;
 use crate::lock::{self, BundleLock};
 use crate::registries::Registries;
 use crate::sources::World;
-use crate::spec::{self, LoadedSpec};
+use crate::spec::{self, ChartSpec, LoadedSpec, RegistrySpec, WheelsSpec};
 
 /// A registry that wants more patience than this is given up; it says so at once.
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
@@ -83,6 +85,31 @@ fn size(lock: &BundleLock, digest: &Digest) -> u64 {
 
 /// Resolves a spec and writes its lock.
 pub(super) fn make(screen: &mut Screen<'_>, loaded: &LoadedSpec) -> Result<BundleLock, Failure> {
+    let lock = in_world(screen, loaded, &|world| crate::resolve::resolve(loaded, world))?;
+    lock.write(&lock::path_for(&loaded.path))?;
+    Ok(lock)
+}
+
+/// Does something with all that the sources of a spec may use.
+pub(super) fn in_world<T>(
+    screen: &Screen<'_>,
+    loaded: &LoadedSpec,
+    act: &dyn Fn(&World<'_>) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let (http, registries) = clients(screen, loaded)?;
+    let spec = &loaded.spec;
+    in_place(screen, &loaded.base, &http, &registries, (&spec.wheels, &spec.charts), act)
+}
+
+/// The same, where there need be no spec.
+pub(super) fn in_place<T>(
+    screen: &Screen<'_>,
+    base: &Path,
+    http: &Http,
+    registries: &Registries,
+    (wheels, charts): (&[WheelsSpec], &[ChartSpec]),
+    act: &dyn Fn(&World<'_>) -> Result<T, Failure>,
+) -> Result<T, Failure> {
     let cache = Cache::of(screen.env);
     let bars = screen.wants_bars();
     let (stderr, verbose) = (screen.env.stderr.clone(), screen.common.verbose > 0);
@@ -91,25 +118,31 @@ pub(super) fn make(screen: &mut Screen<'_>, loaded: &LoadedSpec) -> Result<Bundl
             stderr.say(text);
         }
     };
-    let (http, registries) = clients(screen, loaded)?;
-    let world = World {
-        base: loaded.base.clone(),
+    act(&World {
+        base: base.to_path_buf(),
         cache: &cache,
-        http: &http,
-        registries: &registries,
+        http,
+        registries,
         interrupted: &|| false,
         env: screen.env,
         note: &note,
         bars,
-        wheels: &loaded.spec.wheels,
-    };
-    let lock = crate::resolve::resolve(loaded, &world)?;
-    lock.write(&lock::path_for(&loaded.path))?;
-    Ok(lock)
+        wheels,
+        charts,
+    })
 }
 
 /// The HTTP client of a run, and those for its registries.
 pub(super) fn clients(screen: &Screen<'_>, loaded: &LoadedSpec) -> Result<(Http, Registries), Failure> {
+    clients_for(screen, &loaded.base, &loaded.spec.registries)
+}
+
+/// The same for registries that are reached as these say, with paths that start from `base`.
+pub(super) fn clients_for(
+    screen: &Screen<'_>,
+    base: &Path,
+    specs: &BTreeMap<String, RegistrySpec>,
+) -> Result<(Http, Registries), Failure> {
     let stderr = screen.env.stderr.clone();
     let settings = HttpSettings {
         notice: Some(Arc::new(move |text: &str| stderr.say(text))),
@@ -117,8 +150,7 @@ pub(super) fn clients(screen: &Screen<'_>, loaded: &LoadedSpec) -> Result<(Http,
         ..HttpSettings::default()
     };
     let http = Http::new(&settings).map_err(|error| Failure::new(Exit::Unexpected, error.to_string()))?;
-    let registries =
-        Registries::new(screen.env, settings, http.clone(), &loaded.base, &loaded.spec.registries);
+    let registries = Registries::new(screen.env, settings, http.clone(), base, specs);
     Ok((http, registries))
 }
 
@@ -135,8 +167,27 @@ pub(super) fn row(component: &Component, size: &dyn Fn(&Digest) -> u64) -> Row {
             let targets: Vec<String> = set.targets.iter().map(target).collect();
             ("wheels", set.name.to_string(), format!("{} wheels {}", set.wheels.len(), targets.join(" ")))
         }
-        Component::Chart(chart) => ("chart", format!("{} {}", chart.name, chart.version), String::new()),
+        Component::Chart(chart) => {
+            let inside = match chart.dependencies.len() {
+                0 => None,
+                1 => Some("1 chart inside".to_string()),
+                more => Some(format!("{more} charts inside")),
+            };
+            let signed = match (&chart.provenance, &chart.upstream_signature) {
+                (_, Some(signature)) => Some(format!("signed by {}", signature.signer)),
+                (Some(_), None) => Some("provenance".to_string()),
+                (None, None) => None,
+            };
+            let detail = inside.into_iter().chain(signed).collect::<Vec<_>>().join(", ");
+            ("chart", format!("{} {}", chart.name, chart.version), detail)
+        }
         Component::FileSet(set) => ("files", set.dest.to_string(), format!("{} files", set.files.len())),
+        Component::KubernetesManifests(set) => {
+            let namespace = set.namespace.as_ref().map(|name| format!(" for namespace {name}"));
+            let detail = format!("{} files{}", set.files.len(), namespace.unwrap_or_default());
+            ("kubernetes", set.name.to_string(), detail)
+        }
+        Component::Script(script) => ("script", script.name.to_string(), script_detail(script)),
     };
     let mut blobs = component.blobs();
     blobs.sort();
@@ -146,17 +197,23 @@ pub(super) fn row(component: &Component, size: &dyn Fn(&Digest) -> u64) -> Row {
     Row { kind, name: manifests::text::printable(&name), detail: detail.trim().to_string(), digest, bytes }
 }
 
-/// What goes beside an image, each in a row of its own, with the name that `skopeo copy` takes.
+fn script_detail(script: &Script) -> String {
+    match &script.undo {
+        Undo::Script(undo) => format!("{}, undone by {}", script.when, undo.filename),
+        Undo::Irreversible(reason) => format!("{}, irreversible: {reason}", script.when),
+    }
+}
+
+/// What goes beside an image or chart, each in a row of its own, with the name that `skopeo copy` takes.
 pub(super) fn companion_rows(component: &Component) -> Vec<Row> {
-    let Component::Image(image) = component else { return Vec::new() };
     let row = |companion: &Companion| Row {
         kind: companion.kind.noun(),
-        name: image.companion_name(companion),
+        name: component.companion_name(companion),
         detail: format!("of {}", companion.of.short()),
         digest: companion.manifest.digest,
         bytes: companion.manifest.size,
     };
-    image.companions.iter().map(row).collect()
+    component.companions().iter().map(row).collect()
 }
 
 /// Components in columns.

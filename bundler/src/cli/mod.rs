@@ -2,6 +2,8 @@
 
 mod attest;
 mod build;
+mod diff;
+mod images;
 mod inspect;
 mod key;
 mod lock;
@@ -40,6 +42,8 @@ enum Command {
     Trust(trust::TrustCommand),
     /// Resolve every name in bundle.yaml to a digest
     Lock(lock::LockArgs),
+    /// List every image that a chart, or all charts of bundle.yaml, need
+    Images(images::ImagesArgs),
     /// Write the archive from the lock
     Build(build::BuildArgs),
     /// Write a bundle that is there as discs, or one of them again
@@ -52,9 +56,8 @@ enum Command {
     Inspect(inspect::InspectArgs),
     /// Check an archive as a site would, apart from what only the site knows
     Verify(verify::VerifyArgs),
-    /// Compare two archives (not there yet)
-    #[command(hide = true)]
-    Diff(NotYetArgs),
+    /// Show what is different between two archives; checks no signature
+    Diff(diff::DiffArgs),
     /// Copy an archive to a medium and compare (not there yet)
     #[command(hide = true)]
     Write(NotYetArgs),
@@ -71,13 +74,14 @@ fn dispatch(arguments: Arguments, env: &mut Env) -> Result<(), Failure> {
         Command::Key(command) => command.run(&mut screen),
         Command::Trust(command) => command.run(&mut screen),
         Command::Lock(args) => args.run(&mut screen),
+        Command::Images(args) => args.run(&mut screen),
         Command::Build(args) => args.run(&mut screen),
         Command::Split(args) => args.run(&mut screen),
         Command::Sign(args) => args.run(&mut screen),
         Command::Attest(args) => args.run(&mut screen),
         Command::Inspect(args) => args.run(&mut screen),
         Command::Verify(args) => args.run(&mut screen),
-        Command::Diff(_) => Err(Failure::not_yet("`bundler diff`")),
+        Command::Diff(args) => args.run(&mut screen),
         Command::Write(_) => Err(Failure::not_yet("`bundler write`")),
     }
 }

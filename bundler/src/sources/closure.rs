@@ -14,22 +14,20 @@ use manifests::{Digest, Name};
 use registry::Url;
 
 use super::World;
+use super::fetch::{Fetcher, Wanted, content_of};
+use super::logins::{self, Logins};
 use super::wheelhouse::{Taken, WheelhouseError};
 use super::wheels::choose::{ChooseError, Pins, choose};
-use super::wheels::fetch::{Fetcher, Wanted, content_of};
 use super::wheels::metadata::skeleton;
 use super::wheels::pylock::{LockedFile, LockedWheel, PYLOCK_BYTES_MAX, Package, Place};
 use super::wheels::uv::{Places, Question};
 use super::wheels::version::Version;
 use super::wheels::{
-    IndexNames, IndexUrl, Logins, Pylock, Requirements, Target, Uv, WheelFilename, WheelMetadata,
-    WheelsError, wheels_in,
+    IndexNames, IndexUrl, Pylock, Requirements, Target, Uv, WheelFilename, WheelMetadata, WheelsError,
+    wheels_in,
 };
 use crate::lock::{BuiltWheel, Origin};
 use crate::spec::{SourcePin, WheelsSpec};
-
-/// Bounds a password file.
-const PASSWORD_BYTES_MAX: u64 = 4 * 1024;
 
 /// A wheel that is on this machine, and what the lock will say of where it is from.
 struct Local {
@@ -233,7 +231,8 @@ impl<'a> Work<'a> {
 
     fn fetch(&self, wanted: &[Wanted]) -> Result<Vec<Content>, WheelhouseError> {
         let total = wanted.iter().filter_map(|one| one.size).fold(0_u64, u64::saturating_add);
-        let fetcher = Fetcher { http: self.world.http, cache: self.world.cache, logins: &self.logins };
+        let fetcher =
+            Fetcher { http: self.world.http, cache: self.world.cache, logins: &self.logins, limit: u64::MAX };
         let mut bar = edge::progress::new(self.world.bars, "fetching wheels", total);
         fetcher.all(wanted, &mut *bar).map_err(|error| self.failed(error))
     }
@@ -464,24 +463,13 @@ fn with_password(
     index: &IndexUrl,
     world: &World<'_>,
 ) -> Result<IndexUrl, WheelhouseError> {
-    use std::os::unix::fs::PermissionsExt;
-    let path = world.path(file);
-    let read = |source| WheelhouseError::Read { path: file.to_path_buf(), source };
-    let mode = std::fs::metadata(&path).map_err(read)?.permissions().mode() & 0o7777;
-    if mode & 0o077 != 0 {
-        return Err(WheelhouseError::Open { path: file.to_path_buf(), mode });
-    }
-    let bytes = layout::durable::read_bounded(&path, PASSWORD_BYTES_MAX).map_err(read)?;
-    let text = String::from_utf8_lossy(&bytes);
-    let password = text.trim_end_matches(['\r', '\n']);
-    let name = || spec.name.to_string();
-    index.with_password(password).ok_or_else(|| WheelhouseError::NoUser { name: name() })
+    let password = logins::password_file(&world.path(file), file)?;
+    index.with_password(&password).ok_or_else(|| WheelhouseError::NoUser { name: spec.name.to_string() })
 }
 
 /// What opens the servers that a bundle's wheels come from: for a build that has to fetch them again. An
 /// index that cannot be made out gives no login, and a server that wants one then says so.
-pub(crate) fn logins(world: &World<'_>) -> Logins {
-    let mut logins = Logins::of_user(world.env);
+pub(crate) fn add_logins(world: &World<'_>, logins: &mut Logins) {
     for spec in world.wheels.iter().filter(|spec| spec.requirements.is_some() || spec.lock.is_some()) {
         let requirements = spec.requirements.as_ref().map(|file| {
             Requirements::read(&world.path(file), &file.display().to_string()).unwrap_or_default()
@@ -490,7 +478,6 @@ pub(crate) fn logins(world: &World<'_>) -> Logins {
             places.index.iter().chain(&places.extra).for_each(|index| logins.add(index));
         }
     }
-    logins
 }
 
 /// Builds once more what was built while locking and is no longer in the cache. Whether the same bytes came

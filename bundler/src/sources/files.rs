@@ -1,4 +1,4 @@
-//! Plain files from a file or a directory.
+//! Plain files from a file, a directory or a glob.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -13,6 +13,7 @@ use manifests::inventory::{Component, FileMode, FileSet, SetFile};
 use manifests::oci::{ANNOTATION_TITLE, ARTIFACT_FILES, Descriptor, MEDIA_FILE};
 use manifests::text::{Name, TextError};
 
+use super::select::{self, SelectError};
 use super::{Resolved, World, author_artifact};
 use crate::lock::{LockedBlob, Origin};
 use crate::spec::FilesSpec;
@@ -38,12 +39,9 @@ pub enum FilesError {
         /// Which.
         path: PathBuf,
     },
-    /// A directory with nothing in it.
-    #[error("{} holds no files", path.display())]
-    Empty {
-        /// Which.
-        path: PathBuf,
-    },
+    /// There is nothing to take.
+    #[error(transparent)]
+    Select(#[from] SelectError),
     /// A name that cannot travel.
     #[error("{}", path.display())]
     Name {
@@ -60,7 +58,8 @@ pub enum FilesError {
 impl Classified for FilesError {
     fn exit(&self) -> Exit {
         match self {
-            Self::Read { .. } | Self::NotAFile { .. } | Self::Empty { .. } => Exit::Unreachable,
+            Self::Read { .. } | Self::NotAFile { .. } => Exit::Unreachable,
+            Self::Select(error) => error.exit(),
             Self::Name { .. } => Exit::Usage,
             Self::Document(_) => Exit::Unexpected,
         }
@@ -69,6 +68,7 @@ impl Classified for FilesError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::NotAFile { .. } => Some("copy the file that the link points to into its place".to_string()),
+            Self::Select(error) => error.hint(),
             _ => None,
         }
     }
@@ -90,18 +90,7 @@ pub fn hash(world: &World<'_>, shown: &Path) -> Result<Content, FilesError> {
 /// See [`FilesError`].
 pub fn resolve(spec: &FilesSpec, world: &World<'_>, taken: &[Name]) -> Result<Resolved, FilesError> {
     let shown = &spec.source;
-    let metadata = std::fs::symlink_metadata(world.path(shown));
-    let metadata = metadata.map_err(|source| FilesError::Read { path: shown.clone(), source })?;
-    let mut found = BTreeMap::new();
-    if metadata.is_dir() {
-        collect(world, shown, Path::new(""), &mut found)?;
-    } else {
-        let name = shown.file_name().map(PathBuf::from).unwrap_or_default();
-        found.insert(name, shown.clone());
-    }
-    if found.is_empty() {
-        return Err(FilesError::Empty { path: shown.clone() });
-    }
+    let found = select::select(shown, &spec.exclude, &world.base)?.found;
     let mut blobs = BTreeMap::new();
     let mut files = Vec::new();
     for (below, path) in found {
@@ -128,11 +117,7 @@ fn take(
     path: PathBuf,
     blobs: &mut BTreeMap<manifests::Digest, LockedBlob>,
 ) -> Result<SetFile, FilesError> {
-    let metadata = std::fs::symlink_metadata(world.path(&path));
-    let metadata = metadata.map_err(|source| FilesError::Read { path: path.clone(), source })?;
-    if !metadata.is_file() {
-        return Err(FilesError::NotAFile { path });
-    }
+    let metadata = regular(world, &path)?;
     let content = hash(world, &path)?;
     // Two modes only, as Git has them: the umask of whoever checked the files out must not show.
     let bits = if metadata.permissions().mode() & 0o100 == 0 { 0o644 } else { 0o755 };
@@ -144,29 +129,22 @@ fn take(
     Ok(SetFile { path: name, digest: content.digest, size: content.size, mode })
 }
 
-fn collect(
-    world: &World<'_>,
-    shown: &Path,
-    below: &Path,
-    found: &mut BTreeMap<PathBuf, PathBuf>,
-) -> Result<(), FilesError> {
-    let directory = shown.join(below);
-    let failed = |source| FilesError::Read { path: directory.clone(), source };
-    for entry in std::fs::read_dir(world.path(&directory)).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let name = below.join(entry.file_name());
-        if entry.file_type().map_err(failed)?.is_dir() {
-            collect(world, shown, &name, found)?;
-        } else {
-            found.insert(name.clone(), shown.join(&name));
-        }
+/// What is known of a file, which has to be one.
+///
+/// # Errors
+/// Not readable, or a link, a pipe or a device.
+pub(super) fn regular(world: &World<'_>, shown: &Path) -> Result<std::fs::Metadata, FilesError> {
+    let path = shown.to_path_buf();
+    match std::fs::symlink_metadata(world.path(shown)) {
+        Ok(metadata) if metadata.is_file() => Ok(metadata),
+        Ok(_) => Err(FilesError::NotAFile { path }),
+        Err(source) => Err(FilesError::Read { path, source }),
     }
-    Ok(())
 }
 
 /// A name made from the destination: `/etc/fraud/` is `etc-fraud`. A second set for the same place gets a
 /// number.
-fn set_name(dest: &str, taken: &[Name]) -> Result<Name, TextError> {
+pub(super) fn set_name(dest: &str, taken: &[Name]) -> Result<Name, TextError> {
     let plain = |c: char| {
         if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c.to_ascii_lowercase() } else { '-' }
     };

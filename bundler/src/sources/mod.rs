@@ -4,8 +4,13 @@
 
 pub mod charts;
 pub(crate) mod closure;
+pub mod fetch;
 pub mod files;
 pub mod images;
+pub mod kubernetes;
+pub mod logins;
+pub mod scripts;
+pub mod select;
 pub mod wheelhouse;
 pub mod wheels;
 
@@ -31,15 +36,17 @@ pub struct World<'a> {
     /// The registries, each with its own client.
     pub registries: &'a Registries,
     /// Whether somebody wants the run to stop.
-    pub interrupted: &'a dyn Fn() -> bool,
+    pub interrupted: &'a (dyn Fn() -> bool + Sync),
     /// The world of this run.
     pub env: &'a edge::Env,
     /// Says something to the person at the keyboard.
-    pub note: &'a dyn Fn(&str),
+    pub note: &'a (dyn Fn(&str) + Sync),
     /// Whether progress is shown.
     pub bars: bool,
     /// The wheelhouses of the spec: their indexes may want a login.
     pub wheels: &'a [crate::spec::WheelsSpec],
+    /// The charts of the spec: their repositories may want one too.
+    pub charts: &'a [crate::spec::ChartSpec],
 }
 
 impl World<'_> {
@@ -47,6 +54,12 @@ impl World<'_> {
     #[must_use]
     pub fn path(&self, path: &Path) -> PathBuf {
         self.base.join(path)
+    }
+
+    /// What pulling blobs needs.
+    #[must_use]
+    pub fn puller(&self) -> images::pull::Puller<'_> {
+        images::pull::Puller { cache: self.cache, note: self.note, interrupted: self.interrupted }
     }
 }
 

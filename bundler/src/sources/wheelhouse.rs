@@ -13,6 +13,7 @@ use manifests::inventory::{Component, Wheel, WheelTarget, Wheelhouse};
 use manifests::oci::{ANNOTATION_TITLE, ARTIFACT_WHEELHOUSE, Descriptor, MEDIA_WHEEL};
 use manifests::text::{Marking, TextError};
 
+use super::logins::PasswordError;
 use super::wheels::{self, Class, WheelFilename, WheelsError, wheels_in};
 use super::{Resolved, World, author_artifact, closure};
 use crate::lock::{LockedBlob, Origin};
@@ -68,14 +69,9 @@ pub enum WheelhouseError {
         /// What is wrong.
         what: String,
     },
-    /// A file that others can read is no place for a password.
-    #[error("the password file {} is open to others (mode {mode:04o})", path.display())]
-    Open {
-        /// Which file.
-        path: PathBuf,
-        /// Its mode.
-        mode: u32,
-    },
+    /// The file of a password.
+    #[error(transparent)]
+    Password(#[from] PasswordError),
     /// A password belongs to a user.
     #[error(
         "wheels {name}: `passwordFile` needs an `index` with a user and no password, such as https://USER@…"
@@ -136,7 +132,8 @@ impl Classified for WheelhouseError {
             | Self::Read { .. }
             | Self::Scratch { .. } => Exit::Unreachable,
             Self::Digest { .. } => Exit::Damaged,
-            Self::Text { .. } | Self::Open { .. } | Self::NoUser { .. } => Exit::Usage,
+            Self::Password(error) => error.exit(),
+            Self::Text { .. } | Self::NoUser { .. } => Exit::Usage,
             Self::Document(_) => Exit::Unexpected,
         }
     }
@@ -148,7 +145,7 @@ impl Classified for WheelhouseError {
                 "build it on a machine like the target and name the directory of the wheel with `source:`"
                     .to_string(),
             ),
-            Self::Open { path, .. } => Some(format!("chmod 600 {}", path.display())),
+            Self::Password(error) => error.hint(),
             Self::Unsettled { .. } => Some("lock again: the index may have changed meanwhile".to_string()),
             Self::Digest { .. } => {
                 Some("find out who changed the file before you pin another hash".to_string())

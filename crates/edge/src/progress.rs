@@ -8,6 +8,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 pub trait Progress: Send {
     /// So many more were done.
     fn advance(&mut self, bytes: u64);
+
+    /// What is being done at the moment, in a few words.
+    fn about(&mut self, _text: &str) {}
 }
 
 /// Shows nothing.
@@ -24,6 +27,10 @@ impl Progress for Bar {
     fn advance(&mut self, bytes: u64) {
         self.0.inc(bytes);
     }
+
+    fn about(&mut self, text: &str) {
+        self.0.set_message(text.to_string());
+    }
 }
 
 impl Drop for Bar {
@@ -39,7 +46,7 @@ pub fn new(wanted: bool, label: &str, total_bytes: u64) -> Box<dyn Progress> {
         return Box::new(Silent);
     }
     let bar = ProgressBar::new(total_bytes);
-    let template = "{prefix} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
+    let template = "{prefix} {msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
     }

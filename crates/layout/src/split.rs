@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use manifests::Hasher;
@@ -80,31 +80,6 @@ impl PartsWriter {
             return Err(io::Error::other("the archive is shorter than its parts"));
         }
         Ok(self.done)
-    }
-
-    /// How much was written.
-    #[must_use]
-    pub fn written(&self) -> u64 {
-        let current = self.current.as_ref().map_or(0, |current| current.hasher.size());
-        self.done.iter().fold(current, |sum, part| sum.saturating_add(part.size))
-    }
-
-    /// Reads what was written, at an offset of the archive; nothing beyond its end.
-    ///
-    /// # Errors
-    /// The disk fails.
-    pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let mut start = 0_u64;
-        for planned in &self.planned {
-            let end = start.saturating_add(planned.size);
-            if (start..end).contains(&offset)
-                && let Some(path) = &planned.path
-            {
-                return File::open(path)?.read_at(buffer, offset.saturating_sub(start));
-            }
-            start = end;
-        }
-        Ok(0)
     }
 }
 
@@ -217,10 +192,6 @@ mod tests {
             for chunk in archive.chunks(piece) {
                 writer.write_all(chunk).unwrap();
             }
-            assert_eq!(writer.written(), total);
-            let mut middle = [0_u8; 1];
-            assert_eq!(writer.read_at(&mut middle, total / 2).unwrap(), 1);
-            assert_eq!(middle[0], archive[archive.len() / 2]);
             assert!(writer.write(b"x").is_err());
             let parts = writer.finish().unwrap();
             let paths: Vec<PathBuf> = planned.iter().map(|planned| planned.path.clone().unwrap()).collect();

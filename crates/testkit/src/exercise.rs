@@ -104,6 +104,8 @@ pub fn texts(text: &str) {
     round::<manifests::text::BundleVersion>(text);
     round::<manifests::text::PackageVersion>(text);
     round::<manifests::text::Marking>(text);
+    round::<manifests::text::LongLine>(text);
+    round::<manifests::text::LongLine>(manifests::text::LongLine::printable(text).as_str());
     round::<manifests::text::Name>(text);
     round::<manifests::text::RelativePath>(text);
     round::<manifests::text::Destination>(text);

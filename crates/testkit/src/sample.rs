@@ -69,6 +69,8 @@ pub struct SampleOptions {
     pub signers: Vec<u8>,
     /// Who counter-signs the image, by seed; its signatures are a companion then.
     pub countersigners: Vec<u8>,
+    /// Whether Kubernetes manifests and a script with its undo are in it as well.
+    pub scripted: bool,
     /// The root's publisher.
     pub root_publisher: String,
     /// The root's epoch.
@@ -93,6 +95,7 @@ impl Default for SampleOptions {
             bases: Vec::new(),
             signers: vec![1],
             countersigners: Vec::new(),
+            scripted: false,
             root_publisher: "acme".to_string(),
             root_epoch: 1,
             release: vec![(1, "alice".to_string())],
@@ -219,9 +222,10 @@ impl Draft {
     /// The draft of an honest bundle.
     #[must_use]
     pub fn new(options: &SampleOptions) -> Self {
-        let Parts { components, blobs, docker_manifest } = content::parts(&options.countersigners);
+        let Parts { components, sbom, blobs, docker_manifest } =
+            content::parts(&options.countersigners, options.scripted);
         let sizes = blobs.iter().map(|(digest, bytes)| (*digest, bytes.len() as u64)).collect();
-        let inventory = Inventory::assemble(components, sizes, &docker_manifest).unwrap();
+        let inventory = Inventory::assemble(components, Some(sbom), sizes, &docker_manifest).unwrap();
         let manifest = BundleManifest {
             schema: BundleSchema::V1,
             publisher: options.publisher.parse().unwrap(),

@@ -14,12 +14,13 @@ use crate::admit;
 use crate::apply::{Run, Unwatched, applied_facts};
 use crate::audit::{About, AuditLog, about};
 use crate::discs::{self, Given};
+use crate::due;
 use crate::journal;
 use crate::plan;
 use crate::preflight;
 use crate::site::Site;
 use crate::site::lock::SiteLock;
-use crate::targets::Context;
+use crate::targets::{self, Context};
 use crate::witness::Judged;
 
 /// The arguments of `apply`.
@@ -75,10 +76,11 @@ pub(super) fn show_plan(
 ) -> Result<(), Failure> {
     let (config, http) = (site.config()?, super::client()?);
     let context = Context { site, config: &config, env: screen.env, http: &http };
-    let findings = preflight::check(bundle, judged, &config, &context);
+    let due = due::due(bundle, judged, site)?;
+    let findings = preflight::check(bundle, judged, &due, &config, &context);
     let blocked = preflight::require(&findings);
     if blocked.is_ok() {
-        let plan = plan::plan(bundle, &config, &context)?;
+        let plan = plan::plan(bundle, &due, &config, &context)?;
         screen.note(&format!("{}{}", show_findings(&findings), show(&plan)));
     } else {
         screen.note(&show_findings(&findings));
@@ -129,20 +131,24 @@ pub(super) fn carry_out(
     };
     let context = Context { site, config: &config, env: screen.env, http: &http };
     let run = Run { context: &context, audit: log, watch: &Unwatched, say: &say };
+    targets::scripts::refuse_while_running(site)?;
     // An undo that was cut off needs no bundle: it is finished before anything is read from the medium.
     let undone = match journal::unfinished(site)?.filter(journal::Found::is_undoing) {
         Some(found) => run.take_back(&found).map(|()| true)?,
         None => false,
     };
     let bundle = load(&context)?;
-    let findings = preflight::check(&bundle, judged, &config, &context);
+    let due = due::due(&bundle, judged, site)?;
+    let findings = preflight::check(&bundle, judged, &due, &config, &context);
     if let Err(not_ready) = preflight::require(&findings) {
         stderr.say(&show_findings(&findings));
         return Err(not_ready.into());
     }
     // After the checks: a registry that is down must not cost the way back.
     let resumed = recover(site, &run, bundle.digest())? || undone;
-    let plan = plan::plan(&bundle, &config, &context)?;
+    // Once more: what was cut off may have run its scripts meanwhile.
+    let due = due::due(&bundle, judged, site)?;
+    let plan = plan::plan(&bundle, &due, &config, &context)?;
     let shown = format!("{}{}", show_findings(&findings), show(&plan));
     let outcome = if plan.steps.is_empty() {
         let mut facts = applied_facts(&plan);

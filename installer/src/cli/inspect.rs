@@ -83,10 +83,10 @@ fn row(component: &Component, inventory: &Inventory) -> Vec<String> {
     let size =
         blobs.iter().filter_map(|(digest, _)| inventory.blob_size(digest)).fold(0_u64, u64::saturating_add);
     let digest = component.manifests().first().map_or(String::new(), |manifest| manifest.digest.short());
-    let beside = match component {
-        Component::Image(image) => companion::count(&image.companions),
-        _ => None,
-    };
-    let beside = beside.map_or(String::new(), |count| format!("+{count}"));
+    let mut beside: Vec<String> = companion::count(component.companions()).into_iter().collect();
+    if let Component::Chart(chart) = component {
+        beside.extend(chart.provenance.map(|_| "provenance".to_string()));
+    }
+    let beside = if beside.is_empty() { String::new() } else { format!("+{}", beside.join(", ")) };
     vec![manifests::text::printable(&component.title()), bytes(size), digest, beside]
 }

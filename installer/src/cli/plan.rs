@@ -6,6 +6,7 @@ use clap::Args;
 use edge::{Failure, Screen};
 use serde::Serialize;
 
+use crate::due;
 use crate::plan::{self, Plan};
 use crate::preflight::{self, Finding, Verdict};
 use crate::site::Site;
@@ -35,13 +36,14 @@ impl PlanArgs {
         let config = site.config()?;
         let http = super::client()?;
         let context = Context { site, config: &config, env: screen.env, http: &http };
-        let findings = preflight::check(&bundle, &judged, &config, &context);
+        let due = due::due(&bundle, &judged, site)?;
+        let findings = preflight::check(&bundle, &judged, &due, &config, &context);
         let blocked = preflight::require(&findings);
         if let Err(not_ready) = blocked {
             screen.note(&show_findings(&findings));
             return Err(not_ready.into());
         }
-        let plan = plan::plan(&bundle, &config, &context)?;
+        let plan = plan::plan(&bundle, &due, &config, &context)?;
         let human = format!("{}{}\nnothing was changed\n", show_findings(&findings), show(&plan));
         screen.result(&human, &Document { plan: &plan, findings: &findings, applied: false })
     }
@@ -86,6 +88,9 @@ pub(super) fn show(plan: &Plan) -> String {
         text.push_str("  everything is in place already\n");
     } else if !plan.unchanged.is_empty() {
         text.push_str(&format!("  {} more are in place already\n", plan.unchanged.len()));
+    }
+    for note in &plan.notes {
+        text.push_str(&format!("  note: {note}\n"));
     }
     text
 }

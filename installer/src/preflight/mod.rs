@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod python;
 pub mod registry;
+pub mod scripts;
 
 use edge::{Classified, Env, Exit};
 use manifests::clock::ClockStatement;
@@ -10,6 +11,7 @@ use manifests::inventory::Component;
 use manifests::{Timestamp, VerifiedBundle};
 use serde::Serialize;
 
+use crate::due::Due;
 use crate::site::config::SiteConfig;
 use crate::targets::Context;
 use crate::witness::Judged;
@@ -62,11 +64,12 @@ impl Classified for NotReady {
     }
 }
 
-/// Looks at everything that this bundle needs of this site.
+/// Looks at everything that this bundle, which makes these scripts due, needs of this site.
 #[must_use]
 pub fn check(
     bundle: &VerifiedBundle,
     judged: &Judged,
+    due: &Due,
     config: &SiteConfig,
     context: &Context<'_>,
 ) -> Vec<Finding> {
@@ -85,6 +88,7 @@ pub fn check(
     if let Some(target) = config.targets.python.as_ref().filter(|_| !wheelhouses.is_empty()) {
         findings.extend(python::check(&wheelhouses, target, context));
     }
+    findings.extend(scripts::check(due, config, context));
     findings
 }
 

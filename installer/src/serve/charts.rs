@@ -1,4 +1,4 @@
-//! The classic Helm repository: `index.yaml` and the chart archives beside it.
+//! The classic Helm repository: `index.yaml` and the chart archives beside it, with their provenance files.
 //!
 //! `index.yaml` is written as JSON, which is YAML. What it says of a chart comes from the `Chart.yaml`
 //! that travelled as JSON in the chart's own artifact.
@@ -25,6 +25,8 @@ const METADATA_BYTES_MAX: u64 = 1024 * 1024;
 pub(super) struct ChartRepository {
     entries: BTreeMap<String, Vec<ChartEntry>>,
     archives: BTreeMap<String, Content>,
+    /// `helm pull --prov` asks for the archive's address with `.prov` behind it.
+    provenances: BTreeMap<String, Content>,
     generated: Option<Timestamp>,
 }
 
@@ -76,6 +78,9 @@ impl ChartRepository {
                 &metadata,
                 bundle.applied,
             ));
+            if let Some(provenance) = chart.provenance {
+                self.provenances.insert(format!("{file}.prov"), provenance);
+            }
             self.archives.insert(file, chart.archive);
         }
     }
@@ -86,10 +91,13 @@ impl ChartRepository {
         Answer::json("application/yaml", &index)
     }
 
-    /// A chart's archive.
-    pub(super) fn archive(&self, file: &str) -> Option<Answer> {
-        let media_type = HeaderValue::from_static("application/gzip");
-        self.archives.get(file).map(|content| Answer::blob(*content, media_type, Address::Name))
+    /// A chart's archive, or its provenance file.
+    pub(super) fn file(&self, file: &str) -> Option<Answer> {
+        let answer = |content: &Content, media_type: &'static str| {
+            Answer::blob(*content, HeaderValue::from_static(media_type), Address::Name)
+        };
+        let archive = self.archives.get(file).map(|content| answer(content, "application/gzip"));
+        archive.or_else(|| self.provenances.get(file).map(|content| answer(content, "text/plain")))
     }
 
     /// Whether this chart is the one that its name and version stand for.

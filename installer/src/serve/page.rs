@@ -7,14 +7,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hyper::header::{CONTENT_SECURITY_POLICY, HeaderValue};
 use manifests::Digest;
-use manifests::inventory::{Chart, Component, FileSet, Image, Wheelhouse};
+use manifests::inventory::{Chart, Component, Image, Wheelhouse};
 use minijinja::context;
 use minijinja::value::Serde;
 use serde::Serialize;
 
 use super::answer::Answer;
 use super::catalogue::Catalogue;
-use super::files::file_path;
+use super::files::{file_path, files_of};
 use super::python::wheel_path;
 use super::repositories::{Lookup, repository_name, tag_of};
 use super::request::encode_path;
@@ -61,7 +61,7 @@ struct ChartView {
     download: String,
 }
 
-/// A wheelhouse or a file set.
+/// A wheelhouse, or what is nothing but files.
 #[derive(Serialize)]
 struct SetView {
     title: String,
@@ -131,9 +131,9 @@ fn bundle_view(catalogue: &Catalogue, bundle: &PublishedBundle, host: &str, is_c
             Component::Image(image) => view.images.push(image_view(catalogue, component, image, host)),
             Component::Wheelhouse(wheelhouse) => view.sets.push(wheelhouse_view(wheelhouse, host)),
             Component::Chart(chart) => view.charts.push(chart_view(catalogue, component, chart, host)),
-            Component::FileSet(set) => {
-                let is_served = catalogue.files.offers(set.name.as_str(), bundle.digest);
-                view.sets.push(file_set_view(component, set, host, is_served));
+            Component::FileSet(_) | Component::KubernetesManifests(_) | Component::Script(_) => {
+                let is_served = catalogue.files.offers(&component.ref_name(), bundle.digest);
+                view.sets.push(files_view(component, host, is_served));
             }
         }
     }
@@ -202,27 +202,34 @@ fn chart_view(catalogue: &Catalogue, component: &Component, chart: &Chart, host:
     }
 }
 
-fn file_set_view(component: &Component, set: &FileSet, host: &str, is_served: bool) -> SetView {
-    let repository = repository_name(component);
-    let entries = set.files.iter().take(ENTRIES_MAX).map(|file| {
+fn files_view(component: &Component, host: &str, is_served: bool) -> SetView {
+    let (repository, files) = (repository_name(component), files_of(component).unwrap_or_default());
+    let (title, detail) = match component {
+        Component::FileSet(set) => (format!("Files: {}", set.name), format!("for {}", set.dest)),
+        Component::KubernetesManifests(set) => {
+            let namespace = set.namespace.as_ref().map(|name| format!("for namespace {name}"));
+            (format!("Kubernetes manifests: {}", set.name), namespace.unwrap_or_default())
+        }
+        Component::Script(script) => {
+            (format!("Script: {}", script.name), format!("runs {} the rest is in place", script.when))
+        }
+        other => (other.title(), String::new()),
+    };
+    let more = files.len().saturating_sub(ENTRIES_MAX);
+    let entries = files.into_iter().take(ENTRIES_MAX).map(|(path, content)| {
         let href = if is_served {
-            file_path(set.name.as_str(), file.path.as_str())
+            file_path(&component.ref_name(), path)
         } else {
-            blob_path(&repository, &file.digest)
+            blob_path(&repository, &content.digest)
         };
         EntryView {
-            name: file.path.to_string(),
-            size: people_size(file.size),
+            name: path.to_string(),
+            size: people_size(content.size),
             command: format!("curl -f -O 'http://{host}{href}'"),
             href,
         }
     });
-    SetView {
-        title: format!("Files: {}", set.name),
-        detail: format!("for {}", set.dest),
-        entries: entries.collect(),
-        more: set.files.len().saturating_sub(ENTRIES_MAX),
-    }
+    SetView { title, detail, entries: entries.collect(), more }
 }
 
 /// Where a blob is served whatever other bundles claim its name.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hyper::header::HeaderValue;
 use manifests::bundle::Content;
-use manifests::inventory::{Component, Image};
+use manifests::inventory::Component;
 use manifests::oci::{Descriptor, MANIFEST_BYTES_MAX, ManifestDocument};
 use manifests::{Digest, Inventory};
 
@@ -89,23 +89,30 @@ impl Repositories {
             let tag = match component {
                 Component::Image(image) => image.name.tag().map(str::to_string),
                 Component::Chart(chart) => Some(tag_of(chart.version.as_str())),
-                Component::Wheelhouse(_) | Component::FileSet(_) => Some(version.clone()),
+                Component::Wheelhouse(_)
+                | Component::FileSet(_)
+                | Component::KubernetesManifests(_)
+                | Component::Script(_) => Some(version.clone()),
             };
             let manifests = component.manifests();
             if let Some((tag, first)) = tag.zip(manifests.first()) {
                 repository.tags.entry(tag).or_insert(first.digest);
             }
-            if let Component::Image(image) = component {
-                repository.add_image(shelf, image, troubles);
-                for companion in &image.companions {
-                    if let Some(tag) = companion.tag() {
-                        repository.tags.entry(tag).or_insert(companion.manifest.digest);
-                    }
+            for companion in component.companions() {
+                if let Some(tag) = companion.tag() {
+                    repository.tags.entry(tag).or_insert(companion.manifest.digest);
                 }
-                self.by_path.entry(image.name.path().to_string()).or_default().insert(name.clone());
-                self.by_origin.entry(image.name.repository()).or_insert(name);
-            } else {
-                manifests.into_iter().for_each(|d| repository.hold(d, troubles));
+            }
+            match component {
+                Component::Image(image) => {
+                    repository.add_manifests(shelf, component, &image.blobs, troubles);
+                    self.by_path.entry(image.name.path().to_string()).or_default().insert(name.clone());
+                    self.by_origin.entry(image.name.repository()).or_insert(name);
+                }
+                Component::Chart(chart) if !chart.companions.is_empty() => {
+                    repository.add_manifests(shelf, component, &chart.companion_blobs, troubles);
+                }
+                _ => manifests.into_iter().for_each(|d| repository.hold(d, troubles)),
             }
         }
     }
@@ -145,13 +152,18 @@ impl Repository {
         }
     }
 
-    /// Holds an image's manifest and, if that is an index, those below it; and its companions'. The blob
-    /// list bounds the walk: what an index names but the image does not hold is not served.
-    fn add_image(&mut self, shelf: &dyn Shelf, image: &Image, troubles: &mut Vec<Trouble>) {
-        let own: BTreeSet<&Digest> = image.blobs.iter().collect();
+    /// Holds a component's manifests and, if one is an index, those below it. The blob list bounds the walk:
+    /// what an index names but the component does not hold is not served.
+    fn add_manifests(
+        &mut self,
+        shelf: &dyn Shelf,
+        component: &Component,
+        blobs: &[Digest],
+        troubles: &mut Vec<Trouble>,
+    ) {
+        let own: BTreeSet<&Digest> = blobs.iter().collect();
         let mut seen = BTreeSet::new();
-        let mut waiting: Vec<Descriptor> = image.companions.iter().map(|c| c.manifest.clone()).collect();
-        waiting.push(image.manifest.clone());
+        let mut waiting: Vec<Descriptor> = component.manifests().into_iter().cloned().collect();
         while let Some(descriptor) = waiting.pop() {
             let content = Content { digest: descriptor.digest, size: descriptor.size };
             if !seen.insert(content.digest) || self.blob(&content.digest) != Some(content) {
@@ -200,8 +212,10 @@ pub(super) fn repository_name(component: &Component) -> String {
     match component {
         Component::Image(image) => image.name.site_path(),
         Component::Chart(chart) => format!("charts/{}", chart.name),
-        Component::Wheelhouse(wheelhouse) => format!("wheelhouses/{}", wheelhouse.name),
-        Component::FileSet(set) => format!("files/{}", set.name),
+        Component::Wheelhouse(_)
+        | Component::FileSet(_)
+        | Component::KubernetesManifests(_)
+        | Component::Script(_) => component.ref_name(),
     }
 }
 

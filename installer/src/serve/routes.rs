@@ -42,8 +42,10 @@ pub(super) fn answer(catalogue: &Catalogue, asked: &Asked, local: &str, template
         _ if asked.slash => None,
         ["wheels", hex, filename] => catalogue.python.wheel(hex, filename),
         ["charts", "index.yaml"] => Some(catalogue.charts.index()),
-        ["charts", file] => catalogue.charts.archive(file),
-        ["files", set, path @ ..] => catalogue.files.file(set, path),
+        ["charts", file] => catalogue.charts.file(file),
+        [kind @ ("files" | "kubernetes" | "scripts"), set, path @ ..] => {
+            catalogue.files.file(kind, set, path)
+        }
         _ => None,
     };
     found.unwrap_or_else(|| refuse(Refusal::Nowhere))

@@ -82,6 +82,9 @@ pub struct Targets {
     /// A directory tree.
     #[serde(default)]
     pub files: Option<FilesTarget>,
+    /// Scripts run here, as whoever runs the program.
+    #[serde(default)]
+    pub scripts: Option<ScriptsTarget>,
     #[serde(default)]
     docker: Option<IgnoredAny>,
     #[serde(default)]
@@ -122,6 +125,11 @@ pub struct FilesTarget {
     /// What every destination lies below.
     pub root: PathBuf,
 }
+
+/// That scripts may run. There is nothing more to say about it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScriptsTarget {}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]

@@ -9,6 +9,7 @@
 //! SITE/ledger/<publisher>.<product>.json        what was applied, and the highest order ever applied
 //! SITE/journal/<number>-<hex>.jsonl             the steps of each apply, as they happened
 //! SITE/journal/<number>-<hex>.kept/             previous content of files
+//! SITE/run/                                     a script while it runs
 //! SITE/audit/audit.jsonl                        the hash-chained log
 //! SITE/lock                                     held by whoever changes the site
 //! ```
@@ -154,6 +155,12 @@ impl Site {
     #[must_use]
     pub fn journal_dir(&self) -> PathBuf {
         self.dir.join("journal")
+    }
+
+    /// Where a script lies while it runs.
+    #[must_use]
+    pub fn run_dir(&self) -> PathBuf {
+        self.dir.join("run")
     }
 
     /// The audit log.

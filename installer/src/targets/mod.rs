@@ -5,6 +5,7 @@ pub mod files;
 pub mod publish;
 pub mod python;
 pub mod registry;
+pub mod scripts;
 
 use std::io;
 use std::path::PathBuf;
@@ -12,7 +13,9 @@ use std::path::PathBuf;
 use edge::process::ProcessError;
 use edge::{Classified, Env, Exit};
 use manifests::Digest;
+use manifests::text::{Marking, Name};
 
+use crate::audit::About;
 use crate::plan::Step;
 use crate::site::config::SiteConfig;
 use crate::site::{Site, SiteError};
@@ -88,6 +91,36 @@ pub enum TargetError {
         /// The end of what it said.
         last_words: String,
     },
+    /// A script did not come to its end, or ended badly.
+    #[error("script {name} {how}: {}", said.last_lines)]
+    Script {
+        /// Which.
+        name: Name,
+        /// What became of it.
+        how: String,
+        /// What it said.
+        said: Box<scripts::Said>,
+    },
+    /// A script that has no undo.
+    #[error("nothing takes script {name} back: {reason}")]
+    Irreversible {
+        /// Which.
+        name: Name,
+        /// Why not.
+        reason: Marking,
+    },
+    /// A script of a run that was killed has not ended.
+    #[error("a script of an earlier run still runs, as process {process}")]
+    StillRuns {
+        /// Its number, and that of its group.
+        process: u32,
+    },
+    /// The site does not allow scripts, or not any more.
+    #[error("script {name} may not run here")]
+    ScriptNotAllowed {
+        /// Which.
+        name: Name,
+    },
     /// The site.
     #[error(transparent)]
     Site(#[from] SiteError),
@@ -97,7 +130,7 @@ impl Classified for TargetError {
     fn exit(&self) -> Exit {
         match self {
             Self::Site(error) => error.exit(),
-            Self::InTheWay { .. } => Exit::NotReady,
+            Self::InTheWay { .. } | Self::ScriptNotAllowed { .. } | Self::StillRuns { .. } => Exit::NotReady,
             Self::Manifest { .. } => Exit::Damaged,
             Self::Registry { source, .. } if source.is_damage() => Exit::Damaged,
             _ => Exit::Unreachable,
@@ -110,6 +143,16 @@ impl Classified for TargetError {
                 Some("check `targets.registry` in site.yaml, and that the registry is running".to_string())
             }
             Self::InTheWay { .. } => Some("move it away, or choose another place in site.yaml".to_string()),
+            Self::ScriptNotAllowed { .. } => {
+                Some("write `scripts: {}` under `targets` in site.yaml, if they shall run".to_string())
+            }
+            Self::StillRuns { process } => {
+                Some(format!("wait for it, or end it and all it started: kill -- -{process}"))
+            }
+            Self::Script { said, .. } => Some(format!(
+                "what it said is in {}; mend the cause and run the same command again",
+                said.path.display()
+            )),
             Self::CannotDelete { .. } => Some("delete the tag with the registry's own tools".to_string()),
             Self::Site(error) => error.hint(),
             _ => None,
@@ -124,7 +167,17 @@ impl TargetError {
         match self {
             Self::Registry { source, .. } => source.may_pass(),
             Self::Io { source, .. } => source.kind() == io::ErrorKind::StorageFull,
+            Self::ScriptNotAllowed { .. } => true,
             _ => false,
+        }
+    }
+
+    /// What the log gets beside the message.
+    #[must_use]
+    pub fn facts(&self) -> About {
+        match self {
+            Self::Script { said, .. } => said.facts(),
+            _ => About::new(),
         }
     }
 }
@@ -138,32 +191,36 @@ pub enum State {
     NotNew,
 }
 
-/// Does a step. May be run again after it was cut off.
+/// Does a step, and tells what the log should know of it. May be run again after it was cut off.
 ///
 /// # Errors
 /// It could not be done; how far it came is unknown.
-pub fn perform(step: &Step, kept: &std::path::Path, context: &Context<'_>) -> Result<(), TargetError> {
+pub fn perform(step: &Step, kept: &std::path::Path, context: &Context<'_>) -> Result<About, TargetError> {
     match step {
-        Step::Push(push) => registry::perform(push, context),
-        Step::Venv(venv) => python::perform(venv, context),
-        Step::File(file) => files::perform(file, kept, context),
-        Step::Publish(publish) => publish::perform(publish, context),
-        Step::Record(record) => publish::record(record, context),
+        Step::Push(push) => registry::perform(push, context)?,
+        Step::Venv(venv) => python::perform(venv, context)?,
+        Step::File(file) => files::perform(file, kept, context)?,
+        Step::Script(run) => return scripts::perform(run, kept, context),
+        Step::Publish(publish) => publish::perform(publish, context)?,
+        Step::Record(record) => publish::record(record, context)?,
     }
+    Ok(About::new())
 }
 
-/// Takes a step back, wherever it was cut off. May be run again.
+/// Takes a step back, wherever it was cut off, and tells what the log should know of it. May be run again.
 ///
 /// # Errors
 /// The old value could not be put back.
-pub fn undo(step: &Step, kept: &std::path::Path, context: &Context<'_>) -> Result<(), TargetError> {
+pub fn undo(step: &Step, kept: &std::path::Path, context: &Context<'_>) -> Result<About, TargetError> {
     match step {
-        Step::Push(push) => registry::undo(push, context),
-        Step::Venv(venv) => python::undo(venv, context),
-        Step::File(file) => files::undo(file, kept),
-        Step::Publish(publish) => publish::undo(publish, context),
-        Step::Record(record) => publish::unrecord(record, context),
+        Step::Push(push) => registry::undo(push, context)?,
+        Step::Venv(venv) => python::undo(venv, context)?,
+        Step::File(file) => files::undo(file, kept)?,
+        Step::Script(run) => return scripts::undo(run, kept, context),
+        Step::Publish(publish) => publish::undo(publish, context)?,
+        Step::Record(record) => publish::unrecord(record, context)?,
     }
+    Ok(About::new())
 }
 
 /// Looks whether a step is done.
@@ -175,6 +232,8 @@ pub fn probe(step: &Step, context: &Context<'_>) -> Result<State, TargetError> {
         Step::Push(push) => registry::is_new(push, context)?,
         Step::Venv(venv) => python::is_new(venv)?,
         Step::File(file) => files::state(&file.path)?.is_some_and(|now| now.is(file.new)),
+        // There is nothing to look at: it is done when it has said so, and the journal keeps that.
+        Step::Script(_) => true,
         Step::Publish(publish) => context.site.published()? == publish.new,
         Step::Record(record) => {
             let (publisher, product) = (&record.new.publisher, &record.new.product);

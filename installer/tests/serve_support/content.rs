@@ -90,7 +90,7 @@ fn image_component(
         manifest,
         platforms: architectures.iter().map(|a| platform(a)).collect(),
         upstream_signature: UpstreamSignature::NotChecked,
-        sbom: None,
+        sboms: Vec::new(),
         blobs,
         part_of: None,
         companions: Vec::new(),
@@ -247,6 +247,12 @@ pub(crate) fn chart(shelf: &TestShelf, name: &str, version: &str, text: &str) ->
         namespace: None,
         order: 0,
         values: None,
+        provenance: None,
+        upstream_signature: None,
+        dependencies: Vec::new(),
+        companions: Vec::new(),
+        companion_blobs: Vec::new(),
+        images: Vec::new(),
     };
     (Component::Chart(chart), archive)
 }

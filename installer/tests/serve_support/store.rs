@@ -59,7 +59,7 @@ impl TestShelf {
         let size = |digest: &Digest| fs::metadata(self.blob_path(digest)).unwrap().len();
         let blobs: BTreeMap<Digest, u64> =
             components.iter().flat_map(Component::blobs).map(|(digest, _)| (digest, size(&digest))).collect();
-        let inventory = Inventory::assemble(components, blobs, b"[]").unwrap();
+        let inventory = Inventory::assemble(components, None, blobs, b"[]").unwrap();
         let bytes = inventory.to_bytes().unwrap();
         let checksums = inventory.checksums(Digest::of(&bytes));
         let manifest = BundleManifest {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use edge::{Classified, Exit};
-use manifests::text::{Marking, printable};
+use manifests::text::{LongLine, printable};
 
 use super::super::World;
 use super::ImageError;
@@ -64,13 +64,13 @@ impl Classified for ListError {
 ///
 /// # Errors
 /// See [`ListError`].
-pub fn read(path: &Path, world: &World<'_>) -> Result<Vec<Marking>, ListError> {
+pub fn read(path: &Path, world: &World<'_>) -> Result<Vec<LongLine>, ListError> {
     let failed = |source| ListError::Read { path: path.to_path_buf(), source };
     let bytes = layout::durable::read_bounded(&world.path(path), LIST_BYTES_MAX).map_err(failed)?;
     parse(path, &String::from_utf8_lossy(&bytes))
 }
 
-fn parse(path: &Path, text: &str) -> Result<Vec<Marking>, ListError> {
+fn parse(path: &Path, text: &str) -> Result<Vec<LongLine>, ListError> {
     let mut sources = Vec::new();
     for (number, line) in text.lines().enumerate() {
         // A reference holds no `#`.
@@ -90,7 +90,7 @@ fn parse(path: &Path, text: &str) -> Result<Vec<Marking>, ListError> {
 }
 
 /// A source in skopeo's spelling, or a reference alone, which is one of a registry.
-fn source(entry: &str) -> Result<Marking, ImageError> {
+fn source(entry: &str) -> Result<LongLine, ImageError> {
     let spelled = match ImageSource::parse(entry) {
         Ok(_) => entry.to_string(),
         Err(ImageError::Transport { .. }) => {

@@ -23,8 +23,8 @@ use manifests::companion::Companion;
 use manifests::inventory::{Component, Image, UpstreamSignature};
 use manifests::oci::{Descriptor, ImageIndex, ManifestDocument, OciError, Platform};
 use manifests::reference::ReferenceError;
-use manifests::text::{Marking, printable};
-use manifests::{Digest, canonical};
+use manifests::text::{LongLine, printable};
+use manifests::{Digest, Reference, canonical};
 use serde::Deserialize;
 
 use super::{Resolved, World};
@@ -249,7 +249,7 @@ pub trait ImageContent {
 ///
 /// # Errors
 /// See [`ImageError`].
-pub fn resolve(spec: &ImageSpec, written: &Marking, world: &World<'_>) -> Result<Resolved, ImageError> {
+pub fn resolve(spec: &ImageSpec, written: &LongLine, world: &World<'_>) -> Result<Resolved, ImageError> {
     let source = ImageSource::parse(written.as_str())?;
     let name = spec.name.clone().or_else(|| source.own_name());
     let name = name.ok_or_else(|| ImageError::Unnamed(written.to_string()))?;
@@ -268,17 +268,7 @@ pub fn resolve(spec: &ImageSpec, written: &Marking, world: &World<'_>) -> Result
         }
         ImageSource::DockerDaemon { name } => Box::new(docker_daemon::open(&name, world)?),
     };
-    let mut walk = Walk {
-        image: name.to_string(),
-        content: &mut *content,
-        world,
-        blobs: BTreeMap::new(),
-        order: Vec::new(),
-        manifests: Vec::new(),
-        found: companions::Found::default(),
-        part_of: None,
-        made_here: None,
-    };
+    let mut walk = Walk::new(name.to_string(), &mut *content, world);
     let root = walk.content.root()?;
     // First: of an image that is not signed by whom it must be nothing more is fetched.
     let upstream_signature = match &spec.verify {
@@ -294,12 +284,58 @@ pub fn resolve(spec: &ImageSpec, written: &Marking, world: &World<'_>) -> Result
         manifest,
         platforms,
         upstream_signature,
-        sbom: None,
+        sboms: Vec::new(),
         blobs: order,
         part_of,
         companions: beside,
     });
     Ok(Resolved { component, blobs })
+}
+
+/// Something in a registry that need not be an image, by its manifest's digest.
+pub(crate) struct Artifact {
+    /// Its manifest or index.
+    pub(crate) manifest: Descriptor,
+    /// The same, parsed.
+    pub(crate) document: ManifestDocument,
+}
+
+/// Everything that belongs to an artifact, and what lies beside it.
+pub(crate) struct Collected {
+    /// Where each blob is.
+    pub(crate) blobs: BTreeMap<Digest, LockedBlob>,
+    /// In the order in which they were found.
+    pub(crate) order: Vec<Digest>,
+    /// Sorted as the inventory has them.
+    pub(crate) companions: Vec<Companion>,
+}
+
+/// The manifest that a reference of a registry names, and nothing below it.
+///
+/// # Errors
+/// It is not there, or is none.
+pub(crate) fn look(reference: &Reference, world: &World<'_>) -> Result<Artifact, ImageError> {
+    let mut content = registry_source::RegistrySource::new(reference, world)?;
+    let manifest = content.root()?;
+    let mut walk = Walk::new(reference.to_string(), &mut content, world);
+    let (_, document) = walk.document(&manifest)?;
+    Ok(Artifact { manifest, document })
+}
+
+/// What belongs to an artifact and lies beside it. Its configuration is fetched, its layers are not.
+///
+/// # Errors
+/// Something is not there, or cannot be carried.
+pub(crate) fn collect(
+    reference: &Reference,
+    manifest: &Descriptor,
+    world: &World<'_>,
+) -> Result<Collected, ImageError> {
+    let mut content = registry_source::RegistrySource::new(reference, world)?;
+    let mut walk = Walk::new(reference.to_string(), &mut content, world);
+    walk.image(manifest, &[])?;
+    let companions = walk.companions()?;
+    Ok(Collected { blobs: walk.blobs, order: walk.order, companions })
 }
 
 /// Collects the blobs of one image.
@@ -326,6 +362,22 @@ struct ConfigPlatform {
     variant: Option<String>,
     #[serde(rename = "os.version")]
     os_version: Option<String>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(image: String, content: &'a mut dyn ImageContent, world: &'a World<'a>) -> Self {
+        Self {
+            image,
+            content,
+            world,
+            blobs: BTreeMap::new(),
+            order: Vec::new(),
+            manifests: Vec::new(),
+            found: companions::Found::default(),
+            part_of: None,
+            made_here: None,
+        }
+    }
 }
 
 impl Walk<'_> {

@@ -5,6 +5,7 @@
 //! only if its bytes have the digest that was asked for.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{self, Read};
 
 use manifests::bundle::Content;
@@ -12,7 +13,7 @@ use manifests::{Descriptor, Digest};
 use registry::{BlobReader, RawManifest, RegistryError, TagOrDigest};
 
 use super::super::World;
-use crate::cache::Partial;
+use crate::cache::{Cache, Partial};
 use crate::lock::RegistryPlace;
 use crate::registries::{RegistriesError, Source};
 
@@ -109,119 +110,105 @@ fn passed_over(world: &World<'_>, source: &Source, error: RegistryError) -> Regi
     error
 }
 
-/// A blob as a stream that ends well only if it was the right one. One that an earlier run has half fetched, or that
-/// there are mirrors of, is completed in the cache first, so that wrong bytes can still be thrown away.
-///
-/// # Errors
-/// Nobody gives it. What happens later comes from the reader.
-pub fn blob(world: &World<'_>, place: &RegistryPlace, content: Content) -> io::Result<Box<dyn Read>> {
-    let mut sources = world.registries.sources(place).map_err(io::Error::other)?;
-    let partial = world.cache.partial(&content).unwrap_or_default();
-    let Some(last) = sources.pop() else { return Err(io::ErrorKind::NotFound.into()) };
-    let Some(partial) = partial else {
-        // Another run is fetching the same, or the cache cannot be written to: then nothing is kept.
-        let reader = last.repository.open_blob(&content.digest, content.size).map_err(io::Error::other)?;
-        return Ok(Box::new(reader));
-    };
-    if partial.is_empty() && sources.is_empty() {
-        // Straight through: nothing is written twice. What an archive that fails has of it is saved then.
-        partial.discard();
-        let reader = last.repository.open_blob(&content.digest, content.size).map_err(io::Error::other)?;
-        return Ok(Box::new(reader));
-    }
-    sources.push(last);
-    complete(world, &sources, content, partial)?;
-    match world.cache.open(&content)? {
-        Some(file) => Ok(Box::new(file)),
-        None => Err(io::Error::other("the cache has lost it")),
-    }
+/// What pulling a blob needs. Several threads share it.
+pub struct Puller<'a> {
+    /// Where blobs go.
+    pub cache: &'a Cache,
+    /// Says something to the person at the keyboard.
+    pub note: &'a (dyn Fn(&str) + Sync),
+    /// Whether somebody wants the run to stop.
+    pub interrupted: &'a (dyn Fn() -> bool + Sync),
 }
 
-/// Fetches what is missing into the cache, from one host after the other. What turns out to be wrong is thrown
-/// away and fetched anew: bytes of an earlier run, or of a mirror, spoil nothing.
-fn complete(world: &World<'_>, sources: &[Source], content: Content, partial: Partial) -> io::Result<()> {
-    let mut partial = Some(partial);
-    let mut refusal = None;
-    for source in sources {
-        // A second try is for what an earlier run has left.
-        for _ in 0..2 {
-            let taken = match partial.take() {
-                Some(partial) => Some(partial),
-                None => world.cache.partial(&content)?,
-            };
-            let Some(mut part) = taken else { return Err(io::ErrorKind::ResourceBusy.into()) };
-            let resumed = !part.is_empty();
-            let hasher = part.hasher()?;
-            let read = source.repository.resume_blob(&content.digest, content.size, hasher);
-            let outcome = read
-                .map_err(io::Error::from)
-                .and_then(|reader| drain(world, &mut Kept { reader, partial: Some(part) }));
-            match outcome {
-                Ok(()) => return Ok(()),
-                Err(error) if resumed && is_damage(&error) => refusal = Some(error),
+/// A small blob, through the cache.
+///
+/// # Errors
+/// Nobody gives it, or the cache cannot be written to.
+pub fn blob(world: &World<'_>, place: &RegistryPlace, content: Content) -> io::Result<File> {
+    let sources = world.registries.sources(place).map_err(io::Error::other)?;
+    world.puller().blob(&sources, content, &|_| {})?;
+    world.cache.open(&content)?.ok_or_else(|| io::Error::other("the cache has lost it"))
+}
+
+impl Puller<'_> {
+    /// Brings a blob into the cache, from one host after the other, and goes on where an earlier run has stopped.
+    /// What turns out to be wrong is thrown away and fetched anew: bytes of an earlier run, or of a mirror, spoil
+    /// nothing. `advance` is told of bytes as they are there.
+    ///
+    /// # Errors
+    /// Nobody gives it, or the cache cannot be written to.
+    pub fn blob(&self, sources: &[Source], content: Content, advance: &dyn Fn(u64)) -> io::Result<()> {
+        let mut refusal = None;
+        for source in sources {
+            // A second try is for what an earlier run has left.
+            for _ in 0..2 {
+                // While another run fetches the same, ours keeps what it gets under no name.
+                let Some(mut part) = self.cache.partial(&content)? else {
+                    return self.alone(source, content, advance);
+                };
+                let resumed = !part.is_empty();
+                let hasher = part.hasher()?;
+                advance(hasher.size());
+                let read = source.repository.resume_blob(&content.digest, content.size, hasher);
+                match read.map_err(io::Error::from).and_then(|reader| self.drain(reader, part, advance)) {
+                    Ok(()) => return Ok(()),
+                    Err(error) if resumed && is_damage(&error) => refusal = Some(error),
+                    Err(error) => {
+                        refusal = Some(error);
+                        break;
+                    }
+                }
+            }
+            if let (Some(mirror), Some(error)) = (&source.mirror, &refusal) {
+                (self.note)(&format!("note: the mirror {mirror} is passed over: {error}"));
+            }
+            if (self.interrupted)() {
+                break;
+            }
+        }
+        Err(refusal.unwrap_or_else(|| io::ErrorKind::NotFound.into()))
+    }
+
+    fn drain(&self, mut reader: BlobReader, mut part: Partial, advance: &dyn Fn(u64)) -> io::Result<()> {
+        let mut buffer = vec![0_u8; layout::writer::CHUNK_BYTES];
+        loop {
+            if (self.interrupted)() {
+                return Err(io::Error::other("interrupted"));
+            }
+            match reader.read(&mut buffer) {
+                Ok(0) => return part.finish(),
+                Ok(count) => {
+                    part.append(buffer.get(..count).unwrap_or_default())?;
+                    advance(count as u64);
+                }
                 Err(error) => {
-                    refusal = Some(error);
-                    break;
+                    if is_damage(&error) {
+                        part.discard();
+                    }
+                    return Err(error);
                 }
             }
         }
-        if let (Some(mirror), Some(error)) = (&source.mirror, &refusal) {
-            (world.note)(&format!("note: the mirror {mirror} is passed over: {error}"));
-        }
-        if (world.interrupted)() {
-            break;
-        }
     }
-    Err(refusal.unwrap_or_else(|| io::ErrorKind::NotFound.into()))
-}
 
-fn drain(world: &World<'_>, reader: &mut Kept) -> io::Result<()> {
-    let mut buffer = vec![0_u8; layout::writer::CHUNK_BYTES];
-    while reader.read(&mut buffer)? > 0 {
-        if (world.interrupted)() {
-            return Err(io::Error::other("interrupted"));
-        }
+    fn alone(&self, source: &Source, content: Content, advance: &dyn Fn(u64)) -> io::Result<()> {
+        let mut reader = source.repository.open_blob(&content.digest, content.size)?;
+        self.cache.add(&mut |out| {
+            let mut buffer = vec![0_u8; layout::writer::CHUNK_BYTES];
+            loop {
+                match reader.read(&mut buffer)? {
+                    0 => return Ok(()),
+                    count => out.write_all(buffer.get(..count).unwrap_or_default())?,
+                }
+            }
+        })?;
+        advance(content.size);
+        Ok(())
     }
-    Ok(())
 }
 
 /// Whether the bytes were wrong, and not only missing.
-fn is_damage(error: &io::Error) -> bool {
+pub(crate) fn is_damage(error: &io::Error) -> bool {
     let registry = error.get_ref().and_then(|inner| inner.downcast_ref::<RegistryError>());
     registry.is_some_and(RegistryError::is_damage)
-}
-
-/// Writes what passes into the cache. A cache that is full stops nobody.
-struct Kept {
-    reader: BlobReader,
-    partial: Option<Partial>,
-}
-
-impl Read for Kept {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self.reader.read(buffer) {
-            Ok(0) if !buffer.is_empty() => {
-                if let Some(partial) = self.partial.take() {
-                    partial.finish()?;
-                }
-                Ok(0)
-            }
-            Ok(count) => {
-                let bytes = buffer.get(..count).unwrap_or_default();
-                if let Some(partial) = &mut self.partial
-                    && partial.append(bytes).is_err()
-                    && let Some(partial) = self.partial.take()
-                {
-                    partial.discard();
-                }
-                Ok(count)
-            }
-            Err(error) => {
-                if let Some(partial) = self.partial.take().filter(|_| is_damage(&error)) {
-                    partial.discard();
-                }
-                Err(error)
-            }
-        }
-    }
 }

@@ -8,7 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use registry::Url;
 use registry::url::UrlError;
 
-/// The root of a package index, the address below which each project has a page.
+/// The root of a package index, the address below which each project has a page; or that of a chart
+/// repository, below which its `index.yaml` is.
 ///
 /// *Invariant:* its path ends in exactly one `/`. It may hold a login, which neither `Display` nor `Debug`
 /// shows and [`IndexUrl::authorization_for`] gives away for the index's own origin only.
@@ -112,6 +113,25 @@ impl IndexUrl {
         self.0.basic_authorization().filter(|_| self.0.same_origin(url))
     }
 
+    /// How much of its path an address of its origin lies below: all of it or nothing, in bytes.
+    pub(in crate::sources) fn common_length(&self, url: &Url) -> usize {
+        if url.path().starts_with(self.0.path()) { self.0.path().len() } else { 0 }
+    }
+
+    /// What a reference in a document of the index means.
+    ///
+    /// # Errors
+    /// It means no address.
+    pub fn join(&self, reference: &str) -> Result<Url, UrlError> {
+        self.0.clone().without_userinfo().join(reference)
+    }
+
+    /// The address without its login: what may be written down.
+    #[must_use]
+    pub fn address(&self) -> Url {
+        self.0.clone().without_userinfo()
+    }
+
     /// Whether it holds a login.
     #[must_use]
     pub fn has_login(&self) -> bool {
@@ -140,7 +160,7 @@ impl IndexUrl {
 
     /// Every spelling of its login that may turn up in a text: escaped, plain, and as it is sent.
     #[must_use]
-    pub(super) fn secrets(&self) -> Vec<String> {
+    pub(in crate::sources) fn secrets(&self) -> Vec<String> {
         let wire = self.to_wire();
         let userinfo = wire.split_once("://").and_then(|(_, rest)| rest.split_once('@'));
         let (Some((userinfo, _)), Some(basic)) = (userinfo, self.0.basic_authorization()) else {

@@ -5,17 +5,15 @@
 //! file whose digest was not pinned.
 //!
 //! Read in this order: [`requirements`] and [`pylock`] (what is asked for), [`tags`] (for which machine),
-//! [`uv`] (who resolves), [`choose`] (what is taken), [`fetch`] (how it comes), [`metadata`] (what a wheel
-//! says of itself). [`super::closure`] joins them.
+//! [`uv`] (who resolves), [`choose`] (what is taken), [`metadata`] (what a wheel says of itself).
+//! [`super::closure`] joins them with [`super::fetch`].
 
 use std::fmt;
 
 pub mod choose;
 pub mod directory;
-pub mod fetch;
 pub mod filename;
 pub mod index_url;
-pub mod logins;
 pub mod metadata;
 pub mod pylock;
 pub mod requirements;
@@ -29,7 +27,6 @@ mod compared_with_python;
 pub use directory::{LocalWheel, wheels_in};
 pub use filename::WheelFilename;
 pub use index_url::{IndexNames, IndexUrl};
-pub use logins::Logins;
 pub use metadata::WheelMetadata;
 pub use pylock::Pylock;
 pub use requirements::Requirements;
@@ -74,7 +71,7 @@ pub enum WheelsError {
     Choose(#[from] choose::ChooseError),
     /// The fetching of files.
     #[error(transparent)]
-    Fetch(#[from] fetch::FetchError),
+    Fetch(#[from] super::fetch::FetchError),
     /// The inside of a wheel.
     #[error(transparent)]
     Metadata(#[from] metadata::MetadataError),

@@ -16,10 +16,10 @@ use manifests::text::printable;
 
 use super::filename::project_name;
 use super::index_url::IndexUrl;
-use super::logins::Logins;
 use super::tags::{LinuxArch, MacArch, PlatformTag, Target, WindowsArch};
 use super::version::Version;
 use super::{Class, tags};
+use crate::sources::logins::Logins;
 
 /// The first version whose `pylock.toml` states the digests of files in directories as well.
 const OLDEST: (u64, u64) = (0, 13);

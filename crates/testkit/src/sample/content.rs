@@ -4,14 +4,18 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use base64::Engine as _;
+use manifests::bundle::Content;
 use manifests::companion::{ANNOTATION_SIGNATURE, Companion, CompanionKind, MEDIA_SIMPLE_SIGNING};
 use manifests::inventory::{
-    Component, FileMode, FileSet, Image, SetFile, UpstreamSignature, Wheel, WheelTarget, Wheelhouse,
+    BundleSbom, Component, FileMode, FileSet, Image, SetFile, UpstreamSignature, Wheel, WheelTarget,
+    Wheelhouse,
 };
+use manifests::kubernetes::{ARTIFACT_KUBERNETES, KubernetesManifests, PlainFile};
 use manifests::oci::{
     ANNOTATION_TITLE, ARTIFACT_FILES, ARTIFACT_WHEELHOUSE, EMPTY_CONFIG, ImageManifest, MEDIA_CONFIG,
-    MEDIA_EMPTY, MEDIA_FILE, MEDIA_MANIFEST, MEDIA_WHEEL, Platform,
+    MEDIA_CYCLONEDX, MEDIA_EMPTY, MEDIA_FILE, MEDIA_MANIFEST, MEDIA_WHEEL, Platform,
 };
+use manifests::script::{ARTIFACT_SCRIPT, Script, ScriptFile, Undo, When, Within};
 use manifests::{Descriptor, Digest, canonical};
 
 use super::forge::Forge;
@@ -30,6 +34,8 @@ const WHEEL_NAME: &str = "tiny-1.0-py3-none-any.whl";
 pub struct Parts {
     /// What was asked for.
     pub components: Vec<Component>,
+    /// The bill of materials.
+    pub sbom: BundleSbom,
     /// Every blob.
     pub blobs: BTreeMap<Digest, Vec<u8>>,
     /// `manifest.json`
@@ -37,15 +43,26 @@ pub struct Parts {
 }
 
 /// The sample's content. Whom the list names, by seed, has counter-signed its image.
-pub(super) fn parts(countersigners: &[u8]) -> Parts {
+pub(super) fn parts(countersigners: &[u8], scripted: bool) -> Parts {
     let mut blobs = Blobs::default();
     let (mut image, docker_manifest) = image(&mut blobs);
     if !countersigners.is_empty() {
         countersign(&mut image, countersigners, &mut blobs);
     }
     let image = Component::Image(image);
-    let components = vec![image, wheelhouse(&mut blobs), file_set(&mut blobs)];
-    Parts { components, blobs: blobs.0, docker_manifest }
+    let mut components = vec![image, wheelhouse(&mut blobs), file_set(&mut blobs)];
+    if scripted {
+        components.extend([kubernetes_manifests(&mut blobs), script(&mut blobs)]);
+    }
+    let sbom = sbom(&mut blobs);
+    Parts { components, sbom, blobs: blobs.0, docker_manifest }
+}
+
+fn sbom(blobs: &mut Blobs) -> BundleSbom {
+    let text = br#"{"bomFormat":"CycloneDX","specVersion":"1.6","version":1}"#;
+    let layer = blobs.add(MEDIA_CYCLONEDX, text);
+    let document = Content { digest: layer.digest, size: layer.size };
+    BundleSbom { document, manifest: blobs.artifact(MEDIA_CYCLONEDX, layer) }
 }
 
 #[derive(Default)]
@@ -79,8 +96,12 @@ impl Blobs {
     }
 
     fn artifact(&mut self, kind: &str, layer: Descriptor) -> Descriptor {
+        self.artifact_of(kind, vec![layer])
+    }
+
+    fn artifact_of(&mut self, kind: &str, layers: Vec<Descriptor>) -> Descriptor {
         let config = self.add(MEDIA_EMPTY, EMPTY_CONFIG);
-        self.manifest(Some(kind), config, vec![layer])
+        self.manifest(Some(kind), config, layers)
     }
 }
 
@@ -113,7 +134,7 @@ fn image(blobs: &mut Blobs) -> (Image, Vec<u8>) {
         source: format!("docker://{IMAGE_NAME}").parse().unwrap(),
         platforms: vec![platform],
         upstream_signature: UpstreamSignature::NotChecked,
-        sbom: None,
+        sboms: Vec::new(),
         blobs: std::iter::once(manifest.digest).chain(inner).collect(),
         part_of: None,
         companions: Vec::new(),
@@ -215,5 +236,40 @@ fn file_set(blobs: &mut Blobs) -> Component {
         dest: "/etc/sample/".parse().unwrap(),
         files: vec![SetFile { path: "scoring.yaml".parse().unwrap(), digest, size, mode }],
         manifest,
+    })
+}
+
+fn kubernetes_manifests(blobs: &mut Blobs) -> Component {
+    let text = b"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: sample}\n";
+    let layer = blobs.add(MEDIA_FILE, text).annotated(ANNOTATION_TITLE, "sample.yaml");
+    let file = PlainFile { path: "sample.yaml".parse().unwrap(), digest: layer.digest, size: layer.size };
+    Component::KubernetesManifests(KubernetesManifests {
+        images: Vec::new(),
+        name: "k8s".parse().unwrap(),
+        source: "k8s/".parse().unwrap(),
+        namespace: None,
+        order: 0,
+        files: vec![file],
+        manifest: blobs.artifact(ARTIFACT_KUBERNETES, layer),
+    })
+}
+
+fn script(blobs: &mut Blobs) -> Component {
+    let mut file = |name: &str, text: &[u8]| {
+        let layer = blobs.add(MEDIA_FILE, text).annotated(ANNOTATION_TITLE, name);
+        let interpreter = Some("/bin/sh".parse().unwrap());
+        let (digest, size) = (layer.digest, layer.size);
+        (ScriptFile { filename: name.parse().unwrap(), digest, size, interpreter }, layer)
+    };
+    let (file, undo) = (file("migrate.sh", b"#!/bin/sh\n"), file("unmigrate.sh", b"#!/bin/sh\nexit\n"));
+    Component::Script(Script {
+        name: "migrate".parse().unwrap(),
+        source: "migrate.sh".parse().unwrap(),
+        position: 0,
+        when: When::Before,
+        within: Within::default(),
+        file: file.0,
+        undo: Undo::Script(undo.0),
+        manifest: blobs.artifact_of(ARTIFACT_SCRIPT, vec![file.1, undo.1]),
     })
 }

@@ -25,7 +25,7 @@ pub fn draft_of_files(options: &SampleOptions, files: &BTreeMap<String, Vec<u8>>
     }
     draft.docker_manifest = canonical::to_canonical(&Value::Array(Vec::new())).unwrap();
     let sizes = draft.blobs.iter().map(|(digest, bytes)| (*digest, bytes.len() as u64)).collect();
-    draft.inventory = Inventory::assemble(components, sizes, &draft.docker_manifest).unwrap();
+    draft.inventory = Inventory::assemble(components, None, sizes, &draft.docker_manifest).unwrap();
     draft.oci_index = draft.inventory.oci_index().unwrap();
     draft.redo_inventory();
     draft

@@ -1,21 +1,78 @@
-//! The logins of package indexes: which request may carry which one, and how to keep them out of what is
-//! written down.
+//! The logins of package indexes and chart repositories: which request may carry which one, and how to keep
+//! them out of what is written down.
 //!
 //! A login comes from the address of an index (`https://USER:PASSWORD@…`), from a password file beside it,
 //! or from the user's netrc file. It goes to its own origin, or netrc's host, and nowhere else.
 
 use std::fmt;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use edge::Env;
+use edge::{Classified, Env, Exit};
 use registry::Url;
 
-use super::index_url::IndexUrl;
+use super::wheels::IndexUrl;
 
 /// Bounds the netrc file.
 const NETRC_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Bounds a password file.
+const PASSWORD_BYTES_MAX: u64 = 4 * 1024;
+
+/// Why a file gives no password.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PasswordError {
+    /// A file that others can read is no place for a password.
+    #[error("the password file {} is open to others (mode {mode:04o})", path.display())]
+    Open {
+        /// Which file.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// Not there, or not readable.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+impl Classified for PasswordError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Open { .. } => Exit::Usage,
+            Self::Read { .. } => Exit::Unreachable,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Open { path, .. } => Some(format!("chmod 600 {}", path.display())),
+            Self::Read { .. } => None,
+        }
+    }
+}
+
+/// The password in a file that only its owner may read: **a secret**. `shown` is the file in messages.
+///
+/// # Errors
+/// See [`PasswordError`].
+pub fn password_file(path: &Path, shown: &Path) -> Result<String, PasswordError> {
+    let read = |source| PasswordError::Read { path: shown.to_path_buf(), source };
+    let mode = std::fs::metadata(path).map_err(read)?.permissions().mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(PasswordError::Open { path: shown.to_path_buf(), mode });
+    }
+    let bytes = layout::durable::read_bounded(path, PASSWORD_BYTES_MAX).map_err(read)?;
+    Ok(String::from_utf8_lossy(&bytes).trim_end_matches(['\r', '\n']).to_string())
+}
 
 /// What opens which server. **Secrets**: `Debug` shows none.
 #[derive(Clone, Default)]
@@ -70,10 +127,14 @@ impl Logins {
         self.netrc_path.as_deref()
     }
 
-    /// The value of `Authorization` for a request: **a secret**.
+    /// The value of `Authorization` for a request: **a secret**. Of several indexes of one host the one that
+    /// the address lies below decides, or else the first.
     #[must_use]
     pub fn authorization_for(&self, url: &Url) -> Option<String> {
-        let of_index = self.indexes.iter().find_map(|index| index.authorization_for(url));
+        let mut ours: Vec<&IndexUrl> =
+            self.indexes.iter().filter(|index| index.authorization_for(url).is_some()).collect();
+        ours.sort_by_key(|index| std::cmp::Reverse(index.common_length(url)));
+        let of_index = ours.first().and_then(|index| index.authorization_for(url));
         of_index.or_else(|| {
             let machine = self.netrc.iter().find(|machine| machine.host == url.host())?;
             Some(format!("Basic {}", STANDARD.encode(format!("{}:{}", machine.login, machine.password))))
@@ -156,6 +217,18 @@ mod tests {
         logins.add(&"https://u:p@a/simple".parse().unwrap());
         assert_eq!(logins.authorization_for(&url("https://a/f")).as_deref(), Some("Basic dTpw"));
         assert_eq!(logins.authorization_for(&url("http://a/f")).as_deref(), Some("Basic eDp5"));
+    }
+
+    #[test]
+    fn of_two_logins_for_one_host_the_one_that_the_address_lies_below_is_taken() {
+        let mut logins = Logins::default();
+        for address in ["https://pip:a@h/simple/", "https://helm:b@h/charts/", "https://old:c@h/charts/old"] {
+            logins.add(&address.parse().unwrap());
+        }
+        let basic = |text: &str| Some(format!("Basic {}", STANDARD.encode(text)));
+        assert_eq!(logins.authorization_for(&url("https://h/charts/x.tgz")), basic("helm:b"));
+        assert_eq!(logins.authorization_for(&url("https://h/charts/old/x.tgz")), basic("old:c"));
+        assert_eq!(logins.authorization_for(&url("https://h/files/x.whl")), basic("pip:a"));
     }
 
     #[test]

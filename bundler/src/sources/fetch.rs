@@ -1,4 +1,5 @@
-//! Fetches files whose digests are pinned: several at a time, into the cache, each checked on its way.
+//! Fetches files into the cache, several at a time, each checked on its way against the digest that is pinned;
+//! and small documents that nobody can pin.
 
 use std::error::Error;
 use std::fs::File;
@@ -8,14 +9,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use edge::progress::Progress;
+use edge::{Classified, Exit};
 use manifests::bundle::Content;
 use manifests::{Digest, Hasher};
 use registry::http::{Method, Request, Response};
 use registry::{Http, HttpError, Url};
 
-use super::Class;
 use super::logins::Logins;
+use super::wheels::Class;
 use crate::cache::Cache;
+use crate::registries::{Registries, RegistriesError};
 
 /// Files at one time: enough to fill a line, few enough for an index that counts connections.
 const AT_ONCE: usize = 6;
@@ -94,6 +97,22 @@ pub enum FetchError {
         /// Why not.
         source: io::Error,
     },
+    /// How the server is reached.
+    #[error("cannot fetch {name}")]
+    Host {
+        /// Which file.
+        name: String,
+        /// What is wrong.
+        source: RegistriesError,
+    },
+    /// A file that is larger than it may be.
+    #[error("{name} is larger than {limit} bytes")]
+    TooLarge {
+        /// Which file.
+        name: String,
+        /// The limit.
+        limit: u64,
+    },
     /// More than one.
     #[error("{} files cannot be fetched:{}", .0.len(), lines(.0))]
     Several(Vec<FetchError>),
@@ -104,7 +123,8 @@ impl FetchError {
     #[must_use]
     pub fn class(&self) -> Class {
         match self {
-            Self::Digest { .. } | Self::Size { .. } => Class::Damaged,
+            Self::Digest { .. } | Self::Size { .. } | Self::TooLarge { .. } => Class::Damaged,
+            Self::Host { source, .. } if source.exit() == Exit::Usage => Class::Spec,
             Self::Several(all) if all.iter().any(|one| one.class() == Class::Damaged) => Class::Damaged,
             _ => Class::Unreachable,
         }
@@ -115,13 +135,13 @@ impl FetchError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Login { .. } => Some(
-                "put the login into `index:` (https://USER:PASSWORD@…), name a `passwordFile:`, or write it into ~/.netrc"
+                "put the login into the address (https://USER:PASSWORD@…), name a `passwordFile:`, or write it into ~/.netrc"
                     .to_string(),
             ),
             Self::Digest { .. } => {
                 Some("find out who changed the file before you pin another hash".to_string())
             }
-            Self::Gone { .. } => Some("lock again, or ask who runs the index".to_string()),
+            Self::Gone { .. } => Some("lock again, or ask who runs the server".to_string()),
             Self::Several(all) => all.iter().find_map(Self::hint),
             _ => None,
         }
@@ -144,12 +164,35 @@ fn lines(all: &[FetchError]) -> String {
 
 /// What is needed to fetch.
 pub struct Fetcher<'a> {
-    /// The one HTTP client.
-    pub http: &'a Http,
+    /// The clients.
+    pub http: &'a dyn Clients,
     /// Where files go.
     pub cache: &'a Cache,
     /// What opens which server.
     pub logins: &'a Logins,
+    /// The most bytes that a file may have.
+    pub limit: u64,
+}
+
+/// Which client asks which server.
+pub trait Clients: Sync {
+    /// The client for an address.
+    ///
+    /// # Errors
+    /// What the server is trusted by cannot be used.
+    fn client(&self, url: &Url) -> Result<Http, RegistriesError>;
+}
+
+impl Clients for Http {
+    fn client(&self, _: &Url) -> Result<Http, RegistriesError> {
+        Ok(self.clone())
+    }
+}
+
+impl Clients for Registries {
+    fn client(&self, url: &Url) -> Result<Http, RegistriesError> {
+        self.http(url)
+    }
 }
 
 impl Fetcher<'_> {
@@ -181,7 +224,11 @@ impl Fetcher<'_> {
         }
     }
 
-    fn one(&self, wanted: &Wanted, advance: &dyn Fn(u64)) -> Result<Content, FetchError> {
+    /// Fetches one file, if the cache does not have it. `advance` is told of bytes as they are there.
+    ///
+    /// # Errors
+    /// See [`FetchError`].
+    pub fn one(&self, wanted: &Wanted, advance: &dyn Fn(u64)) -> Result<Content, FetchError> {
         if let Some(content) = self.cached(wanted) {
             advance(content.size);
             return self.checked(wanted, content);
@@ -202,25 +249,74 @@ impl Fetcher<'_> {
         (content.digest == wanted.digest).then_some(content)
     }
 
-    fn fetched(&self, wanted: &Wanted, advance: &dyn Fn(u64)) -> Result<Content, FetchError> {
-        let name = || wanted.name.clone();
-        let mut request = Request::new(Method::Get, wanted.url.clone());
-        if let Some(login) = self.logins.authorization_for(&wanted.url) {
+    /// A file that nobody has pinned, into the cache.
+    ///
+    /// # Errors
+    /// It is not there, or too large.
+    pub fn unpinned(&self, name: &str, url: &Url) -> Result<Content, FetchError> {
+        let mut tries = 1;
+        loop {
+            match self.kept(name, url, u64::MAX, &|_| {}) {
+                Err(FetchError::Broken { .. }) if tries < TRIES => tries += 1,
+                answer => return answer,
+            }
+        }
+    }
+
+    /// A document that nobody has pinned, in memory.
+    ///
+    /// # Errors
+    /// It is not there, or has more bytes than `limit`.
+    pub fn document(&self, name: &str, url: &Url, limit: u64) -> Result<Vec<u8>, FetchError> {
+        let mut tries = 1;
+        loop {
+            let bytes = self.response(name, url)?.bytes(limit);
+            match bytes {
+                Err(HttpError::Broken { .. }) if tries < TRIES => tries += 1,
+                Err(HttpError::TooLarge { limit, .. }) => {
+                    return Err(FetchError::TooLarge { name: name.to_string(), limit });
+                }
+                answer => {
+                    return answer.map_err(|source| FetchError::Http { name: name.to_string(), source });
+                }
+            }
+        }
+    }
+
+    fn response(&self, name: &str, url: &Url) -> Result<Response, FetchError> {
+        let name = || name.to_string();
+        let client = self.http.client(url).map_err(|source| FetchError::Host { name: name(), source })?;
+        let mut request = Request::new(Method::Get, url.clone());
+        if let Some(login) = self.logins.authorization_for(url) {
             request = request.header("authorization", login);
         }
-        let response =
-            self.http.send(request).and_then(Response::successful).map_err(|error| match error {
-                HttpError::Status { status: 401 | 403, url, .. } => FetchError::Login { url },
-                HttpError::Status { status: status @ (404 | 410), url, .. } => {
-                    FetchError::Gone { name: name(), url, status }
-                }
-                source => FetchError::Http { name: name(), source },
-            })?;
-        // One byte more than stated tells a longer file from one that just fits.
-        let limit = wanted.size.map_or(u64::MAX, |size| size.saturating_add(1));
-        let mut body = Counted { inner: response.body.take(limit), advance };
+        client.send(request).and_then(Response::successful).map_err(|error| match error {
+            HttpError::Status { status: 401 | 403, url, .. } => FetchError::Login { url },
+            HttpError::Status { status: status @ (404 | 410), url, .. } => {
+                FetchError::Gone { name: name(), url, status }
+            }
+            source => FetchError::Http { name: name(), source },
+        })
+    }
+
+    /// Keeps what comes, but not more than `most` bytes.
+    fn kept(&self, name: &str, url: &Url, most: u64, advance: &dyn Fn(u64)) -> Result<Content, FetchError> {
+        let response = self.response(name, url)?;
+        let most = most.min(self.limit.saturating_add(1));
+        let mut body = Counted { inner: response.body.take(most), advance };
         let content = self.cache.add(&mut |out| io::copy(&mut body, out).map(|_| ()));
-        self.checked(wanted, content.map_err(|source| FetchError::Broken { name: name(), source })?)
+        let content = content.map_err(|source| FetchError::Broken { name: name.to_string(), source })?;
+        if content.size > self.limit {
+            return Err(FetchError::TooLarge { name: name.to_string(), limit: self.limit });
+        }
+        Ok(content)
+    }
+
+    fn fetched(&self, wanted: &Wanted, advance: &dyn Fn(u64)) -> Result<Content, FetchError> {
+        // One byte more than stated tells a longer file from one that just fits.
+        let most = wanted.size.map_or(u64::MAX, |size| size.saturating_add(1));
+        let content = self.kept(&wanted.name, &wanted.url, most, advance)?;
+        self.checked(wanted, content)
     }
 
     fn checked(&self, wanted: &Wanted, content: Content) -> Result<Content, FetchError> {
@@ -267,7 +363,7 @@ pub fn content_of(reader: &mut dyn Read) -> io::Result<Content> {
 }
 
 /// Does the same to every item, a few at one time; the answers are in the order of the items.
-fn at_once<T: Sync, R: Send>(items: &[T], act: impl Fn(&T) -> R + Sync) -> Vec<R> {
+pub(crate) fn at_once<T: Sync, R: Send>(items: &[T], act: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let next = AtomicUsize::new(0);
     let work = || {
         let mut done = Vec::new();
@@ -318,7 +414,7 @@ mod tests {
 
         fn fetch(&self, wanted: &[Wanted]) -> Result<Vec<Content>, FetchError> {
             let logins = Logins::default();
-            let fetcher = Fetcher { http: &self.http, cache: &self.cache, logins: &logins };
+            let fetcher = Fetcher { http: &self.http, cache: &self.cache, logins: &logins, limit: u64::MAX };
             fetcher.all(wanted, &mut Silent)
         }
     }

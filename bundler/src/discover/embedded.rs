@@ -1,0 +1,149 @@
+//! Images inside texts: documents in a ConfigMap, arguments, scripts.
+//!
+//! *May never* fail: a text may be anything. What cannot be read as a document is looked through word by word.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use manifests::Reference;
+
+use super::node::{self, Node};
+use super::reference::{self, Hint};
+
+/// Bounds a text that is read as documents.
+const DOCUMENT_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// A part of a text.
+#[derive(Debug)]
+pub enum Inside {
+    /// A map or a list.
+    Document(Node),
+    /// What is neither.
+    Text(String),
+}
+
+/// The documents of a text, if it holds a map or a list of some size.
+#[must_use]
+pub fn documents(text: &str) -> Option<Vec<Inside>> {
+    let trimmed = text.trim();
+    let like_json = trimmed.starts_with(['{', '[']) && trimmed.ends_with(['}', ']']);
+    let like_yaml = text.contains('\n') && trimmed.contains(':');
+    if text.len() > DOCUMENT_BYTES_MAX || !(like_json || like_yaml) {
+        return None;
+    }
+    let inside = |chunk: node::Chunk<'_>| match node::parse_perhaps(chunk.text) {
+        Some(node @ (Node::Map(_) | Node::List(_))) => Inside::Document(node),
+        _ => Inside::Text(chunk.text.to_string()),
+    };
+    let found: Vec<Inside> = node::chunks(text).into_iter().map(inside).collect();
+    found.iter().any(|part| matches!(part, Inside::Document(_))).then_some(found)
+}
+
+/// A text in base64.
+#[must_use]
+pub fn base64_text(text: &str) -> Option<String> {
+    let packed: String = text.chars().filter(|c| !c.is_ascii_whitespace()).collect();
+    let bytes = STANDARD.decode(packed).ok()?;
+    String::from_utf8(bytes).ok().filter(|text| !text.trim().is_empty())
+}
+
+/// The images among the words of a text: arguments such as `--image=redis:7`, scripts, lines of TOML.
+#[must_use]
+pub fn words(text: &str) -> Vec<Reference> {
+    let mut found = Vec::new();
+    for line in text.lines() {
+        let mut before = Hint::None;
+        for word in line.split(|c: char| c.is_whitespace() || c.is_control() || SEPARATORS.contains(&c)) {
+            if word.is_empty() {
+                continue;
+            }
+            if word.contains("://") && !word.contains("docker://") && !word.contains("oci://") {
+                before = Hint::None;
+                continue;
+            }
+            for piece in word.split('=') {
+                let bare = piece.trim_end_matches(['.', ':', '!', '?']).trim_start_matches('@');
+                let image = reference::hinted(bare, looser(before));
+                found.extend(image);
+                // In prose the word before says nothing: only a flag, a key or a variable does.
+                let says = piece.starts_with('-') || piece.ends_with(':') || word.contains('=');
+                let toml = piece.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+                    && line.trim_start().starts_with(piece)
+                    && line.contains('=');
+                if !bare.is_empty() {
+                    before = if says || toml { Hint::of(bare.trim_start_matches('-')) } else { Hint::None };
+                }
+            }
+        }
+    }
+    found
+}
+
+/// A word of a text is never an image just because `image` stands before it.
+fn looser(hint: Hint) -> Hint {
+    if hint == Hint::Exactly { Hint::Image } else { hint }
+}
+
+/// What stands between words, beside spaces.
+const SEPARATORS: [char; 15] = ['\'', '"', '`', ',', ';', '|', '(', ')', '[', ']', '{', '}', '<', '>', '\\'];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn images(text: &str) -> Vec<String> {
+        words(text).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn words_of_arguments_and_scripts_are_looked_at() {
+        for (text, expected) in [
+            ("--image=redis:7", "docker.io/library/redis:7"),
+            ("--reloader-image redis:7", "docker.io/library/redis:7"),
+            ("--images=a=quay.io/a/b:7,c=host:5000/a:1", "quay.io/a/b:7 host:5000/a:1"),
+            ("-Dproxy.image=quay.io/a/b", "quay.io/a/b:latest"),
+            ("PROXY_IMAGE=a/b:7 run", "docker.io/a/b:7"),
+            ("docker run --rm 'host:5000/a:1' sh -c 'x'", "host:5000/a:1"),
+            ("sandbox_image = \"registry.k8s.io/pause:3.9\"", "registry.k8s.io/pause:3.9"),
+            ("sandbox_image = \"pause:3.9\"", "docker.io/library/pause:3.9"),
+            ("pull quay.io/a/b:7.", "quay.io/a/b:7"),
+            ("skopeo copy docker://redis:7 oci:x", "docker.io/library/redis:7"),
+            ("  - image: redis:7", "docker.io/library/redis:7"),
+        ] {
+            assert_eq!(images(text).join(" "), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn words_that_are_none_are_not() {
+        for text in [
+            "curl https://quay.io/a/b:7",
+            "see http://host:5000/a:1, or example.com/path",
+            "the image redis:7 is old",
+            "listen 0.0.0.0:8080;",
+            "--address=:8080 --config=/etc/a/b.yaml",
+            "go get github.com/a/b@v1.2.3",
+            "- key: value\n  time: 12:30",
+            "user@host.example.com:/path",
+            "",
+        ] {
+            assert!(images(text).is_empty(), "{text}: {:?}", images(text));
+        }
+    }
+
+    #[test]
+    fn documents_are_told_from_prose() {
+        assert!(documents("{\"image\": \"a\"}").is_some());
+        assert!(documents("a: 1\nb: 2\n").is_some());
+        assert!(documents("a: 1\n---\n#!/bin/sh\necho: 'x\n").is_some_and(|parts| parts.len() == 2));
+        assert!(documents("#!/bin/sh\nset -e\necho \"a: b\"\n").is_none());
+        assert!(documents("plain").is_none());
+        assert!(documents("[section]\nkey = 1\na: b\n").is_none());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_can_be_looked_through(text in "(\\PC|\\n){0,200}") {
+            let _ = (words(&text), documents(&text), base64_text(&text));
+        }
+    }
+}
