@@ -18,6 +18,7 @@ pub mod hashing;
 pub mod header;
 pub mod medium;
 pub mod reader;
+pub mod recovery;
 pub mod signatures;
 pub mod signed_file;
 pub mod store;
