@@ -61,6 +61,19 @@ pub fn encode(
     files: &[File],
     passed: &mut dyn FnMut(u64),
 ) -> Result<Geometry, EncodeError> {
+    encode_within(WORK_BYTES, source, length, bundle, percent, files, passed)
+}
+
+/// The same with less memory, or more: the bytes do not depend on it.
+pub(super) fn encode_within(
+    work_bytes: u64,
+    source: &(impl Source + ?Sized),
+    length: u64,
+    bundle: BundleDigest,
+    percent: Percent,
+    files: &[File],
+    passed: &mut dyn FnMut(u64),
+) -> Result<Geometry, EncodeError> {
     let geometry = Geometry::new(length, percent, u32::try_from(files.len()).unwrap_or(u32::MAX))?;
     let rows = usize::try_from(geometry.rows()).unwrap_or(0);
     let recovery_rows = usize::try_from(geometry.recovery_rows()).unwrap_or(0);
@@ -68,6 +81,7 @@ pub fn encode(
     let mut run = Run {
         geometry,
         files,
+        work_bytes,
         index: vec![[0; SEAL_BYTES as usize]; entries],
         blocks: vec![Hasher::new(); rows],
         recovery_blocks: vec![Hasher::new(); recovery_rows],
@@ -82,6 +96,7 @@ pub fn encode(
 struct Run<'a> {
     geometry: Geometry,
     files: &'a [File],
+    work_bytes: u64,
     /// The seal of each block.
     index: Vec<Seal>,
     /// For each row, the block that is passing.
@@ -96,7 +111,7 @@ impl Run<'_> {
         passed: &mut dyn FnMut(u64),
     ) -> Result<(), EncodeError> {
         let geometry = self.geometry;
-        let step = codec::piece_bytes(&geometry, codec::encoder_rows(&geometry), WORK_BYTES);
+        let step = codec::piece_bytes(&geometry, codec::encoder_rows(&geometry), self.work_bytes);
         let mut buffer = vec![0_u8; usize::try_from(step).unwrap_or(0)];
         let mut encoder = Encoder::new(geometry, buffer.len())?;
         let mut inside = 0;

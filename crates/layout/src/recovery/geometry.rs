@@ -5,7 +5,7 @@
 //! Recovery rows are added below, and a column survives the loss of as many blocks as there are recovery rows.
 //! Neighbouring blocks are in different columns, so a contiguous loss is spread evenly over all of them.
 //!
-//! *Invariant:* counts are bounded whatever the three numbers are: at most 2^20 blocks, 8192 rows, 2^14 columns.
+//! *Invariant:* counts are bounded whatever the three numbers are: at most 2^18 blocks, 8192 rows, 257 columns.
 
 use std::fmt;
 use std::ops::Range;
@@ -18,7 +18,7 @@ pub const LENGTH_MAX: u64 = 1 << 50;
 pub const FILES_MAX: u32 = 999;
 
 /// An archive has no more blocks than this; longer archives have longer blocks.
-pub const BLOCKS_MAX: u64 = 1 << 20;
+pub const BLOCKS_MAX: u64 = 1 << 18;
 
 /// The shortest block, in bytes.
 pub const BLOCK_BYTES_MIN: u64 = 1024;
@@ -353,9 +353,9 @@ mod tests {
         assert_eq!(shape(1, 10), (1024, 1, 1, 1, 1));
         assert_eq!(shape(1 << 20, 10), (1024, 1024, 1, 1024, 104));
         assert_eq!(shape(32 << 20, 10), (1024, 32768, 4, 8192, 820));
-        assert_eq!(shape(3 << 30, 10), (4096, 786_432, 768, 1024, 103));
-        assert_eq!(shape(25 << 30, 5), (32768, 819_200, 800, 1024, 52));
-        assert_eq!(shape(LENGTH_MAX, 100), (1 << 30, 1 << 20, 1024, 1024, 1024));
+        assert_eq!(shape(3 << 30, 10), (16384, 196_608, 192, 1024, 103));
+        assert_eq!(shape(25 << 30, 5), (131_072, 204_800, 200, 1024, 52));
+        assert_eq!(shape(LENGTH_MAX, 100), (1 << 32, 1 << 18, 256, 1024, 1024));
     }
 
     proptest::proptest! {

@@ -111,6 +111,18 @@ pub struct Repaired<S> {
 /// See [`RepairError`].
 pub fn repair<S: Source>(
     set: &RecoverySet,
+    survey: Survey,
+    source: S,
+    scratch: &Path,
+    passed: &mut dyn FnMut(u64),
+) -> Result<Repaired<S>, RepairError> {
+    repair_within((HELD_BYTES, WORK_BYTES), set, survey, source, scratch, passed)
+}
+
+/// The same with less memory, or more, for what is held and for the decoder.
+pub(super) fn repair_within<S: Source>(
+    memory: (u64, u64),
+    set: &RecoverySet,
     mut survey: Survey,
     source: S,
     scratch: &Path,
@@ -123,7 +135,7 @@ pub fn repair<S: Source>(
     let geometry = *survey.geometry();
     let scratch = Scratch::new(&geometry, survey.lost_blocks(), scratch)?;
     if !scratch.lost.is_empty() {
-        let run = Run { set, survey: &survey, source: &source, scratch: &scratch, geometry };
+        let run = Run { set, survey: &survey, source: &source, scratch: &scratch, geometry, memory };
         let made = run.columns(passed)?;
         for (block, seal) in made {
             let place = usize::try_from(block).ok().and_then(|block| survey.seals.get_mut(block));
@@ -197,6 +209,7 @@ struct Run<'a, S> {
     source: &'a S,
     scratch: &'a Scratch,
     geometry: Geometry,
+    memory: (u64, u64),
 }
 
 /// A piece of every row, side by side.
@@ -215,33 +228,42 @@ impl Held {
     }
 }
 
+/// What becomes of the lost blocks.
+struct Making<'a> {
+    decoder: Decoder,
+    /// Blocks of which a part is there.
+    begun: BTreeMap<u64, Hasher>,
+    /// Blocks and their seals.
+    made: Vec<(u64, Seal)>,
+    passed: &'a mut dyn FnMut(u64),
+}
+
 impl<S: Source> Run<'_, S> {
     /// Makes every lost block again, and gives their seals.
     fn columns(&self, passed: &mut dyn FnMut(u64)) -> Result<Vec<(u64, Seal)>, RepairError> {
         let (geometry, rows) = (&self.geometry, self.geometry.rows());
-        let step = codec::piece_bytes(geometry, rows, HELD_BYTES);
-        let unit = codec::piece_bytes(geometry, codec::decoder_rows(geometry), WORK_BYTES);
+        let step = codec::piece_bytes(geometry, rows, self.memory.0);
+        let unit = codec::piece_bytes(geometry, codec::decoder_rows(geometry), self.memory.1);
         let unit = unit.min(geometry.block_bytes()).min(step);
-        let mut decoder = Decoder::new(*geometry, usize::try_from(unit).unwrap_or(0))?;
-        let (mut hashers, mut made) = (BTreeMap::new(), Vec::new());
-        let mut held =
-            Held { bytes: vec![0; usize::try_from(rows * step).unwrap_or(0)], piece: step, inside: 0 };
+        let decoder = Decoder::new(*geometry, usize::try_from(unit).unwrap_or(0))?;
+        let mut making = Making { decoder, begun: BTreeMap::new(), made: Vec::new(), passed };
+        let bytes = vec![0; usize::try_from(rows * step).unwrap_or(0)];
+        let mut held = Held { bytes, piece: step, inside: 0 };
         while held.inside < geometry.row_bytes() {
             held.piece = step.min(geometry.row_bytes() - held.inside);
             let end = held.inside + held.piece;
-            let first = held.inside / geometry.block_bytes();
-            let columns = first..end.div_ceil(geometry.block_bytes());
+            let columns = held.inside / geometry.block_bytes()..end.div_ceil(geometry.block_bytes());
             if columns.clone().any(|column| !self.lost_rows(column).is_empty()) {
                 self.hold(&mut held, &columns)?;
                 let mut from = held.inside;
                 while from < end {
-                    self.unit(&held, from, unit, &mut decoder, &mut hashers, &mut made, passed)?;
+                    self.make(&held, from, unit, &mut making)?;
                     from += unit;
                 }
             }
             held.inside = end;
         }
-        Ok(made)
+        Ok(making.made)
     }
 
     fn lost_rows(&self, column: u64) -> Vec<u64> {
@@ -278,42 +300,33 @@ impl<S: Source> Run<'_, S> {
     }
 
     /// Makes what is lost in one column again, or in a piece of one.
-    #[allow(clippy::too_many_arguments)] // what a loop carries along, in a function that fits a screen
-    fn unit(
-        &self,
-        held: &Held,
-        from: u64,
-        unit: u64,
-        decoder: &mut Decoder,
-        hashers: &mut BTreeMap<u64, Hasher>,
-        made: &mut Vec<(u64, Seal)>,
-        passed: &mut dyn FnMut(u64),
-    ) -> Result<(), RepairError> {
+    fn make(&self, held: &Held, from: u64, unit: u64, making: &mut Making<'_>) -> Result<(), RepairError> {
         let column = from / self.geometry.block_bytes();
         let lost = self.lost_rows(column);
         if lost.is_empty() {
             return Ok(());
         }
         for row in (0..self.geometry.rows()).filter(|row| lost.binary_search(row).is_err()) {
-            decoder.row(row, held.bytes.get(held.range(row, from, unit)).unwrap_or_default())?;
+            making.decoder.row(row, held.bytes.get(held.range(row, from, unit)).unwrap_or_default())?;
         }
         let mut piece = vec![0_u8; usize::try_from(unit).unwrap_or(0)];
         for row in self.survey.good_rows(column).take(lost.len()) {
             let read = self.set.read_recovery(&mut piece, row, from);
             read.ok_or(RepairError::ReadRecovery { row })?;
-            decoder.recovery_row(row, &piece)?;
+            making.decoder.recovery_row(row, &piece)?;
         }
         let inside = from % self.geometry.block_bytes();
-        let found = decoder.decode()?;
+        let found = making.decoder.decode()?;
         for row in lost {
             let bytes = usize::try_from(row).ok().and_then(|row| found.restored_original(row));
             let (Some(bytes), Some(block)) = (bytes, self.geometry.block_at(row, column)) else { continue };
             self.scratch.write(block, inside, bytes)?;
-            passed(bytes.len() as u64);
-            let hasher = hashers.entry(block).or_default();
+            (making.passed)(bytes.len() as u64);
+            let hasher = making.begun.entry(block).or_default();
             hasher.update(bytes);
             if inside + unit == self.geometry.block_bytes() {
-                made.extend(hashers.remove(&block).map(|hasher| (block, block::seal(hasher))));
+                let hasher = making.begun.remove(&block);
+                making.made.extend(hasher.map(|hasher| (block, block::seal(hasher))));
             }
         }
         Ok(())

@@ -45,10 +45,20 @@ pub struct Survey {
 /// [`Survey::bytes`] in all. What cannot be read is lost, so this does not fail.
 #[must_use]
 pub fn survey(set: &RecoverySet, source: &(impl Source + ?Sized), passed: &mut dyn FnMut(u64)) -> Survey {
+    survey_within(CHUNK_BYTES, set, source, passed)
+}
+
+/// The same, read in shorter pieces.
+pub(super) fn survey_within(
+    chunk: u64,
+    set: &RecoverySet,
+    source: &(impl Source + ?Sized),
+    passed: &mut dyn FnMut(u64),
+) -> Survey {
     let geometry = *set.geometry();
     let mut survey =
         Survey { geometry, seals: Vec::new(), recovery: Vec::new(), unjudged: Vec::new(), doubted: None };
-    let mut buffer = vec![0_u8; usize::try_from(CHUNK_BYTES).unwrap_or(0)];
+    let mut buffer = vec![0_u8; usize::try_from(chunk).unwrap_or(0)];
     for slice in 0..geometry.files() {
         let blocks = geometry.slice(slice);
         let mut first = blocks.start;
@@ -68,8 +78,8 @@ pub fn survey(set: &RecoverySet, source: &(impl Source + ?Sized), passed: &mut d
 }
 
 /// How many blocks of this length are read at a time.
-fn run_blocks(block: u64) -> u64 {
-    (CHUNK_BYTES / block).max(1)
+fn run_blocks(buffer: &[u8], block: u64) -> u64 {
+    (buffer.len() as u64 / block).max(1)
 }
 
 impl Survey {
@@ -88,7 +98,7 @@ impl Survey {
         buffer: &mut [u8],
     ) {
         let copies = set.read_index(slice, &blocks);
-        let run = run_blocks(self.geometry.block_bytes());
+        let run = run_blocks(buffer, self.geometry.block_bytes());
         for first in blocks.clone().step_by(usize::try_from(run).unwrap_or(1)) {
             let found = seals(&self.geometry, source, first..(first + run).min(blocks.end), buffer);
             for (position, found) in (first - blocks.start..).zip(found) {
@@ -123,7 +133,7 @@ impl Survey {
 
     fn recovery_row(&mut self, set: &RecoverySet, row: u64, buffer: &mut [u8]) {
         let geometry = self.geometry;
-        let run = run_blocks(geometry.block_bytes() + SEAL_BYTES);
+        let run = run_blocks(buffer, geometry.block_bytes() + SEAL_BYTES);
         let mut column = 0;
         while column < geometry.columns() {
             let columns = column..(column + run).min(geometry.columns());
@@ -301,15 +311,15 @@ fn sealed_blocks(set: &RecoverySet, row: u64, columns: Range<u64>, buffer: &mut 
 /// Whether one recovery block is good.
 fn sealed_block(set: &RecoverySet, row: u64, column: u64, buffer: &mut [u8]) -> bool {
     let block = set.geometry().block_bytes();
-    let piece = usize::try_from(block).unwrap_or(usize::MAX).min(buffer.len());
-    let piece = buffer.get_mut(..piece).unwrap_or_default();
     let (mut hasher, mut done) = (Hasher::new(), 0);
     while done < block {
+        let wanted = usize::try_from(block - done).unwrap_or(usize::MAX).min(buffer.len());
+        let piece = buffer.get_mut(..wanted).unwrap_or_default();
         if set.read_recovery(piece, row, column * block + done).is_none() {
             return false;
         }
         hasher.update(piece);
-        done += piece.len() as u64;
+        done += wanted as u64;
     }
     let mut found: Seal = [0; SEAL_BYTES as usize];
     let read = set.read_seal(&mut found, row, column);
