@@ -19,6 +19,7 @@ pub mod lock;
 pub mod logins;
 pub mod pack;
 pub mod prepare;
+pub mod recovery;
 pub mod registries;
 pub mod resolve;
 pub mod sbom;

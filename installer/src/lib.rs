@@ -15,6 +15,7 @@ pub mod explain;
 pub mod journal;
 pub mod plan;
 pub mod preflight;
+pub mod repair;
 pub mod serve;
 pub mod shelf;
 pub mod site;

@@ -621,7 +621,6 @@ fn commands_and_flags_that_are_not_there_yet_say_so() {
         ("write b.tar /dev/sr0", "`bundler write`"),
         ("build --media dvd", "--media"),
         ("build --base old.tar", "--base"),
-        ("build --recovery 5%", "--recovery"),
     ] {
         fails(&world, &line.split(' ').collect::<Vec<_>>(), Exit::Usage, &["not there yet", named]);
     }

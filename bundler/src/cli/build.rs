@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 use edge::show::bytes;
-use edge::{Failure, Screen};
+use edge::{Failure, Screen, progress};
+use layout::recovery::Percent;
 use manifests::bundle::{BundleDigest, Counts, Sequence};
 use manifests::{Digest, KeyId, SecretKey};
 use serde::Serialize;
@@ -18,6 +19,7 @@ use crate::export::{self, ExportError};
 use crate::keys::{KeyFileError, Passphrases};
 use crate::lock::{self, BundleLock, LockError};
 use crate::pack::{self, Packed};
+use crate::recovery::{self, RecoveryError, Written};
 use crate::sbom;
 use crate::sign::SignError;
 use crate::sources::World;
@@ -46,8 +48,8 @@ pub(super) struct BuildArgs {
     /// Leave out what a base holds (not there yet)
     #[arg(long, hide = true)]
     base: Vec<PathBuf>,
-    /// Add recovery data (not there yet)
-    #[arg(long, hide = true)]
+    /// Write recovery data beside the archive, from which so much damage can be repaired on site: 1% to 100%
+    #[arg(long, value_name = "N%")]
     recovery: Option<String>,
 }
 
@@ -65,6 +67,8 @@ struct Document {
     signed_by: Vec<KeyId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     countersigned: Option<Countersigned>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    recovery: Vec<Written>,
 }
 
 impl BuildArgs {
@@ -80,6 +84,11 @@ impl BuildArgs {
         let loaded = spec::load(&screen.env.path(&self.spec))?;
         let lock = current_lock(screen, &loaded)?;
         let destination = self.destination(screen, &loaded);
+        let percent: Option<Percent> =
+            self.recovery.as_deref().map(str::parse).transpose().map_err(RecoveryError::Geometry)?;
+        if percent.is_some() {
+            recovery::must_not_exist(&destination)?;
+        }
         let cache = Cache::of(screen.env);
         let (http, registries) = super::lock::clients(screen, &loaded)?;
         let bars = screen.wants_bars();
@@ -103,15 +112,19 @@ impl BuildArgs {
         let mut packed = pack::pack(&loaded.spec, &lock, sbom, &documents)?;
         let signed_by = sign(&mut packed, &secrets)?;
         let size = export::export(&destination, &packed, &lock, &world, &interrupted)?;
-        report(screen, destination, size, &packed, signed_by, countersigned)
+        let recovery = match percent {
+            None => Vec::new(),
+            Some(percent) => {
+                let mut bar = progress::new(bars, "recovery", size);
+                let bundle = BundleDigest(Digest::of(&packed.head.manifest));
+                recovery::make(&destination, bundle, percent, 1, &mut *bar, &interrupted)?
+            }
+        };
+        report(screen, (destination, size, recovery), &packed, signed_by, countersigned)
     }
 
     fn refuse_what_is_not_there_yet(&self) -> Result<(), Failure> {
-        let flags = [
-            ("--media", self.media.is_some()),
-            ("--base", !self.base.is_empty()),
-            ("--recovery", self.recovery.is_some()),
-        ];
+        let flags = [("--media", self.media.is_some()), ("--base", !self.base.is_empty())];
         match flags.into_iter().find(|(_, given)| *given) {
             Some((flag, _)) => Err(Failure::not_yet(&format!("`bundler build {flag}`"))),
             None => Ok(()),
@@ -169,8 +182,7 @@ fn sign(packed: &mut Packed, secrets: &[SecretKey]) -> Result<Vec<KeyId>, Failur
 
 fn report(
     screen: &mut Screen<'_>,
-    archive: PathBuf,
-    size: u64,
+    (archive, size, recovery): (PathBuf, u64, Vec<Written>),
     packed: &Packed,
     signed_by: Vec<KeyId>,
     countersigned: Option<Countersigned>,
@@ -188,6 +200,7 @@ fn report(
         inventory: manifest.inventory.digest,
         signed_by,
         countersigned,
+        recovery,
     };
     let lines =
         |keyids: &[KeyId]| keyids.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n         ");
@@ -201,8 +214,9 @@ fn report(
         let (images, signatures) = (count(*images, "image"), count(*companions, "signature"));
         format!("images   {images} counter-signed ({signatures}) by\n         {}\n", lines(by))
     });
+    let rows: String = document.recovery.iter().map(recovery::row).collect();
     let human = format!(
-        "{}\n{} {} (order {})\nbundle   {}\narchive  {} ({})\nholds    {}\n{countersigned}signed   {}\n",
+        "{}\n{} {} (order {})\nbundle   {}\narchive  {} ({})\nholds    {}\n{countersigned}signed   {}\n{rows}",
         document.marking,
         document.product,
         document.version,

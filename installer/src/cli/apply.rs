@@ -1,5 +1,6 @@
 //! `installer apply`
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -29,6 +30,10 @@ pub(super) struct ApplyArgs {
     /// Go ahead; without it the plan is shown and nothing is changed
     #[arg(long)]
     yes: bool,
+    /// Repair what is damaged, from the recovery data beside the bundle, while it is loaded; nothing is written
+    /// to the medium
+    #[arg(long)]
+    repair: bool,
 }
 
 impl ApplyArgs {
@@ -46,7 +51,7 @@ impl ApplyArgs {
         let medium = path.display().to_string();
         log.append(screen.env, "apply", Outcome::Intent, about([("medium", medium.clone())]))?;
         let bars = screen.wants_bars();
-        let load = |context: &Context<'_>| admitted(context, bars, &path, &log);
+        let load = |context: &Context<'_>| admitted(context, bars, &path, self.repair, &log);
         carry_out(site, &judged, screen, &log, &load)
             .map_err(|failure| close(failure, "apply", &log, screen, about([("medium", medium)])))
     }
@@ -58,7 +63,7 @@ impl ApplyArgs {
         screen: &mut Screen<'_>,
         path: &Path,
     ) -> Result<(), Failure> {
-        let bundle = super::verify::verified(site, screen, path, "plan")?;
+        let bundle = super::verify::verified(site, screen, path, self.repair, "plan")?.0;
         show_plan(site, judged, screen, &bundle)
     }
 }
@@ -163,12 +168,26 @@ fn admitted(
     context: &Context<'_>,
     bars: bool,
     path: &Path,
+    repair: bool,
     log: &AuditLog,
 ) -> Result<VerifiedBundle, Failure> {
+    let (site, config) = (context.site, context.config);
     let size = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-    let mut bar = progress::new(bars, "loading", size);
-    let verdict = admit::admit(context.site, context.config, path, &mut *bar).map_err(Failure::from);
-    drop(bar);
+    let load = |input: Option<Box<dyn Read>>| {
+        let mut bar = progress::new(bars, "loading", size);
+        let verdict = match input {
+            Some(input) => admit::admit_stream(site, config, path, input, &mut *bar),
+            None => admit::admit(site, config, path, &mut *bar),
+        };
+        verdict.map_err(Failure::from)
+    };
+    let verdict = match repair {
+        true => super::verify::repaired(site, context.env, log, path, bars).and_then(|(input, report)| {
+            context.env.stderr.say(report.text().trim_end());
+            load(Some(input))
+        }),
+        false => load(None),
+    };
     super::log_verdict("admit", log, context.env, path, verdict, |bundle| {
         (bundle.digest(), bundle.root_version())
     })

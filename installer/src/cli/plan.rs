@@ -31,7 +31,7 @@ impl PlanArgs {
     pub(super) fn run(self, site: &Site, screen: &mut Screen<'_>) -> Result<(), Failure> {
         let path = super::verify::only_one(&self.bundle, screen)?;
         let judged = super::judged(site, screen.env)?;
-        let bundle = super::verify::verified(site, screen, &path, "plan")?;
+        let bundle = super::verify::verified(site, screen, &path, false, "plan")?.0;
         let config = site.config()?;
         let http = super::client()?;
         let context = Context { site, config: &config, env: screen.env, http: &http };

@@ -1,17 +1,20 @@
 //! `installer verify`
 
+use std::io::Read;
 use std::path::PathBuf;
 
 use clap::Args;
-use edge::{Failure, Screen, progress};
+use edge::{Env, Failure, Screen, progress};
+use manifests::audit::Outcome;
 use manifests::bundle::BundleDigest;
 use manifests::root::SignatureVerdict;
 use manifests::{BundleManifest, VerifiedBundle};
 use serde::Serialize;
 
 use crate::admit;
-use crate::audit::AuditLog;
+use crate::audit::{AuditLog, about};
 use crate::preflight::{self, Finding};
+use crate::repair::{self, Report};
 use crate::site::Site;
 
 /// The arguments of `verify`.
@@ -20,6 +23,10 @@ pub(super) struct VerifyArgs {
     /// The bundle
     #[arg(required = true)]
     bundle: Vec<PathBuf>,
+    /// Repair what is damaged, from the recovery data beside the bundle, while it is read; nothing is written to
+    /// the medium
+    #[arg(long)]
+    repair: bool,
 }
 
 #[derive(Serialize)]
@@ -31,6 +38,9 @@ struct Document<'a> {
     manifest: &'a BundleManifest,
     /// About time: the bundle is what it is, whatever they say.
     findings: &'a [Finding],
+    /// With `--repair`: what was repaired, and what margin is left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repair: Option<&'a Report>,
 }
 
 /// One bundle is one file; several parts are not read yet.
@@ -52,12 +62,13 @@ impl VerifyArgs {
         let path = only_one(&self.bundle, screen)?;
         // A site without trust has no log either: nothing is written then.
         let judged = super::judged(site, screen.env)?;
-        let bundle = verified(site, screen, &path, "verify")?;
+        let (bundle, repair) = verified(site, screen, &path, self.repair, "verify")?;
         let config = site.config()?;
         let findings = preflight::clock::check(&preflight::times(&bundle, &judged, screen.env), &config.time);
         let human = format!(
-            "verified: every signature, every digest, every byte\n{}{}",
+            "verified: every signature, every digest, every byte\n{}{}{}",
             summary(&bundle),
+            repair.as_ref().map_or(String::new(), Report::text),
             super::plan::show_findings(&findings)
         );
         let document = Document {
@@ -67,9 +78,33 @@ impl VerifyArgs {
             signatures: bundle.signatures(),
             manifest: bundle.manifest(),
             findings: &findings,
+            repair: repair.as_ref(),
         };
         screen.result(&human, &document)
     }
+}
+
+/// The archive as it was, if it has to be repaired; what was repaired goes into the log before anything is
+/// judged.
+pub(super) fn repaired(
+    site: &Site,
+    env: &Env,
+    log: &AuditLog,
+    path: &std::path::Path,
+    bars: bool,
+) -> Result<(Box<dyn Read>, Report), Failure> {
+    let size = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    let mut bar = progress::new(bars, "locating", size);
+    let (archive, report) = repair::archive(site, path, &mut *bar)?;
+    drop(bar);
+    let facts = about([
+        ("medium", path.display().to_string()),
+        ("repaired_bytes", report.repaired_bytes.to_string()),
+        ("places", report.repaired.len().to_string()),
+        ("margin", format!("{} of {}", report.margin, report.of)),
+    ]);
+    log.append(env, "repair", Outcome::Done, facts)?;
+    Ok((Box::new(archive), report))
 }
 
 /// Checks a whole bundle, and logs how that ended.
@@ -77,15 +112,27 @@ pub(super) fn verified(
     site: &Site,
     screen: &mut Screen<'_>,
     path: &std::path::Path,
+    repair: bool,
     event: &str,
-) -> Result<VerifiedBundle, Failure> {
+) -> Result<(VerifiedBundle, Option<Report>), Failure> {
     let config = site.config()?;
     let log = AuditLog::of(site, screen.env);
     let size = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-    let mut bar = progress::new(screen.wants_bars(), "verifying", size);
-    let verdict = admit::verify(site, &config, path, &mut *bar).map_err(Failure::from);
-    drop(bar);
-    super::log_verdict(event, &log, screen.env, path, verdict, |bundle| {
+    let bars = screen.wants_bars();
+    let check = |input: Option<Box<dyn Read>>| {
+        let mut bar = progress::new(bars, "verifying", size);
+        let verdict = match input {
+            Some(input) => admit::verify_stream(site, &config, path, input, &mut *bar),
+            None => admit::verify(site, &config, path, &mut *bar),
+        };
+        verdict.map_err(Failure::from)
+    };
+    let verdict = match repair {
+        true => repaired(site, screen.env, &log, path, bars)
+            .and_then(|(input, report)| check(Some(input)).map(|bundle| (bundle, Some(report)))),
+        false => check(None).map(|bundle| (bundle, None)),
+    };
+    super::log_verdict(event, &log, screen.env, path, verdict, |(bundle, _)| {
         (bundle.digest(), bundle.root_version())
     })
 }
