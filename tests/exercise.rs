@@ -18,6 +18,7 @@ proptest! {
         exercise::header(bytes.get(..512).unwrap_or(&bytes));
         exercise::documents(&bytes);
         exercise::parts(&bytes);
+        exercise::recovery(&bytes);
         exercise::oci(&bytes);
         exercise::keys(&bytes);
         exercise::texts(&String::from_utf8_lossy(&bytes));
@@ -66,6 +67,31 @@ fn no_reader_of_parts_breaks_its_promise_on_a_real_list_with_bytes_changed_and_c
             exercise::parts(&bad);
         }
         exercise::parts(&good[..at]);
+    }
+}
+
+#[test]
+fn no_reader_of_recovery_data_breaks_its_promise_on_a_real_file_with_bytes_changed_and_cut() {
+    use layout::recovery::encode;
+    use manifests::bundle::BundleDigest;
+    let mut file = tempfile::tempfile().unwrap();
+    let archive = (0..1500_u32).flat_map(u32::to_le_bytes).collect::<Vec<u8>>();
+    let bundle = BundleDigest(manifests::Digest::of(b"bundle"));
+    let whole = "100%".parse().unwrap();
+    encode(&archive, archive.len() as u64, bundle, whole, std::slice::from_ref(&file), &mut |_| {}).unwrap();
+    let mut good = Vec::new();
+    std::io::Seek::rewind(&mut file).unwrap();
+    std::io::Read::read_to_end(&mut file, &mut good).unwrap();
+    exercise::recovery(&good);
+    for at in (0..good.len()).step_by(5) {
+        let mut bad = good.clone();
+        bad[at] ^= 1 << (at % 8);
+        exercise::recovery(&bad);
+    }
+    for cut in (0..good.len()).step_by(101) {
+        exercise::recovery(&good[..cut]);
+        exercise::recovery(&good[cut..]);
+        exercise::recovery(&[&good[..cut], good.as_slice()].concat());
     }
 }
 

@@ -23,6 +23,7 @@ pub mod media;
 pub mod pack;
 pub mod parted;
 pub mod prepare;
+pub mod recovery;
 pub mod registries;
 pub mod resolve;
 pub mod sbom;

@@ -247,17 +247,26 @@ fn hint_for(refusal: &Refusal) -> Option<String> {
 
 /// A bundle whose signatures were checked and that this site may use; its contents were not read yet.
 struct Opened {
-    reader: BundleReader<io::BufReader<std::fs::File>>,
+    reader: BundleReader<io::BufReader<Box<dyn Read>>>,
     accepted: AcceptedManifest,
 }
 
 /// The first five checks.
 fn open(site: &Site, config: &SiteConfig, path: &Path) -> Result<Opened, AdmitError> {
+    open_stream(site, config, path, Box::new(medium::open(path)?.0))
+}
+
+/// The same of a stream, for which `path` stands in messages.
+fn open_stream(
+    site: &Site,
+    config: &SiteConfig,
+    path: &Path,
+    input: Box<dyn Read>,
+) -> Result<Opened, AdmitError> {
     let refused = |source| AdmitError::Refused { path: path.to_path_buf(), source };
     let trust = site.trust()?;
-    let (file, _) = medium::open(path)?;
     // 1. read at most the limit of bundle.json and signatures
-    let reader = BundleReader::open(io::BufReader::with_capacity(layout::writer::CHUNK_BYTES, file))
+    let reader = BundleReader::open(io::BufReader::with_capacity(layout::writer::CHUNK_BYTES, input))
         .map_err(|source| AdmitError::Damaged { path: path.to_path_buf(), source })?;
     // 2.–4. signatures over those very bytes; then parse them; then require canonical form; then
     // publisher, root version, epoch and revocations
@@ -308,8 +317,22 @@ pub fn verify(
     path: &Path,
     progress: &mut dyn Progress,
 ) -> Result<VerifiedBundle, AdmitError> {
+    verify_stream(site, config, path, Box::new(medium::open(path)?.0), progress)
+}
+
+/// The same of a stream, for which `path` stands in messages.
+///
+/// # Errors
+/// See [`AdmitError`].
+pub fn verify_stream(
+    site: &Site,
+    config: &SiteConfig,
+    path: &Path,
+    input: Box<dyn Read>,
+    progress: &mut dyn Progress,
+) -> Result<VerifiedBundle, AdmitError> {
     let damaged = |source| AdmitError::Damaged { path: path.to_path_buf(), source };
-    let Opened { mut reader, accepted } = open(site, config, path)?;
+    let Opened { mut reader, accepted } = open_stream(site, config, path, input)?;
     // 6. SHA256SUMS and inventory by digest, and each agrees with the other
     let (contents, _) = reader.contents(accepted.signed().manifest()).map_err(damaged)?;
     // 7. blobs
@@ -344,8 +367,22 @@ pub fn admit(
     path: &Path,
     progress: &mut dyn Progress,
 ) -> Result<VerifiedBundle, AdmitError> {
+    admit_stream(site, config, path, Box::new(medium::open(path)?.0), progress)
+}
+
+/// The same of a stream, for which `path` stands in messages.
+///
+/// # Errors
+/// See [`AdmitError`].
+pub fn admit_stream(
+    site: &Site,
+    config: &SiteConfig,
+    path: &Path,
+    input: Box<dyn Read>,
+    progress: &mut dyn Progress,
+) -> Result<VerifiedBundle, AdmitError> {
     let damaged = |source| AdmitError::Damaged { path: path.to_path_buf(), source };
-    let Opened { mut reader, accepted } = open(site, config, path)?;
+    let Opened { mut reader, accepted } = open_stream(site, config, path, input)?;
     let head = reader.head().clone();
     let (contents, documents) = reader.contents(accepted.signed().manifest()).map_err(damaged)?;
     let store = site.store();

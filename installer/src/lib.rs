@@ -18,6 +18,7 @@ pub mod incoming;
 pub mod journal;
 pub mod plan;
 pub mod preflight;
+pub mod repair;
 pub mod serve;
 pub mod shelf;
 pub mod site;

@@ -1,11 +1,12 @@
 //! `bundler build`
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use edge::show::bytes;
-use edge::{Failure, Screen};
+use edge::{Failure, Screen, progress};
+use layout::recovery::Percent;
 use manifests::bundle::{BundleDigest, Counts, Sequence};
 use manifests::{Digest, KeyId, SecretKey};
 use serde::Serialize;
@@ -14,12 +15,13 @@ use super::signers::PassphraseArgs;
 use crate::cache::Cache;
 use crate::ceremony;
 use crate::countersign::{self, CountersignError, Countersigned, Signers};
-use crate::discs::{Documents, Staging, Wish, Written};
+use crate::discs::{self, Documents, Staging, Wish};
 use crate::export::{self, ExportError};
 use crate::keys::{KeyFileError, Passphrases};
 use crate::lock::{self, BundleLock, LockError};
 use crate::media::Media;
 use crate::pack::{self, Packed};
+use crate::recovery::{self, RecoveryError};
 use crate::sbom;
 use crate::sign::SignError;
 use crate::sources::World;
@@ -52,8 +54,8 @@ pub(super) struct BuildArgs {
     /// Leave out what a base holds (not there yet)
     #[arg(long, hide = true)]
     base: Vec<PathBuf>,
-    /// Add recovery data (not there yet)
-    #[arg(long, hide = true)]
+    /// Write recovery data beside the archive, from which so much damage can be repaired on site: 1% to 100%
+    #[arg(long, value_name = "N%")]
     recovery: Option<String>,
 }
 
@@ -73,7 +75,9 @@ struct Document {
     countersigned: Option<Countersigned>,
     /// With `--media`; `archive` is their directory then.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    discs: Vec<Written>,
+    discs: Vec<discs::Written>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    recovery: Vec<recovery::Written>,
 }
 
 impl BuildArgs {
@@ -93,6 +97,11 @@ impl BuildArgs {
             super::split::images_make_sense(media.as_ref())?;
         }
         let destination = self.destination(screen, &loaded, media.is_some());
+        let percent: Option<Percent> =
+            self.recovery.as_deref().map(str::parse).transpose().map_err(RecoveryError::Geometry)?;
+        if percent.is_some() {
+            recovery::must_not_exist(&destination)?;
+        }
         let cache = Cache::of(screen.env);
         let (http, registries) = super::lock::clients(screen, &loaded)?;
         let bars = screen.wants_bars();
@@ -116,34 +125,28 @@ impl BuildArgs {
         let (lock, sbom) = sbom::add(&loaded.spec, lock, &documents)?;
         let mut packed = pack::pack(&loaded.spec, &lock, sbom, &documents)?;
         let signed_by = sign(&mut packed, &secrets)?;
-        let (size, discs) = match &media {
-            None => (export::export(&destination, &packed, &lock, &world, &interrupted)?, Vec::new()),
-            Some(media) => {
-                let head = &packed.head;
-                let documents = Documents {
-                    manifest: &head.manifest,
-                    signatures: &head.signatures,
-                    checksums: &head.checksums,
-                    inventory: &head.inventory,
-                };
-                let size = export::archive_bytes(&packed);
-                let cut = media.cut(size, documents.small_bytes())?;
-                let wish = Wish { destination: &destination, cut: &cut, only: None, images: self.iso };
-                let staging = Staging::begin(wish, &packed.manifest, world.env)?;
-                let (mut parts, room, stop) = (staging.writer(), staging.room(), &interrupted);
-                export::export_parts(&destination, &mut parts, &packed, &lock, &world, &room, stop)?;
-                (size, staging.finish(parts, &documents)?)
-            }
+        let mut made = match &media {
+            None => Made {
+                bytes: export::export(&destination, &packed, &lock, &world, &interrupted)?,
+                ..Made::default()
+            },
+            Some(media) => make_discs(media, self.iso, &destination, (&packed, &lock), &world)?,
         };
-        report(screen, (destination, size, discs), &packed, signed_by, countersigned)
+        if let Some(percent) = percent {
+            let mut bar = progress::new(bars, "recovery", made.bytes);
+            let bundle = BundleDigest(Digest::of(&packed.head.manifest));
+            made.recovery = recovery::make(&destination, bundle, percent, 1, &mut *bar, &interrupted)?;
+        }
+        report(screen, destination, made, &packed, signed_by, countersigned)
     }
 
     fn refuse_what_is_not_there_yet(&self) -> Result<(), Failure> {
-        let flags = [("--base", !self.base.is_empty()), ("--recovery", self.recovery.is_some())];
-        match flags.into_iter().find(|(_, given)| *given) {
-            Some((flag, _)) => Err(Failure::not_yet(&format!("`bundler build {flag}`"))),
-            None => Ok(()),
+        if self.media.is_some() && self.recovery.is_some() {
+            return Err(Failure::usage("recovery data for parts is not there yet").hint(
+                "build one archive with --recovery, cut it with `bundler split`, and copy the recovery files as well",
+            ));
         }
+        if self.base.is_empty() { Ok(()) } else { Err(Failure::not_yet("`bundler build --base`")) }
     }
 
     fn destination(&self, screen: &Screen<'_>, loaded: &LoadedSpec, discs: bool) -> PathBuf {
@@ -157,6 +160,39 @@ impl BuildArgs {
             }
         }
     }
+}
+
+/// What was written.
+#[derive(Debug, Default)]
+struct Made {
+    /// The length of the archive.
+    bytes: u64,
+    discs: Vec<discs::Written>,
+    recovery: Vec<recovery::Written>,
+}
+
+/// Writes the archive straight onto discs.
+fn make_discs(
+    media: &Media,
+    iso: bool,
+    destination: &Path,
+    (packed, lock): (&Packed, &BundleLock),
+    world: &World<'_>,
+) -> Result<Made, Failure> {
+    let head = &packed.head;
+    let documents = Documents {
+        manifest: &head.manifest,
+        signatures: &head.signatures,
+        checksums: &head.checksums,
+        inventory: &head.inventory,
+    };
+    let bytes = export::archive_bytes(packed);
+    let cut = media.cut(bytes, documents.small_bytes())?;
+    let wish = Wish { destination, cut: &cut, only: None, images: iso };
+    let staging = Staging::begin(wish, &packed.manifest, world.env)?;
+    let (mut parts, room) = (staging.writer(), staging.room());
+    export::export_parts(destination, &mut parts, packed, lock, world, &room, world.interrupted)?;
+    Ok(Made { bytes, discs: staging.finish(parts, &documents)?, recovery: Vec::new() })
 }
 
 /// The lock beside the spec; made if there is none, refused if it is for another text.
@@ -198,7 +234,8 @@ fn sign(packed: &mut Packed, secrets: &[SecretKey]) -> Result<Vec<KeyId>, Failur
 
 fn report(
     screen: &mut Screen<'_>,
-    (archive, size, discs): (PathBuf, u64, Vec<Written>),
+    archive: PathBuf,
+    made: Made,
     packed: &Packed,
     signed_by: Vec<KeyId>,
     countersigned: Option<Countersigned>,
@@ -206,7 +243,7 @@ fn report(
     let manifest = &packed.manifest;
     let document = Document {
         archive,
-        bytes: size,
+        bytes: made.bytes,
         bundle: BundleDigest(Digest::of(&packed.head.manifest)),
         product: manifest.product.to_string(),
         version: manifest.version.to_string(),
@@ -216,7 +253,8 @@ fn report(
         inventory: manifest.inventory.digest,
         signed_by,
         countersigned,
-        discs,
+        discs: made.discs,
+        recovery: made.recovery,
     };
     let lines =
         |keyids: &[KeyId]| keyids.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n         ");
@@ -231,7 +269,8 @@ fn report(
         format!("images   {images} counter-signed ({signatures}) by\n         {}\n", lines(by))
     });
     let what = if document.discs.is_empty() { "archive" } else { "discs  " };
-    let rows = super::split::rows(&document.discs);
+    let mut rows = super::split::rows(&document.discs);
+    rows.extend(document.recovery.iter().map(recovery::row));
     let human = format!(
         "{}\n{} {} (order {})\nbundle   {}\n{what}  {} ({})\nholds    {}\n{countersigned}signed   {}\n{rows}",
         document.marking,
@@ -240,7 +279,7 @@ fn report(
         document.order,
         document.bundle,
         document.archive.display(),
-        bytes(size),
+        bytes(document.bytes),
         super::inspect::counts(&document.counts),
         signed,
     );

@@ -21,6 +21,7 @@ pub mod map;
 pub mod medium;
 pub mod parts;
 pub mod reader;
+pub mod recovery;
 pub mod signatures;
 pub mod signed_file;
 pub mod split;

@@ -37,6 +37,30 @@ pub fn header(bytes: &[u8]) {
     }
 }
 
+/// A recovery file: what its header says is written again as it was, and looking for damage with it ends soon
+/// and takes no memory that the file does not have, whatever it claims. What repairs is what the headers vouch
+/// for.
+pub fn recovery(bytes: &[u8]) {
+    use layout::recovery::{RecoveryFile, RecoverySet, repair, survey};
+    let (header, archive) = bytes.split_at(bytes.len().min(512));
+    if let Ok(block) = layout::recovery::header::HeaderBytes::try_from(header)
+        && let Ok(header) = layout::recovery::Header::decode(&block)
+    {
+        assert_eq!(header.encode(), block);
+        assert!(header.geometry.blocks() <= layout::recovery::geometry::BLOCKS_MAX);
+    }
+    let file = RecoveryFile { source: Box::new(bytes.to_vec()), size: bytes.len() as u64 };
+    let Ok(set) = RecoverySet::open(vec![file], None) else { return };
+    if set.geometry().length() > 1 << 20 {
+        return;
+    }
+    let found = survey(&set, archive, &mut |_| {});
+    assert_eq!(found.is_whole(), found.damaged().is_empty());
+    if let Ok(repaired) = repair(&set, found, archive, &std::env::temp_dir(), &mut |_| {}) {
+        assert_eq!(repaired.length(), set.geometry().length());
+    }
+}
+
 /// A document that is accepted is canonical: writing it again gives the same bytes.
 pub fn documents(bytes: &[u8]) {
     if let Ok(manifest) = BundleManifest::from_bytes(bytes) {

@@ -32,11 +32,18 @@ pub(super) struct ApplyArgs {
     /// Go ahead; without it the plan is shown and nothing is changed
     #[arg(long)]
     yes: bool,
+    /// Repair what is damaged, from the recovery data beside the bundle, while it is loaded; nothing is written
+    /// to the medium
+    #[arg(long)]
+    repair: bool,
 }
 
 impl ApplyArgs {
     pub(super) fn run(self, site: &Site, screen: &mut Screen<'_>) -> Result<(), Failure> {
         let given = super::verify::given(&self.bundle, screen)?;
+        if self.repair {
+            super::verify::must_be_one_file(&given)?;
+        }
         // A site without trust has no log either: nothing is written then.
         site.trust()?;
         if !self.yes {
@@ -50,7 +57,7 @@ impl ApplyArgs {
         log.append(screen.env, "apply", Outcome::Intent, about([("medium", medium.clone())]))?;
         let bars = screen.wants_bars();
         let changer = AtTheDrive::of(screen);
-        let load = |context: &Context<'_>| admitted(context, bars, &given, &changer, &log);
+        let load = |context: &Context<'_>| admitted(context, bars, &given, self.repair, &changer, &log);
         carry_out(site, &judged, screen, &log, &load)
             .map_err(|failure| close(failure, "apply", &log, screen, about([("medium", medium)])))
     }
@@ -62,7 +69,7 @@ impl ApplyArgs {
         screen: &mut Screen<'_>,
         given: &Given,
     ) -> Result<(), Failure> {
-        let bundle = super::verify::verified(site, screen, given, "plan")?;
+        let bundle = super::verify::verified(site, screen, given, self.repair, "plan")?.0;
         show_plan(site, judged, screen, &bundle)
     }
 }
@@ -172,16 +179,23 @@ fn admitted(
     context: &Context<'_>,
     bars: bool,
     given: &Given,
+    repair: bool,
     changer: &AtTheDrive,
     log: &AuditLog,
 ) -> Result<VerifiedBundle, Failure> {
-    let mut bar = progress::new(bars, "loading", given.bytes());
+    let (site, config) = (context.site, context.config);
+    let bar = || progress::new(bars, "loading", given.bytes());
     let verdict = match given {
-        Given::Archive(path) => admit::admit(context.site, context.config, path, &mut *bar),
-        Given::Discs(places) => discs::admit(context.site, context.config, places, changer, &mut *bar),
+        Given::Archive(path) if repair => super::verify::repaired(site, context.env, log, path, bars)
+            .and_then(|(input, report)| {
+                context.env.stderr.say(report.text().trim_end());
+                admit::admit_stream(site, config, path, input, &mut *bar()).map_err(Failure::from)
+            }),
+        Given::Archive(path) => admit::admit(site, config, path, &mut *bar()).map_err(Failure::from),
+        Given::Discs(places) => {
+            discs::admit(site, config, places, changer, &mut *bar()).map_err(Failure::from)
+        }
     };
-    let verdict = verdict.map_err(Failure::from);
-    drop(bar);
     super::log_verdict("admit", log, context.env, &given.title(), verdict, |bundle| {
         (bundle.digest(), bundle.root_version())
     })

@@ -32,7 +32,7 @@ impl PlanArgs {
     pub(super) fn run(self, site: &Site, screen: &mut Screen<'_>) -> Result<(), Failure> {
         let given = super::verify::given(&self.bundle, screen)?;
         let judged = super::judged(site, screen.env)?;
-        let bundle = super::verify::verified(site, screen, &given, "plan")?;
+        let bundle = super::verify::verified(site, screen, &given, false, "plan")?.0;
         let config = site.config()?;
         let http = super::client()?;
         let context = Context { site, config: &config, env: screen.env, http: &http };

@@ -1,10 +1,11 @@
 //! `installer verify`
 
+use std::io::Read;
 use std::path::PathBuf;
 
 use clap::Args;
 use edge::show::bytes;
-use edge::{Failure, Screen, progress};
+use edge::{Env, Failure, Screen, progress};
 use manifests::audit::Outcome;
 use manifests::bundle::BundleDigest;
 use manifests::root::SignatureVerdict;
@@ -16,6 +17,7 @@ use crate::admit::{self, AdmitError};
 use crate::audit::{AuditLog, about};
 use crate::discs::{self, Given, Looked, SomeParts};
 use crate::preflight::{self, Finding};
+use crate::repair::{self, Report};
 use crate::site::Site;
 
 /// The arguments of `verify`.
@@ -24,6 +26,10 @@ pub(super) struct VerifyArgs {
     /// The bundle: an archive, or directories of its discs. One disc alone gets a verdict of its own
     #[arg(required = true)]
     bundle: Vec<PathBuf>,
+    /// Repair what is damaged, from the recovery data beside the bundle, while it is read; nothing is written to
+    /// the medium
+    #[arg(long)]
+    repair: bool,
 }
 
 #[derive(Serialize)]
@@ -35,6 +41,9 @@ struct Document<'a> {
     manifest: &'a BundleManifest,
     /// About time: the bundle is what it is, whatever they say.
     findings: &'a [Finding],
+    /// With `--repair`: what was repaired, and what margin is left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repair: Option<&'a Report>,
 }
 
 /// A disc, or several that are not all of them: never a verdict on the bundle.
@@ -62,20 +71,37 @@ pub(super) fn given(bundles: &[PathBuf], screen: &Screen<'_>) -> Result<Given, F
     Ok(Given::look(bundles.iter().map(|path| screen.env.path(path)).collect())?)
 }
 
+/// Only a bundle in one file can be repaired.
+pub(super) fn must_be_one_file(given: &Given) -> Result<(), Failure> {
+    match given {
+        Given::Archive(_) => Ok(()),
+        Given::Discs(_) => Err(Failure::usage("recovery data for parts is not there yet").hint(
+            "leave out --repair, or join the parts to one file with the recovery files beside it, and name that",
+        )),
+    }
+}
+
 impl VerifyArgs {
     pub(super) fn run(self, site: &Site, screen: &mut Screen<'_>) -> Result<(), Failure> {
         let given = given(&self.bundle, screen)?;
+        if self.repair {
+            must_be_one_file(&given)?;
+        }
         // A site without trust has no log either: nothing is written then.
         let judged = super::judged(site, screen.env)?;
-        let bundle = match looked_at(site, screen, &given)? {
-            Looked::Whole(bundle) => bundle,
-            Looked::Some(some) => return show_parts(&some, screen),
+        let (bundle, repair) = match &given {
+            Given::Archive(_) => verified(site, screen, &given, self.repair, "verify")?,
+            Given::Discs(places) => match looked_at(site, screen, &given, places)? {
+                Looked::Whole(bundle) => (*bundle, None),
+                Looked::Some(some) => return show_parts(&some, screen),
+            },
         };
         let config = site.config()?;
         let findings = preflight::clock::check(&preflight::times(&bundle, &judged, screen.env), &config.time);
         let human = format!(
-            "verified: every signature, every digest, every byte\n{}{}",
+            "verified: every signature, every digest, every byte\n{}{}{}",
             summary(&bundle),
+            repair.as_ref().map_or(String::new(), Report::text),
             super::plan::show_findings(&findings)
         );
         let document = Document {
@@ -85,17 +111,19 @@ impl VerifyArgs {
             signatures: bundle.signatures(),
             manifest: bundle.manifest(),
             findings: &findings,
+            repair: repair.as_ref(),
         };
         screen.result(&human, &document)
     }
 }
 
-/// Checks what there is of a bundle, and logs how that ended.
-fn looked_at(site: &Site, screen: &mut Screen<'_>, given: &Given) -> Result<Looked, Failure> {
-    let places = match given {
-        Given::Archive(_) => return verified(site, screen, given, "verify").map(Box::new).map(Looked::Whole),
-        Given::Discs(places) => places,
-    };
+/// Checks what there is of a set of discs, and logs how that ended.
+fn looked_at(
+    site: &Site,
+    screen: &mut Screen<'_>,
+    given: &Given,
+    places: &[PathBuf],
+) -> Result<Looked, Failure> {
     let config = site.config()?;
     let changer = AtTheDrive::of(screen);
     let log = AuditLog::of(site, screen.env);
@@ -162,23 +190,58 @@ fn show_parts(some: &SomeParts, screen: &mut Screen<'_>) -> Result<(), Failure> 
     screen.result(&human, &document)
 }
 
+/// The archive as it was, if it has to be repaired; what was repaired goes into the log before anything is
+/// judged.
+pub(super) fn repaired(
+    site: &Site,
+    env: &Env,
+    log: &AuditLog,
+    path: &std::path::Path,
+    bars: bool,
+) -> Result<(Box<dyn Read>, Report), Failure> {
+    let size = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    let mut bar = progress::new(bars, "locating", size);
+    let (archive, report) = repair::archive(site, path, &mut *bar)?;
+    drop(bar);
+    let facts = about([
+        ("medium", path.display().to_string()),
+        ("repaired_bytes", report.repaired_bytes.to_string()),
+        ("places", report.repaired.len().to_string()),
+        ("margin", format!("{} of {}", report.margin, report.of)),
+    ]);
+    log.append(env, "repair", Outcome::Done, facts)?;
+    Ok((Box::new(archive), report))
+}
+
 /// Checks a whole bundle, and logs how that ended.
 pub(super) fn verified(
     site: &Site,
     screen: &mut Screen<'_>,
     given: &Given,
+    repair: bool,
     event: &str,
-) -> Result<VerifiedBundle, Failure> {
+) -> Result<(VerifiedBundle, Option<Report>), Failure> {
     let config = site.config()?;
     let changer = AtTheDrive::of(screen);
     let log = AuditLog::of(site, screen.env);
-    let mut bar = progress::new(screen.wants_bars(), "verifying", given.bytes());
+    let bars = screen.wants_bars();
+    let bar = || progress::new(bars, "verifying", given.bytes());
     let verdict = match given {
-        Given::Archive(path) => admit::verify(site, &config, path, &mut *bar).map_err(Failure::from),
-        Given::Discs(places) => whole(discs::verify(site, &config, places, &changer, &mut *bar)),
+        Given::Archive(path) if repair => {
+            repaired(site, screen.env, &log, path, bars).and_then(|(input, report)| {
+                let bundle = admit::verify_stream(site, &config, path, input, &mut *bar())?;
+                Ok((bundle, Some(report)))
+            })
+        }
+        Given::Archive(path) => {
+            let bundle = admit::verify(site, &config, path, &mut *bar());
+            bundle.map(|bundle| (bundle, None)).map_err(Failure::from)
+        }
+        Given::Discs(places) => {
+            whole(discs::verify(site, &config, places, &changer, &mut *bar())).map(|bundle| (bundle, None))
+        }
     };
-    drop(bar);
-    super::log_verdict(event, &log, screen.env, &given.title(), verdict, |bundle| {
+    super::log_verdict(event, &log, screen.env, &given.title(), verdict, |(bundle, _)| {
         (bundle.digest(), bundle.root_version())
     })
 }
