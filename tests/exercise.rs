@@ -17,6 +17,8 @@ proptest! {
         exercise::archive(&bytes);
         exercise::header(bytes.get(..512).unwrap_or(&bytes));
         exercise::documents(&bytes);
+        exercise::parts(&bytes);
+        exercise::recovery(&bytes);
         exercise::oci(&bytes);
         exercise::keys(&bytes);
         exercise::texts(&String::from_utf8_lossy(&bytes));
@@ -45,6 +47,51 @@ fn no_parser_breaks_its_promise_on_a_real_archive_with_pieces_swapped_and_double
             bad.splice(first * 512..first * 512, piece);
             exercise::archive(&bad);
         }
+    }
+}
+
+#[test]
+fn no_reader_of_parts_breaks_its_promise_on_a_real_list_with_bytes_changed_and_cut() {
+    use manifests::bundle::{BundleDigest, Content};
+    let contents = [b"one".as_slice(), b"two", b"three"].map(Content::of).to_vec();
+    let bundle = BundleDigest(manifests::Digest::of(b"bundle"));
+    let list = manifests::PartsList::new("demo-1.0.bundle.tar".parse().unwrap(), bundle, contents);
+    let good = list.unwrap().to_bytes().unwrap();
+    exercise::parts(&good);
+    for at in 0..good.len() {
+        for byte in b"09,\"}]-.e " {
+            let mut bad = good.clone();
+            bad[at] = *byte;
+            exercise::parts(&bad);
+            bad.insert(at, *byte);
+            exercise::parts(&bad);
+        }
+        exercise::parts(&good[..at]);
+    }
+}
+
+#[test]
+fn no_reader_of_recovery_data_breaks_its_promise_on_a_real_file_with_bytes_changed_and_cut() {
+    use layout::recovery::encode;
+    use manifests::bundle::BundleDigest;
+    let mut file = tempfile::tempfile().unwrap();
+    let archive = (0..1500_u32).flat_map(u32::to_le_bytes).collect::<Vec<u8>>();
+    let bundle = BundleDigest(manifests::Digest::of(b"bundle"));
+    let whole = "100%".parse().unwrap();
+    encode(&archive, archive.len() as u64, bundle, whole, std::slice::from_ref(&file), &mut |_| {}).unwrap();
+    let mut good = Vec::new();
+    std::io::Seek::rewind(&mut file).unwrap();
+    std::io::Read::read_to_end(&mut file, &mut good).unwrap();
+    exercise::recovery(&good);
+    for at in (0..good.len()).step_by(5) {
+        let mut bad = good.clone();
+        bad[at] ^= 1 << (at % 8);
+        exercise::recovery(&bad);
+    }
+    for cut in (0..good.len()).step_by(101) {
+        exercise::recovery(&good[..cut]);
+        exercise::recovery(&good[cut..]);
+        exercise::recovery(&[&good[..cut], good.as_slice()].concat());
     }
 }
 

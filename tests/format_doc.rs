@@ -32,8 +32,8 @@ use manifests::inventory::{Component, ImageClass, NeededImage, WheelTarget};
 use manifests::root::FoundSignature;
 use manifests::verify::{SignedManifest, Standing, VerifiedBundle};
 use manifests::{
-    ArchivePath, BundleManifest, Digest, Inventory, PublicKey, SecretKey, Timestamp, Trust, TrustRoot,
-    canonical,
+    ArchivePath, BundleManifest, Digest, Inventory, PartsList, PublicKey, SecretKey, Timestamp, Trust,
+    TrustRoot, canonical,
 };
 use serde_json::Value;
 
@@ -262,6 +262,10 @@ fn derived(dir: &Path, archive: &[u8]) -> BTreeMap<String, String> {
     let release = &head.signatures[0];
     let form = manifests::sigstore::derive(release.claimed, &release.bytes, &head.manifest).unwrap();
     shown.insert("release.sigstore.json".to_string(), text(form));
+    let parts = archive.split_at(40960);
+    let contents = [parts.0, parts.1].map(Content::of).to_vec();
+    let list = PartsList::new("greeter-1.0.0.bundle.tar".parse().unwrap(), head.bundle_digest(), contents);
+    shown.insert("parts.json".to_string(), text(list.unwrap().to_bytes().unwrap()));
     shown
 }
 
@@ -591,6 +595,8 @@ fn every_limit_is_the_one_in_the_code() {
         ("SCRYPT_BYTES_MAX", manifests::key::SCRYPT_BYTES_MAX),
         ("oci::MANIFEST_BYTES_MAX", manifests::oci::MANIFEST_BYTES_MAX),
         ("LINE_BYTES_MAX", audit::LINE_BYTES_MAX as u64),
+        ("PARTS_BYTES_MAX", manifests::parts::PARTS_BYTES_MAX),
+        ("PARTS_MAX", manifests::parts::PARTS_MAX as u64),
     ]);
     let rows = rows(&page("format.md"), "constant");
     let stated: BTreeMap<&str, u64> =

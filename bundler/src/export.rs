@@ -2,12 +2,13 @@
 //! written, and the file has a name only when it is whole.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Read};
+use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use edge::progress;
 use edge::show::bytes;
 use edge::{Classified, Exit};
+use layout::split::PartsWriter;
 use layout::writer::{ArchiveWriter, WriteError};
 use manifests::Digest;
 use manifests::bundle::Content;
@@ -136,24 +137,60 @@ pub fn export(
     }
     let directory =
         destination.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let head = &packed.head;
-    let (manifest, checksums, inventory) = (head.manifest.len(), head.checksums.len(), head.inventory.len());
-    let needed =
-        layout::writer::archive_bytes(manifest as u64, checksums as u64, inventory as u64, &packed.inventory);
+    let needed = archive_bytes(packed);
     check_space(directory, needed)?;
     let unwritable = |source| ExportError::Destination { path: directory.to_path_buf(), source };
     download::missing(lock, packed, world, &Room { directory, bytes: needed })
         .map_err(|source| ExportError::Download { source })?;
     let file = Unnamed::create(directory).map_err(unwritable)?;
+    write(destination, file.file(), packed, lock, world, interrupted)?;
+    file.name(destination).map_err(|source| ExportError::Destination { path, source })?;
+    Ok(needed)
+}
+
+/// The length of the archive.
+#[must_use]
+pub fn archive_bytes(packed: &Packed) -> u64 {
+    let head = &packed.head;
+    let (manifest, checksums, inventory) = (head.manifest.len(), head.checksums.len(), head.inventory.len());
+    layout::writer::archive_bytes(manifest as u64, checksums as u64, inventory as u64, &packed.inventory)
+}
+
+/// Writes the archive straight into parts, for which there is to be `room`. `destination` is only named in messages.
+///
+/// # Errors
+/// See [`ExportError`].
+pub fn export_parts(
+    destination: &Path,
+    parts: &mut PartsWriter,
+    packed: &Packed,
+    lock: &BundleLock,
+    world: &World<'_>,
+    room: &Room<'_>,
+    interrupted: &dyn Fn() -> bool,
+) -> Result<(), ExportError> {
+    download::missing(lock, packed, world, room).map_err(|source| ExportError::Download { source })?;
+    write(destination, parts, packed, lock, world, interrupted)
+}
+
+/// Writes the archive to where it goes.
+fn write<W: Write>(
+    path: &Path,
+    out: W,
+    packed: &Packed,
+    lock: &BundleLock,
+    world: &World<'_>,
+    interrupted: &dyn Fn() -> bool,
+) -> Result<(), ExportError> {
     let failed = |source| {
         if interrupted() {
-            ExportError::Interrupted { path: path.clone() }
+            ExportError::Interrupted { path: path.to_path_buf() }
         } else {
-            ExportError::Write { path: path.clone(), source }
+            ExportError::Write { path: path.to_path_buf(), source }
         }
     };
-    let out = BufWriter::with_capacity(layout::writer::CHUNK_BYTES, file.file());
-    let mut writer = ArchiveWriter::begin(out, head).map_err(failed)?;
+    let out = BufWriter::with_capacity(layout::writer::CHUNK_BYTES, out);
+    let mut writer = ArchiveWriter::begin(out, &packed.head).map_err(failed)?;
     let mut bar = progress::new(world.bars, "writing", packed.manifest.counts.blob_bytes);
     for content in &packed.inventory.blobs {
         let open = lock.blobs.get(&content.digest).map_or_else(
@@ -174,10 +211,7 @@ pub fn export(
             return Err(failed(error));
         }
     }
-    let out = writer.finish().map_err(failed)?;
-    drop(out);
-    file.name(destination).map_err(|source| ExportError::Destination { path, source })?;
-    Ok(needed)
+    writer.finish().map_err(failed).map(|_| ())
 }
 
 fn check_space(directory: &Path, needed: u64) -> Result<(), ExportError> {

@@ -2,7 +2,7 @@
 //!
 //! In the order in which a byte travels: [`spec`] (what a person wrote) → [`sources`] → [`resolve`] (to
 //! digests) → [`lock`] → [`countersign`] (if asked for) → [`pack`] (inventory and manifest) → [`sign`] →
-//! [`export`] (the archive). [`attest`] states afterwards where it came from.
+//! [`export`] (the archive, or with [`media`] the [`discs`] of it). [`attest`] states afterwards where it came from.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
@@ -13,12 +13,16 @@ pub mod cli;
 pub mod countersign;
 pub mod diff;
 pub mod discover;
+pub mod discs;
 pub mod download;
 pub mod export;
 pub mod keys;
 pub mod lock;
+pub mod media;
 pub mod pack;
+pub mod parted;
 pub mod prepare;
+pub mod recovery;
 pub mod registries;
 pub mod resolve;
 pub mod sbom;

@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 
 use edge::progress::Progress;
 use edge::{Classified, Exit};
+use layout::disc::DiscError;
 use layout::hashing::{self, ManifestKeeper};
 use layout::medium::{self, MediumError};
 use layout::reader::{BundleReader, Discard, ReadError, Sink};
 use layout::store::{BlobWriter, Quarantine, Store};
-use manifests::bundle::Content;
+use manifests::bundle::{BundleDigest, Content};
 use manifests::root::NotMet;
 use manifests::verify::{
     AcceptedManifest, CheckedContents, Contents, Damage, Refusal, SignedManifest, Standing,
@@ -64,6 +65,74 @@ pub enum AdmitError {
     /// What the site has kept is not what was admitted.
     #[error("the site store has rotted")]
     Rotten(#[source] Damage),
+    /// The small files of a disc.
+    #[error(transparent)]
+    Disc(#[from] DiscError),
+    /// No disc where one should be.
+    #[error("there is no part of a bundle at {}", paths_of(paths))]
+    NoDisc {
+        /// Where somebody looked.
+        paths: Vec<PathBuf>,
+    },
+    /// More than one bundle.
+    #[error("several bundles were named, expected one archive, or the discs of one set")]
+    Several,
+    /// The lists on a disc contradict each other or `bundle.json`.
+    #[error("{}: {damage}", path.display())]
+    Lists {
+        /// Which disc.
+        path: PathBuf,
+        /// What is wrong.
+        damage: Damage,
+    },
+    /// `parts.json` cannot be one of this bundle.
+    #[error("{}: parts.json does not agree with the signed documents beside it", path.display())]
+    List {
+        /// Which disc.
+        path: PathBuf,
+    },
+    /// A disc of another bundle.
+    #[error("{} is a disc of another bundle: {title} ({bundle})", path.display())]
+    OtherBundle {
+        /// Which disc.
+        path: PathBuf,
+        /// Product and version.
+        title: String,
+        /// Which.
+        bundle: BundleDigest,
+    },
+    /// A disc of another split of the same bundle.
+    #[error("{} is of the same bundle, but its parts.json is not that of the other discs", path.display())]
+    OtherSplit {
+        /// Which disc.
+        path: PathBuf,
+    },
+    /// Parts are damaged.
+    #[error("{}", lines.join("\n"))]
+    Parts {
+        /// Every place of damage.
+        lines: Vec<String>,
+        /// The numbers of the parts.
+        parts: Vec<usize>,
+        /// Whether the site has kept what came from the others.
+        kept: bool,
+    },
+    /// Parts are missing.
+    #[error("of {title} these are missing: {}", missing.join(", "))]
+    Missing {
+        /// Product and version.
+        title: String,
+        /// What each is called.
+        missing: Vec<String>,
+        /// Whether the site has kept what came from the others.
+        kept: bool,
+    },
+    /// All parts are what they must be, and the bundle is not whole.
+    #[error("the bundle is not whole: {damage}")]
+    Whole {
+        /// What is wrong.
+        damage: Damage,
+    },
     /// A defect of ours: contents of another bundle.
     #[error("{0}")]
     Mixed(Damage),
@@ -74,6 +143,10 @@ impl Classified for AdmitError {
         match self {
             Self::Damaged { source: ReadError::Sink { .. }, .. } | Self::Store(_) => Exit::Unreachable,
             Self::Medium(_) | Self::Damaged { .. } | Self::Mixed(_) | Self::Rotten(_) => Exit::Damaged,
+            Self::Disc(_) | Self::NoDisc { .. } | Self::Lists { .. } | Self::List { .. } => Exit::Damaged,
+            Self::OtherBundle { .. } | Self::OtherSplit { .. } | Self::Parts { .. } => Exit::Damaged,
+            Self::Missing { .. } | Self::Whole { .. } => Exit::Damaged,
+            Self::Several => Exit::Usage,
             Self::Refused { .. } => Exit::Refused,
             Self::Site(error) => error.exit(),
             Self::Space { .. } => Exit::NotReady,
@@ -88,6 +161,13 @@ impl Classified for AdmitError {
             Self::Damaged { .. } => Some(
                 "clean the medium and try again; if it stays so, ask the sender for another copy".to_string(),
             ),
+            Self::Parts { parts, kept, .. } => Some(again(parts, *kept)),
+            Self::Missing { kept, .. } => Some(format!(
+                "name every disc, or put them in one after the other on a terminal{}",
+                if *kept { "; what was read is kept and is not asked for again" } else { "" }
+            )),
+            Self::OtherBundle { .. } | Self::OtherSplit { .. } => Some("take that disc out".to_string()),
+            Self::NoDisc { .. } => Some("mount a disc there, or name where it is".to_string()),
             Self::Refused { source, .. } => hint_for(source),
             Self::Rotten(_) => Some(
                 "the way back needs that bundle's medium; the disk of the site should be looked at"
@@ -100,6 +180,36 @@ impl Classified for AdmitError {
             _ => None,
         }
     }
+}
+
+/// What to do about damaged parts.
+fn again(parts: &[usize], kept: bool) -> String {
+    let only: Vec<String> = parts.iter().map(|part| format!("--only {part}")).collect();
+    format!(
+        "clean the disc and try again; if it stays so, ask the sender for that part alone: bundler split … {}{}",
+        only.join(", "),
+        if kept { "; the parts that were whole are kept and are not asked for again" } else { "" }
+    )
+}
+
+fn paths_of(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// An error and its causes in one line.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
+}
+
+/// The same for what happened on admission.
+pub(crate) fn message(error: &AdmitError) -> String {
+    with_causes(error)
 }
 
 fn hint_for(refusal: &Refusal) -> Option<String> {
@@ -137,17 +247,26 @@ fn hint_for(refusal: &Refusal) -> Option<String> {
 
 /// A bundle whose signatures were checked and that this site may use; its contents were not read yet.
 struct Opened {
-    reader: BundleReader<io::BufReader<std::fs::File>>,
+    reader: BundleReader<io::BufReader<Box<dyn Read>>>,
     accepted: AcceptedManifest,
 }
 
 /// The first five checks.
 fn open(site: &Site, config: &SiteConfig, path: &Path) -> Result<Opened, AdmitError> {
+    open_stream(site, config, path, Box::new(medium::open(path)?.0))
+}
+
+/// The same of a stream, for which `path` stands in messages.
+fn open_stream(
+    site: &Site,
+    config: &SiteConfig,
+    path: &Path,
+    input: Box<dyn Read>,
+) -> Result<Opened, AdmitError> {
     let refused = |source| AdmitError::Refused { path: path.to_path_buf(), source };
     let trust = site.trust()?;
-    let (file, _) = medium::open(path)?;
     // 1. read at most the limit of bundle.json and signatures
-    let reader = BundleReader::open(io::BufReader::with_capacity(layout::writer::CHUNK_BYTES, file))
+    let reader = BundleReader::open(io::BufReader::with_capacity(layout::writer::CHUNK_BYTES, input))
         .map_err(|source| AdmitError::Damaged { path: path.to_path_buf(), source })?;
     // 2.–4. signatures over those very bytes; then parse them; then require canonical form; then
     // publisher, root version, epoch and revocations
@@ -160,7 +279,11 @@ fn open(site: &Site, config: &SiteConfig, path: &Path) -> Result<Opened, AdmitEr
 }
 
 /// What the site is, and what it knows of this product.
-fn standing(site: &Site, config: &SiteConfig, manifest: &BundleManifest) -> Result<Standing, SiteError> {
+pub(crate) fn standing(
+    site: &Site,
+    config: &SiteConfig,
+    manifest: &BundleManifest,
+) -> Result<Standing, SiteError> {
     let ledger = site.ledger(&manifest.publisher, &manifest.product)?;
     Ok(Standing {
         site: config.site.clone(),
@@ -194,8 +317,22 @@ pub fn verify(
     path: &Path,
     progress: &mut dyn Progress,
 ) -> Result<VerifiedBundle, AdmitError> {
+    verify_stream(site, config, path, Box::new(medium::open(path)?.0), progress)
+}
+
+/// The same of a stream, for which `path` stands in messages.
+///
+/// # Errors
+/// See [`AdmitError`].
+pub fn verify_stream(
+    site: &Site,
+    config: &SiteConfig,
+    path: &Path,
+    input: Box<dyn Read>,
+    progress: &mut dyn Progress,
+) -> Result<VerifiedBundle, AdmitError> {
     let damaged = |source| AdmitError::Damaged { path: path.to_path_buf(), source };
-    let Opened { mut reader, accepted } = open(site, config, path)?;
+    let Opened { mut reader, accepted } = open_stream(site, config, path, input)?;
     // 6. SHA256SUMS and inventory by digest, and each agrees with the other
     let (contents, _) = reader.contents(accepted.signed().manifest()).map_err(damaged)?;
     // 7. blobs
@@ -230,12 +367,26 @@ pub fn admit(
     path: &Path,
     progress: &mut dyn Progress,
 ) -> Result<VerifiedBundle, AdmitError> {
+    admit_stream(site, config, path, Box::new(medium::open(path)?.0), progress)
+}
+
+/// The same of a stream, for which `path` stands in messages.
+///
+/// # Errors
+/// See [`AdmitError`].
+pub fn admit_stream(
+    site: &Site,
+    config: &SiteConfig,
+    path: &Path,
+    input: Box<dyn Read>,
+    progress: &mut dyn Progress,
+) -> Result<VerifiedBundle, AdmitError> {
     let damaged = |source| AdmitError::Damaged { path: path.to_path_buf(), source };
-    let Opened { mut reader, accepted } = open(site, config, path)?;
+    let Opened { mut reader, accepted } = open_stream(site, config, path, input)?;
     let head = reader.head().clone();
     let (contents, documents) = reader.contents(accepted.signed().manifest()).map_err(damaged)?;
     let store = site.store();
-    check_space(&store, &contents)?;
+    check_space(&store, contents.inventory(), |_| 0)?;
     let mut sink = IntoQuarantine {
         store: &store,
         quarantine: store.quarantine().map_err(AdmitError::Store)?,
@@ -245,6 +396,7 @@ pub fn admit(
         reader.stream(contents, &mut sink, &mut |count| progress.advance(count)).map_err(damaged)?;
     let bundle = VerifiedBundle::new(accepted, checked).map_err(AdmitError::Mixed)?;
     sink.quarantine.release().map_err(AdmitError::Store)?;
+    crate::incoming::forget(&store).map_err(AdmitError::Store)?;
     site.keep_evidence(&head, &documents)?;
     Ok(bundle)
 }
@@ -311,7 +463,11 @@ fn reread(
 }
 
 /// Hashes a file, and keeps the bytes of what may be a manifest.
-fn hashed(file: std::fs::File, size: u64, progress: &mut dyn Progress) -> io::Result<(Content, Vec<u8>)> {
+pub(crate) fn hashed(
+    file: std::fs::File,
+    size: u64,
+    progress: &mut dyn Progress,
+) -> io::Result<(Content, Vec<u8>)> {
     let (found, keeper) = hashing::copy(&mut Watched { file, progress }, ManifestKeeper::of_size(size))?;
     Ok((found, keeper.finish()))
 }
@@ -330,11 +486,16 @@ impl Read for Watched<'_> {
     }
 }
 
-/// The formula: what the store lacks, and as much again as one file system block for each file of it.
-fn check_space(store: &Store, contents: &Contents) -> Result<(), AdmitError> {
-    let blobs = &contents.inventory().blobs;
+/// The formula: what the store lacks, and as much again as one file system block for each file of it. `here` are
+/// the bytes of a blob that are on the same disk already.
+pub(crate) fn check_space(
+    store: &Store,
+    inventory: &Inventory,
+    here: impl Fn(&Content) -> u64,
+) -> Result<(), AdmitError> {
+    let missing = inventory.blobs.iter().filter(|blob| !store.has(blob));
     let missing: BTreeSet<(Digest, u64)> =
-        blobs.iter().filter(|blob| !store.has(blob)).map(|blob| (blob.digest, blob.size)).collect();
+        missing.map(|blob| (blob.digest, blob.size.saturating_sub(here(blob)))).collect();
     let stat = rustix::fs::statvfs(store.root()).map_err(|error| AdmitError::Store(error.into()))?;
     let needed =
         missing.iter().fold(0_u64, |sum, (_, size)| sum.saturating_add(*size).saturating_add(stat.f_bsize));

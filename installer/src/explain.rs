@@ -7,7 +7,7 @@
 //! with paper, and every key is hashed again.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::PathBuf;
 
 use manifests::root::{RootDocument, RootKey, SignatureVerdict, Verdict};
 use manifests::verify::SignedManifest;
@@ -25,7 +25,7 @@ pub struct Check {
 
 /// Everything that has to be checked, in its order.
 #[must_use]
-pub fn checks(root: &TrustRoot, signed: &SignedManifest, bundle: &Path) -> Vec<Check> {
+pub fn checks(root: &TrustRoot, signed: &SignedManifest, files: &[PathBuf]) -> Vec<Check> {
     let document = root.document();
     let mut checks = vec![
         Check { shows: "this directory is empty".to_string(), command: "[ -z \"$(ls -A .)\" ]".to_string() },
@@ -33,8 +33,8 @@ pub fn checks(root: &TrustRoot, signed: &SignedManifest, bundle: &Path) -> Vec<C
         Check {
             shows: "the archive holds plain files and nothing else".to_string(),
             command: format!(
-                "mkdir bundle keys\ntar -C bundle -xf {}\n[ -z \"$(find bundle ! -type f ! -type d)\" ]",
-                quoted(&bundle.display().to_string())
+                "mkdir bundle keys\n{}\n[ -z \"$(find bundle ! -type f ! -type d)\" ]",
+                unpack(files)
             ),
         },
     ];
@@ -52,6 +52,15 @@ pub fn checks(root: &TrustRoot, signed: &SignedManifest, bundle: &Path) -> Vec<C
     }
     checks.extend(contents(signed));
     checks
+}
+
+/// One archive, or its parts one after the other.
+fn unpack(files: &[PathBuf]) -> String {
+    let names: Vec<String> = files.iter().map(|file| quoted(&file.display().to_string())).collect();
+    match names.as_slice() {
+        [only] => format!("tar -C bundle -xf {only}"),
+        parts => format!("cat {} | tar -C bundle -xf -", parts.join(" ")),
+    }
 }
 
 /// Signatures that count.
@@ -134,7 +143,7 @@ fn contents(signed: &SignedManifest) -> [Check; 3] {
 
 /// The whole script.
 #[must_use]
-pub fn script(root: &TrustRoot, signed: &SignedManifest, bundle: &Path) -> String {
+pub fn script(root: &TrustRoot, signed: &SignedManifest, files: &[PathBuf]) -> String {
     let manifest = signed.manifest();
     let mut text = format!(
         "#!/bin/sh\n# {marking}\n# Rechecks {publisher} {product} {version} (order {order})\n# bundle     {digest}\n# trust root version {root_version}, fingerprint {fingerprint}: compare it with paper\n",
@@ -151,7 +160,7 @@ pub fn script(root: &TrustRoot, signed: &SignedManifest, bundle: &Path) -> Strin
         text.push_str(&format!("# {line}\n"));
     }
     text.push_str("# Needs tar, openssl 3.0 or newer and sha256sum. Run it in an empty directory; it ends with\n# `all of it holds`, or stops at the first check that does not hold and names it.\nset -eu\ntrap '[ $? = 0 ] || echo \"does not hold: $what\" >&2' EXIT\n");
-    for check in checks(root, signed, bundle) {
+    for check in checks(root, signed, files) {
         text.push_str(&format!("\nwhat={}\n{}\n", quoted(&check.shows), check.command));
     }
     for signature in signed.signatures().iter().filter(|signature| signature.verdict != Verdict::Good) {

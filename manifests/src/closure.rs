@@ -7,9 +7,10 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+use crate::bundle::Content;
 use crate::companion::{Companion, CompanionKind};
 use crate::digest::Digest;
-use crate::inventory::{BundleSbom, Component, Inventory};
+use crate::inventory::{BundleSbom, Chart, Component, Image, Inventory};
 use crate::oci::{Descriptor, MEDIA_INDEX, MEDIA_MANIFEST, ManifestDocument};
 use crate::verify::Damage;
 
@@ -36,6 +37,49 @@ impl Manifests {
         ManifestDocument::parse(self.0.get(&descriptor.digest)?, &descriptor.media_type).ok()
     }
 
+    /// What a blob is to the first component that needs it, or to the bill of materials. Of an image whose manifest
+    /// did not pass by yet, the place in the component's list has to do.
+    pub(crate) fn role(&self, inventory: &Inventory, digest: &Digest) -> Option<String> {
+        let needs = |component: &&Component| component.blobs().iter().any(|(blob, _)| blob == digest);
+        let Some(component) = inventory.components.iter().find(needs) else {
+            let sbom = inventory.sbom.as_ref()?;
+            let needed = sbom.blobs().iter().any(|content| content.digest == *digest);
+            return needed.then(|| BundleSbom::TITLE.to_string());
+        };
+        let title = component.title();
+        let what = match component {
+            Component::Image(image) => self.role_in_image(image, digest),
+            Component::Chart(chart) => role_in_chart(chart, digest).map(ToString::to_string),
+            other => name_of_file(other, digest),
+        };
+        let manifest = component.manifests().iter().any(|manifest| manifest.digest == *digest);
+        let what = what.or_else(|| manifest.then(|| "its manifest".to_string()));
+        Some(what.map_or_else(|| title.clone(), |what| format!("{title}, {what}")))
+    }
+
+    fn role_in_image(&self, image: &Image, digest: &Digest) -> Option<String> {
+        let read = |blob: &Digest| match ManifestDocument::parse(self.0.get(blob)?, MEDIA_MANIFEST).ok()? {
+            ManifestDocument::Image(manifest) => Some(manifest),
+            ManifestDocument::Index(_) => None,
+        };
+        for manifest in image.blobs.iter().filter_map(read) {
+            if manifest.config.digest == *digest {
+                return Some("its configuration".to_string());
+            }
+            if let Some(layer) = manifest.layers.iter().position(|layer| layer.digest == *digest) {
+                return Some(format!("layer {}", layer.saturating_add(1)));
+            }
+        }
+        // One manifest, then its configuration, then its layers: as packers list them.
+        let plain = image.platforms.len() <= 1 && image.companions.is_empty();
+        match image.blobs.iter().position(|blob| blob == digest)? {
+            0 => Some("its manifest".to_string()),
+            1 if plain => Some("its configuration".to_string()),
+            place if plain => Some(format!("layer {}", place.saturating_sub(1))),
+            _ => None,
+        }
+    }
+
     /// Follows every component to its leaves.
     pub(crate) fn check(&self, inventory: &Inventory) -> Result<(), Damage> {
         for component in &inventory.components {
@@ -56,6 +100,40 @@ impl Manifests {
             walk.check_idle(&reached)?;
         }
         Ok(())
+    }
+}
+
+/// The name of a file of a component that is made of files.
+fn name_of_file(component: &Component, digest: &Digest) -> Option<String> {
+    let mut files: Vec<(Digest, String)> = match component {
+        Component::Wheelhouse(wheelhouse) => {
+            wheelhouse.wheels.iter().map(|wheel| (wheel.digest, wheel.filename.to_string())).collect()
+        }
+        Component::FileSet(set) => {
+            set.files.iter().map(|file| (file.digest, file.path.to_string())).collect()
+        }
+        Component::KubernetesManifests(set) => {
+            set.files.iter().map(|file| (file.digest, file.path.to_string())).collect()
+        }
+        Component::Script(script) => {
+            script.files().into_iter().map(|file| (file.digest, file.filename.to_string())).collect()
+        }
+        Component::Image(_) | Component::Chart(_) => Vec::new(),
+    };
+    let place = files.iter().position(|(file, _)| file == digest)?;
+    Some(files.swap_remove(place).1)
+}
+
+fn role_in_chart(chart: &Chart, digest: &Digest) -> Option<&'static str> {
+    let is = |content: &Content| content.digest == *digest;
+    if is(&chart.archive) {
+        Some("its archive")
+    } else if is(&chart.metadata) {
+        Some("its Chart.yaml")
+    } else if chart.provenance.as_ref().is_some_and(is) {
+        Some("its provenance file")
+    } else {
+        None
     }
 }
 

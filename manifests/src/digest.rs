@@ -66,6 +66,12 @@ impl Digest {
         Ok(Self(bytes))
     }
 
+    /// From the 32 bytes themselves.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// 64 lower-case hex digits.
     #[must_use]
     pub fn hex(&self) -> String {

@@ -12,7 +12,7 @@
 //! Nothing here reads: whoever does (`layout::reader`) hands bytes in. *Invariant:* there is no other way
 //! to a [`VerifiedBundle`], and a plan needs one.
 
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -22,7 +22,7 @@ use crate::bundle::{BundleDigest, BundleManifest, Content, Sequence};
 use crate::canonical::CanonicalError;
 use crate::closure::Manifests;
 use crate::digest::Digest;
-use crate::inventory::{BundleSbom, Component, Inventory, InventoryError};
+use crate::inventory::{Inventory, InventoryError};
 use crate::oci::{Descriptor, ManifestDocument};
 use crate::root::{FoundSignature, NotMet, RoleName, SignatureVerdict, TrustRoot};
 use crate::text::{Audience, Marking, Name};
@@ -417,6 +417,13 @@ impl Contents {
         self.ticking_off(expected)
     }
 
+    /// Starts ticking off what comes in any order, as the discs of a set do.
+    #[must_use]
+    pub fn tally(self) -> Tally {
+        let expected = self.inventory.contents().collect();
+        Tally { contents: self, expected, manifests: Manifests::default() }
+    }
+
     fn ticking_off(self, expected: Vec<(ArchivePath, Content)>) -> Checklist {
         Checklist {
             contents: self,
@@ -437,6 +444,18 @@ fn check(path: ArchivePath, found: Content, expected: Content) -> Result<(), Dam
         return Err(Damage::Digest { path, belongs_to, found: found.digest, expected: expected.digest });
     }
     Ok(())
+}
+
+/// Names the component whose blob is damaged: a person knows images, not digests.
+fn named(damage: Damage, inventory: &Inventory, manifests: &Manifests) -> Damage {
+    match damage {
+        Damage::Digest { path: ArchivePath::Blob(digest), found, expected, .. } => {
+            let role = manifests.role(inventory, &digest);
+            let belongs_to = role.map_or(String::new(), |role| format!(" ({role})"));
+            Damage::Digest { path: ArchivePath::Blob(digest), belongs_to, found, expected }
+        }
+        other => other,
+    }
 }
 
 /// Every entry after `inventory.json` must be announced with [`Checklist::begin`] before its bytes are
@@ -499,21 +518,8 @@ impl Checklist {
         self.manifests.remember(digest, bytes);
     }
 
-    /// Names the component whose blob is damaged: a person knows images, not digests.
     fn named(&self, damage: Damage) -> Damage {
-        match damage {
-            Damage::Digest { path: ArchivePath::Blob(digest), found, expected, .. } => {
-                let needs =
-                    |component: &&Component| component.blobs().iter().any(|(blob, _)| *blob == digest);
-                let inventory = &self.contents.inventory;
-                let component = inventory.components.iter().find(needs).map(Component::title);
-                let of_sbom = |sbom: &&BundleSbom| sbom.blobs().iter().any(|blob| blob.digest == digest);
-                let sbom = inventory.sbom.as_ref().filter(of_sbom).map(|_| BundleSbom::TITLE.to_string());
-                let belongs_to = component.or(sbom).map_or(String::new(), |title| format!(" ({title})"));
-                Damage::Digest { path: ArchivePath::Blob(digest), belongs_to, found, expected }
-            }
-            other => other,
-        }
+        named(damage, &self.contents.inventory, &self.manifests)
     }
 
     /// The archive has ended: was everything there, and does every manifest lead to blobs that are?
@@ -523,6 +529,74 @@ impl Checklist {
     pub fn finish(mut self) -> Result<CheckedContents, Damage> {
         match self.current.take().or_else(|| self.expected.next()) {
             Some((path, _)) => {
+                Err(Damage::Unexpected { found: "the end".to_string(), expected: path.to_string() })
+            }
+            None => {
+                self.manifests.check(&self.contents.inventory)?;
+                Ok(CheckedContents { contents: self.contents, manifests: self.manifests })
+            }
+        }
+    }
+}
+
+/// As [`Checklist`], for entries that come in any order: each must be settled once with what was read of it.
+#[derive(Debug)]
+pub struct Tally {
+    contents: Contents,
+    expected: BTreeMap<ArchivePath, Content>,
+    manifests: Manifests,
+}
+
+impl Tally {
+    /// The inventory behind it.
+    #[must_use]
+    pub fn inventory(&self) -> &Inventory {
+        self.contents.inventory()
+    }
+
+    /// Whether an entry was settled.
+    #[must_use]
+    pub fn is_settled(&self, path: &ArchivePath) -> bool {
+        !self.expected.contains_key(path)
+    }
+
+    /// Whether all were.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.expected.is_empty()
+    }
+
+    /// An entry was read: are its bytes the signed ones? `document` are those bytes if they may be a manifest:
+    /// when everything was seen, each component is followed from its manifest to its last layer.
+    ///
+    /// # Errors
+    /// Other bytes, or an entry that is settled or was never expected.
+    pub fn settle(&mut self, path: &ArchivePath, found: Content, document: Vec<u8>) -> Result<(), Damage> {
+        let expected = self.expected.get(path).copied().ok_or_else(|| Damage::Unexpected {
+            found: path.to_string(),
+            expected: "something that is still missing".to_string(),
+        })?;
+        check(path.clone(), found, expected)
+            .map_err(|damage| named(damage, &self.contents.inventory, &self.manifests))?;
+        self.expected.remove(path);
+        self.manifests.remember(found.digest, document);
+        Ok(())
+    }
+
+    /// What a blob is to the component that needs it: `image HOST/PATH:TAG, layer 2`. Exact where the image's
+    /// manifest was seen already.
+    #[must_use]
+    pub fn role(&self, digest: &Digest) -> Option<String> {
+        self.manifests.role(&self.contents.inventory, digest)
+    }
+
+    /// Was everything there, and does every manifest lead to blobs that are?
+    ///
+    /// # Errors
+    /// An entry that was not settled, or a component that is not whole.
+    pub fn finish(self) -> Result<CheckedContents, Damage> {
+        match self.expected.into_keys().next() {
+            Some(path) => {
                 Err(Damage::Unexpected { found: "the end".to_string(), expected: path.to_string() })
             }
             None => {

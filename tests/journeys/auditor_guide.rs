@@ -103,6 +103,7 @@ fn delivery(world: &World) -> BTreeMap<&'static str, String> {
     );
     line(world, "sign X.bundle.tar --signature ceremony/bundle.json.sig --public-key carol.pub");
     line(world, "attest X.bundle.tar --key release.key.pem --out demo-1.0.0.provenance.dsse.json");
+    line(world, "split X.bundle.tar --media 1MB --out discs");
     world.installer(&["apply", "X.bundle.tar", "--yes"]).ok();
 
     let carol = std::fs::read_to_string(world.path("carol.pub")).unwrap();
@@ -127,7 +128,7 @@ fn delivery(world: &World) -> BTreeMap<&'static str, String> {
 fn desk(world: &World) -> PathBuf {
     let desk = world.path("desk");
     std::fs::create_dir(&desk).unwrap();
-    let got = "root.json root.json.sigs roots X.bundle.tar demo-1.0.0.provenance.dsse.json release.pub.pem alice.pub.pem office.pub.pem carol.pub.pem";
+    let got = "root.json root.json.sigs roots X.bundle.tar discs demo-1.0.0.provenance.dsse.json release.pub.pem alice.pub.pem office.pub.pem carol.pub.pem";
     for name in got.split(' ') {
         let status = Command::new("cp").arg("-r").arg(world.path(name)).arg(&desk).status().unwrap();
         assert!(status.success());

@@ -149,3 +149,21 @@ fn an_archive_that_is_none_or_not_there_is_named() {
         assert!(ran.stderr.contains(name), "{}", ran.stderr);
     }
 }
+
+#[test]
+fn discs_are_compared_like_the_archives_that_they_were_cut_from() {
+    let world = world();
+    world.trust();
+    world.bundler(&["sign", "1.tar", "--key", "keys/rel.key.pem"]).ok();
+    world.bundler(&["split", "1.tar", "--media", "1MB", "--out", "discs"]).ok();
+    let without_paths = |mut document: Value| {
+        document["from"]["archive"].take();
+        document["to"]["archive"].take();
+        document
+    };
+    for (from, to) in [("discs", "2.tar"), ("2.tar", "discs"), ("discs", "discs")] {
+        let archives = [from, to].map(|path| if path == "discs" { "1.tar" } else { path });
+        let expected = without_paths(diff(&world, archives[0], archives[1]));
+        assert_eq!(without_paths(diff(&world, from, to)), expected, "{from} {to}");
+    }
+}

@@ -160,7 +160,7 @@ fn every_command_has_a_help_that_fits_a_screen() {
     let world = World::new();
     for (program, names) in [
         ("installer", "trust verify inspect plan apply rollback status history serve audit"),
-        ("bundler", "key trust lock images build sign attest inspect verify diff"),
+        ("bundler", "key trust lock images build split sign attest inspect verify diff"),
     ] {
         let run = |args: &[&str]| {
             let mut command =
@@ -221,7 +221,7 @@ fn exit_codes_are_those_of_the_contract() {
     ends_with(&world, &["--site", "elsewhere", "verify", "b.tar"], 2);
     ends_with(&World::new(), &["status"], 3);
     ends_with(&world, &["verify", "damaged.tar"], 4);
-    ends_with(&world, &["verify", "/"], 2);
+    ends_with(&world, &["verify", "/"], 4);
     ends_with(&world, &["verify", "/dev/null"], 4);
     site_yaml(&world, &["registry: {url: \"http://127.0.0.1:1\"}".to_string()]);
     ends_with(&world, &["apply", "b.tar", "--yes"], 5);

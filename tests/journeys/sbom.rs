@@ -12,9 +12,11 @@
 
 mod ingredients;
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use e2e::World;
+use edge::Exit;
 use ingredients::{Image, image, index, layer, to_json, wheel, write_layout};
 use manifests::oci::{MEDIA_INDEX, MEDIA_MANIFEST};
 use manifests::{Descriptor, Digest};
@@ -198,4 +200,29 @@ fn the_bill_of_materials_arrives_with_the_bundle() {
     assert_eq!(stored, document(&world, "b.tar"));
     let shown = world.bundler(&["inspect", "b.tar"]).ok().stdout;
     assert!(shown.contains(&format!("sbom       CycloneDX, blobs/sha256/{hex}")), "{shown}");
+}
+
+#[test]
+fn a_damaged_bill_of_materials_is_called_that() {
+    let world = world();
+    world.trust();
+    world.bundler(&["sign", "b.tar", "--key", "keys/rel.key.pem"]).ok();
+    world.bundler(&["split", "b.tar", "--media", "1MB", "--out", "discs"]).ok();
+    let document = document(&world, "b.tar");
+    for path in files_below(&world.path("discs")).into_iter().chain([world.path("b.tar")]) {
+        let mut bytes = std::fs::read(&path).unwrap();
+        if let Some(place) = bytes.windows(64).position(|window| window == &document[..64]) {
+            bytes[place + 10] ^= 1;
+            std::fs::write(&path, bytes).unwrap();
+        }
+    }
+    for named in ["b.tar", "discs"] {
+        let ran = world.installer(&["verify", named]).expect_exit(Exit::Damaged);
+        assert!(ran.stderr.contains("the bill of materials"), "{named}: {}", ran.stderr);
+    }
+}
+
+fn files_below(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
 }

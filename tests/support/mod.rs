@@ -1,5 +1,7 @@
 //! A site on the fastest disk there is, a medium beside it, and a picture of the site to compare with.
 
+pub(crate) mod discs;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt;

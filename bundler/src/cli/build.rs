@@ -1,11 +1,12 @@
 //! `bundler build`
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use edge::show::bytes;
-use edge::{Failure, Screen};
+use edge::{Failure, Screen, progress};
+use layout::recovery::Percent;
 use manifests::bundle::{BundleDigest, Counts, Sequence};
 use manifests::{Digest, KeyId, SecretKey};
 use serde::Serialize;
@@ -14,10 +15,13 @@ use super::signers::PassphraseArgs;
 use crate::cache::Cache;
 use crate::ceremony;
 use crate::countersign::{self, CountersignError, Countersigned, Signers};
+use crate::discs::{self, Documents, Staging, Wish};
 use crate::export::{self, ExportError};
 use crate::keys::{KeyFileError, Passphrases};
 use crate::lock::{self, BundleLock, LockError};
+use crate::media::Media;
 use crate::pack::{self, Packed};
+use crate::recovery::{self, RecoveryError};
 use crate::sbom;
 use crate::sign::SignError;
 use crate::sources::World;
@@ -40,14 +44,18 @@ pub(super) struct BuildArgs {
     /// A private key to counter-sign each image with, as cosign does
     #[arg(long, value_name = "KEY")]
     countersign: Vec<PathBuf>,
-    /// Split for media (not there yet)
-    #[arg(long, hide = true)]
+    /// Write discs in place of one archive: dvd, dvd-dl, bd25, bd50, fat32, or a size such as 650MB; of several
+    /// with commas between, the last repeats. --out is then a directory that is not there yet
+    #[arg(long, value_name = "MEDIA", requires = "key")]
     media: Option<String>,
+    /// With --media: an ISO image of each disc in place of its directory, made by xorriso
+    #[arg(long, requires = "media")]
+    iso: bool,
     /// Leave out what a base holds (not there yet)
     #[arg(long, hide = true)]
     base: Vec<PathBuf>,
-    /// Add recovery data (not there yet)
-    #[arg(long, hide = true)]
+    /// Write recovery data beside the archive, from which so much damage can be repaired on site: 1% to 100%
+    #[arg(long, value_name = "N%")]
     recovery: Option<String>,
 }
 
@@ -65,6 +73,11 @@ struct Document {
     signed_by: Vec<KeyId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     countersigned: Option<Countersigned>,
+    /// With `--media`; `archive` is their directory then.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    discs: Vec<discs::Written>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    recovery: Vec<recovery::Written>,
 }
 
 impl BuildArgs {
@@ -79,7 +92,16 @@ impl BuildArgs {
         let (secrets, countersigners) = (unlock(&self.key)?, unlock(&self.countersign)?);
         let loaded = spec::load(&screen.env.path(&self.spec))?;
         let lock = current_lock(screen, &loaded)?;
-        let destination = self.destination(screen, &loaded);
+        let media: Option<Media> = self.media.as_deref().map(str::parse).transpose()?;
+        if self.iso {
+            super::split::images_make_sense(media.as_ref())?;
+        }
+        let destination = self.destination(screen, &loaded, media.is_some());
+        let percent: Option<Percent> =
+            self.recovery.as_deref().map(str::parse).transpose().map_err(RecoveryError::Geometry)?;
+        if percent.is_some() {
+            recovery::must_not_exist(&destination)?;
+        }
         let cache = Cache::of(screen.env);
         let (http, registries) = super::lock::clients(screen, &loaded)?;
         let bars = screen.wants_bars();
@@ -103,32 +125,74 @@ impl BuildArgs {
         let (lock, sbom) = sbom::add(&loaded.spec, lock, &documents)?;
         let mut packed = pack::pack(&loaded.spec, &lock, sbom, &documents)?;
         let signed_by = sign(&mut packed, &secrets)?;
-        let size = export::export(&destination, &packed, &lock, &world, &interrupted)?;
-        report(screen, destination, size, &packed, signed_by, countersigned)
+        let mut made = match &media {
+            None => Made {
+                bytes: export::export(&destination, &packed, &lock, &world, &interrupted)?,
+                ..Made::default()
+            },
+            Some(media) => make_discs(media, self.iso, &destination, (&packed, &lock), &world)?,
+        };
+        if let Some(percent) = percent {
+            let mut bar = progress::new(bars, "recovery", made.bytes);
+            let bundle = BundleDigest(Digest::of(&packed.head.manifest));
+            made.recovery = recovery::make(&destination, bundle, percent, 1, &mut *bar, &interrupted)?;
+        }
+        report(screen, destination, made, &packed, signed_by, countersigned)
     }
 
     fn refuse_what_is_not_there_yet(&self) -> Result<(), Failure> {
-        let flags = [
-            ("--media", self.media.is_some()),
-            ("--base", !self.base.is_empty()),
-            ("--recovery", self.recovery.is_some()),
-        ];
-        match flags.into_iter().find(|(_, given)| *given) {
-            Some((flag, _)) => Err(Failure::not_yet(&format!("`bundler build {flag}`"))),
-            None => Ok(()),
+        if self.media.is_some() && self.recovery.is_some() {
+            return Err(Failure::usage("recovery data for parts is not there yet").hint(
+                "build one archive with --recovery, cut it with `bundler split`, and copy the recovery files as well",
+            ));
         }
+        if self.base.is_empty() { Ok(()) } else { Err(Failure::not_yet("`bundler build --base`")) }
     }
 
-    fn destination(&self, screen: &Screen<'_>, loaded: &LoadedSpec) -> PathBuf {
-        let name = format!("{}-{}.bundle.tar", loaded.spec.product, loaded.spec.version);
+    fn destination(&self, screen: &Screen<'_>, loaded: &LoadedSpec, discs: bool) -> PathBuf {
+        let end = if discs { "discs" } else { "bundle.tar" };
+        let name = format!("{}-{}.{end}", loaded.spec.product, loaded.spec.version);
         match &self.out {
             None => screen.env.cwd.join(name),
             Some(out) => {
                 let out = screen.env.path(out);
-                if out.is_dir() { out.join(name) } else { out }
+                if out.is_dir() && !discs { out.join(name) } else { out }
             }
         }
     }
+}
+
+/// What was written.
+#[derive(Debug, Default)]
+struct Made {
+    /// The length of the archive.
+    bytes: u64,
+    discs: Vec<discs::Written>,
+    recovery: Vec<recovery::Written>,
+}
+
+/// Writes the archive straight onto discs.
+fn make_discs(
+    media: &Media,
+    iso: bool,
+    destination: &Path,
+    (packed, lock): (&Packed, &BundleLock),
+    world: &World<'_>,
+) -> Result<Made, Failure> {
+    let head = &packed.head;
+    let documents = Documents {
+        manifest: &head.manifest,
+        signatures: &head.signatures,
+        checksums: &head.checksums,
+        inventory: &head.inventory,
+    };
+    let bytes = export::archive_bytes(packed);
+    let cut = media.cut(bytes, documents.small_bytes())?;
+    let wish = Wish { destination, cut: &cut, only: None, images: iso };
+    let staging = Staging::begin(wish, &packed.manifest, world.env)?;
+    let (mut parts, room) = (staging.writer(), staging.room());
+    export::export_parts(destination, &mut parts, packed, lock, world, &room, world.interrupted)?;
+    Ok(Made { bytes, discs: staging.finish(parts, &documents)?, recovery: Vec::new() })
 }
 
 /// The lock beside the spec; made if there is none, refused if it is for another text.
@@ -171,7 +235,7 @@ fn sign(packed: &mut Packed, secrets: &[SecretKey]) -> Result<Vec<KeyId>, Failur
 fn report(
     screen: &mut Screen<'_>,
     archive: PathBuf,
-    size: u64,
+    made: Made,
     packed: &Packed,
     signed_by: Vec<KeyId>,
     countersigned: Option<Countersigned>,
@@ -179,7 +243,7 @@ fn report(
     let manifest = &packed.manifest;
     let document = Document {
         archive,
-        bytes: size,
+        bytes: made.bytes,
         bundle: BundleDigest(Digest::of(&packed.head.manifest)),
         product: manifest.product.to_string(),
         version: manifest.version.to_string(),
@@ -189,6 +253,8 @@ fn report(
         inventory: manifest.inventory.digest,
         signed_by,
         countersigned,
+        discs: made.discs,
+        recovery: made.recovery,
     };
     let lines =
         |keyids: &[KeyId]| keyids.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n         ");
@@ -202,15 +268,18 @@ fn report(
         let (images, signatures) = (count(*images, "image"), count(*companions, "signature"));
         format!("images   {images} counter-signed ({signatures}) by\n         {}\n", lines(by))
     });
+    let what = if document.discs.is_empty() { "archive" } else { "discs  " };
+    let mut rows = super::split::rows(&document.discs);
+    rows.extend(document.recovery.iter().map(recovery::row));
     let human = format!(
-        "{}\n{} {} (order {})\nbundle   {}\narchive  {} ({})\nholds    {}\n{countersigned}signed   {}\n",
+        "{}\n{} {} (order {})\nbundle   {}\n{what}  {} ({})\nholds    {}\n{countersigned}signed   {}\n{rows}",
         document.marking,
         document.product,
         document.version,
         document.order,
         document.bundle,
         document.archive.display(),
-        bytes(size),
+        bytes(document.bytes),
         super::inspect::counts(&document.counts),
         signed,
     );

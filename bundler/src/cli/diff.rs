@@ -14,9 +14,9 @@ use crate::diff::{self, Amount, Change, Difference, Inside, Side};
 /// The arguments of `diff`.
 #[derive(Debug, Args)]
 pub(super) struct DiffArgs {
-    /// The archive before
+    /// The archive before, or the directory with its discs
     from: PathBuf,
-    /// The archive after
+    /// The archive after, or the directory with its discs
     to: PathBuf,
 }
 
@@ -45,7 +45,7 @@ struct Bundle {
 
 impl DiffArgs {
     pub(super) fn run(self, screen: &mut Screen<'_>) -> Result<(), Failure> {
-        let open = |path: &Path| Opened::read(&screen.env.path(path));
+        let open = |path: &Path| Opened::read(&[screen.env.path(path)]);
         let (from, to) = (open(&self.from)?, open(&self.to)?);
         let (before, after) = (&from.manifest, &to.manifest);
         let same_product = (&before.publisher, &before.product) == (&after.publisher, &after.product);

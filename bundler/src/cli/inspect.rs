@@ -1,11 +1,10 @@
 //! `bundler inspect`: what an archive says of itself. It reads kilobytes of an archive of any size.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use edge::show::bytes;
 use edge::{Failure, Screen};
-use layout::medium;
 use layout::reader::BundleReader;
 use manifests::bundle::BundleDigest;
 use manifests::{ArchivePath, BundleManifest, Digest, Inventory, KeyId};
@@ -13,14 +12,16 @@ use serde::Serialize;
 
 use super::lock::{companion_rows, row, rows};
 use super::verify::BundleError;
+use crate::parted;
 
 pub(super) use crate::prepare::counts;
 
 /// The arguments of `inspect`.
 #[derive(Debug, Args)]
 pub(super) struct InspectArgs {
-    /// The archive
-    bundle: PathBuf,
+    /// The archive, or its discs
+    #[arg(required = true)]
+    bundle: Vec<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -46,18 +47,19 @@ pub(super) struct Opened {
 }
 
 impl Opened {
-    /// Reads what comes before the blobs.
-    pub(super) fn read(archive: &Path) -> Result<Self, BundleError> {
-        let (file, bytes) = medium::open(archive).map_err(BundleError::Medium)?;
-        let damaged = |source| BundleError::Read { path: archive.to_path_buf(), source };
-        let mut reader = BundleReader::open(std::io::BufReader::new(file)).map_err(damaged)?;
+    /// Reads what comes before the blobs, of one archive or of all its discs.
+    pub(super) fn read(paths: &[PathBuf]) -> Result<Self, Failure> {
+        let source = parted::open(paths)?;
+        let archive = &source.path;
+        let damaged = |source| BundleError::Read { path: archive.clone(), source };
+        let mut reader = BundleReader::open(std::io::BufReader::new(source.stream()?)).map_err(damaged)?;
         let head = reader.head().clone();
         let manifest = BundleManifest::from_bytes(&head.manifest)
-            .map_err(|source| BundleError::Manifest { path: archive.to_path_buf(), source })?;
+            .map_err(|source| BundleError::Manifest { path: archive.clone(), source })?;
         let (contents, _) = reader.contents(&manifest).map_err(damaged)?;
         Ok(Self {
-            archive: archive.to_path_buf(),
-            bytes,
+            archive: archive.clone(),
+            bytes: source.bytes,
             bundle: head.bundle_digest(),
             manifest,
             signatures: head.signatures.iter().map(|signature| signature.claimed).collect(),
@@ -68,7 +70,8 @@ impl Opened {
 
 impl InspectArgs {
     pub(super) fn run(self, screen: &mut Screen<'_>) -> Result<(), Failure> {
-        let opened = Opened::read(&screen.env.path(&self.bundle))?;
+        let paths: Vec<PathBuf> = self.bundle.iter().map(|path| screen.env.path(path)).collect();
+        let opened = Opened::read(&paths)?;
         let human = human(&opened);
         let Opened { archive, bytes, bundle, manifest, signatures, inventory } = opened;
         let document = Document {

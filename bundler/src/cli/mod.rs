@@ -9,9 +9,11 @@ mod key;
 mod lock;
 mod sign;
 mod signers;
+mod split;
 mod trust;
 mod verify;
 
+use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -44,6 +46,8 @@ enum Command {
     Images(images::ImagesArgs),
     /// Write the archive from the lock
     Build(build::BuildArgs),
+    /// Write a bundle that is there as discs, or one of them again
+    Split(split::SplitArgs),
     /// Add a signature to an archive, in place
     Sign(sign::SignArgs),
     /// State what went into an archive, signed, for tools that read SLSA provenance
@@ -72,6 +76,7 @@ fn dispatch(arguments: Arguments, env: &mut Env) -> Result<(), Failure> {
         Command::Lock(args) => args.run(&mut screen),
         Command::Images(args) => args.run(&mut screen),
         Command::Build(args) => args.run(&mut screen),
+        Command::Split(args) => args.run(&mut screen),
         Command::Sign(args) => args.run(&mut screen),
         Command::Attest(args) => args.run(&mut screen),
         Command::Inspect(args) => args.run(&mut screen),
@@ -92,6 +97,27 @@ fn interruption() -> Result<impl Fn() -> bool, Failure> {
             .map_err(|error| Failure::new(Exit::Unexpected, format!("cannot watch for signals: {error}")))?;
     }
     Ok(move || flag.load(Ordering::Relaxed))
+}
+
+/// Stops between two reads when somebody asked for it.
+struct Stoppable<'a, R> {
+    input: R,
+    interrupted: &'a dyn Fn() -> bool,
+}
+
+impl<'a, R> Stoppable<'a, R> {
+    fn new(input: R, interrupted: &'a dyn Fn() -> bool) -> Self {
+        Self { input, interrupted }
+    }
+}
+
+impl<R: Read> Read for Stoppable<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if (self.interrupted)() {
+            return Err(std::io::Error::other("interrupted"));
+        }
+        self.input.read(buffer)
+    }
 }
 
 /// `SOURCE_DATE_EPOCH` if it is set, else now.

@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use edge::{Failure, Screen};
+use edge::{Failure, Screen, progress};
 use manifests::bundle::{BundleDigest, Counts, Sequence};
 use manifests::{BundleManifest, Digest, KeyId, Scheme};
 use serde::Serialize;
 
 use super::signers::SignerArgs;
 use crate::prepare;
+use crate::recovery::{self, Written};
 use crate::sign::{Candidate, Signed};
 
 /// The arguments of `sign`.
@@ -29,6 +30,9 @@ struct Document {
     archive: PathBuf,
     bundle: BundleDigest,
     signatures: Vec<Row>,
+    /// Made anew, if there was some beside the archive.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    recovery: Vec<Written>,
 }
 
 #[derive(Serialize)]
@@ -56,6 +60,10 @@ struct PreparedDocument {
 impl SignArgs {
     pub(super) fn run(self, screen: &mut Screen<'_>) -> Result<(), Failure> {
         let archive = screen.env.path(&self.bundle);
+        if matches!(layout::disc::look(&archive), Ok(layout::disc::Named::Discs(_))) {
+            return Err(Failure::usage("discs are not signed: each carries every signature of the bundle")
+                .hint("join them (`cat` of the parts is the archive), sign that, and split it again"));
+        }
         if let Some(directory) = &self.prepare {
             return prepared(archive, &screen.env.path(directory), screen);
         }
@@ -70,12 +78,30 @@ impl SignArgs {
             signatures.push(Row { keyid, scheme, attached });
         }
         let bundle = BundleDigest(Digest::of(candidate.bytes()));
+        let recovery = renewed(&archive, bundle, &signatures, screen)?;
         let line = |row: &Row| {
             format!("{}  {}\n", row.keyid, if row.attached { "signed" } else { "had signed already" })
         };
         let human = format!("bundle {bundle}\n{}", signatures.iter().map(line).collect::<String>());
-        screen.result(&human, &Document { archive, bundle, signatures })
+        let human = format!("{human}{}", recovery.iter().map(recovery::row).collect::<String>());
+        screen.result(&human, &Document { archive, bundle, signatures, recovery })
     }
+}
+
+/// Recovery data is of the archive with its signatures.
+fn renewed(
+    archive: &Path,
+    bundle: BundleDigest,
+    signatures: &[Row],
+    screen: &Screen<'_>,
+) -> Result<Vec<Written>, Failure> {
+    if !signatures.iter().any(|row| row.attached) {
+        return Ok(Vec::new());
+    }
+    let interrupted = super::interruption()?;
+    let length = std::fs::metadata(archive).map_or(0, |metadata| metadata.len());
+    let mut bar = progress::new(screen.wants_bars(), "recovery", length);
+    Ok(recovery::renew(archive, bundle, &mut *bar, &interrupted)?)
 }
 
 /// One line on what is signed.

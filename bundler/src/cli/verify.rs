@@ -5,22 +5,28 @@ use std::path::PathBuf;
 
 use clap::Args;
 use edge::{Classified, Exit, Failure, Screen, progress};
-use layout::medium::{self, MediumError};
+use layout::disc::{self, Disc, DiscError};
+use layout::map::Ranges;
+use layout::medium::MediumError;
+use layout::parts::{Assembly, Expected, Nothing};
 use layout::reader::{BundleReader, Discard, ReadError};
 use layout::signed_file::{self, SignedFileError};
 use manifests::bundle::{BundleDigest, Counts};
 use manifests::canonical::CanonicalError;
 use manifests::revocation::REVOCATIONS_BYTES_MAX;
 use manifests::root::{ROOT_BYTES_MAX, SignatureVerdict};
-use manifests::verify::{Refusal, SignedManifest};
-use manifests::{BundleManifest, Digest, Trust};
+use manifests::verify::{Contents, Damage, Refusal, SignedManifest};
+use manifests::{BundleManifest, Digest, PartsList, Trust};
 use serde::Serialize;
+
+use crate::parted::{self, PartedError, Source};
 
 /// The arguments of `verify`.
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {
-    /// The archive
-    bundle: PathBuf,
+    /// The archive, or all its discs
+    #[arg(required = true)]
+    bundle: Vec<PathBuf>,
     /// The trust root
     #[arg(long, value_name = "ROOT.JSON")]
     trust: PathBuf,
@@ -52,6 +58,31 @@ pub(super) enum BundleError {
         /// What is wrong.
         source: CanonicalError,
     },
+    /// The small files of a disc.
+    #[error(transparent)]
+    Disc(DiscError),
+    /// They contradict each other.
+    #[error("{}: {damage}", path.display())]
+    Lists {
+        /// Which disc.
+        path: PathBuf,
+        /// What is wrong.
+        damage: Damage,
+    },
+    /// The list of parts is of another bundle or another split.
+    #[error("{}: parts.json is not of this bundle, or not that of the other discs", path.display())]
+    List {
+        /// Which disc.
+        path: PathBuf,
+    },
+    /// Parts are damaged.
+    #[error("{}: {}", path.display(), lines.join("\n"))]
+    Parts {
+        /// Where they are.
+        path: PathBuf,
+        /// Every place of damage.
+        lines: Vec<String>,
+    },
     /// The trust root or the revocations.
     #[error(transparent)]
     Trust(SignedFileError),
@@ -69,6 +100,7 @@ impl Classified for BundleError {
     fn exit(&self) -> Exit {
         match self {
             Self::Medium(_) | Self::Read { .. } | Self::Manifest { .. } => Exit::Damaged,
+            Self::Disc(_) | Self::Lists { .. } | Self::List { .. } | Self::Parts { .. } => Exit::Damaged,
             Self::Trust(SignedFileError::Read { .. }) => Exit::Unreachable,
             Self::Trust(_) | Self::Refused { .. } => Exit::Refused,
         }
@@ -78,6 +110,9 @@ impl Classified for BundleError {
         match self {
             Self::Read { source: ReadError::NotZero { place, .. }, .. } if place.contains("signatures") => {
                 Some("a signature was cut off while it was written: run `bundler sign` again".to_string())
+            }
+            Self::Parts { .. } => {
+                Some("write the part again: bundler split BUNDLE --media … --only PART".to_string())
             }
             Self::Read { .. } => {
                 Some("build the archive again, or copy it again from where it was whole".to_string())
@@ -102,6 +137,77 @@ struct Document<'a> {
     counts: Counts,
 }
 
+fn verify_archive(
+    source: &Source,
+    trust: &Trust,
+    passed: &mut dyn FnMut(u64),
+) -> Result<SignedManifest, Failure> {
+    let damaged = |error| BundleError::Read { path: source.path.clone(), source: error };
+    let mut reader = BundleReader::open(std::io::BufReader::new(source.stream()?)).map_err(damaged)?;
+    let head = reader.head().clone();
+    let signed = SignedManifest::authenticate(trust, &head.manifest, &head.signatures);
+    let signed = signed.map_err(|error| BundleError::Refused { path: source.path.clone(), source: error })?;
+    let (contents, _) = reader.contents(signed.manifest()).map_err(damaged)?;
+    reader.stream(contents, &mut Discard, passed).map_err(damaged)?;
+    Ok(signed)
+}
+
+/// One disc by its own documents, as a site does it.
+fn open_disc(disc: &Disc, trust: &Trust) -> Result<(SignedManifest, Assembly, PartsList), BundleError> {
+    let path = || disc.dir().to_path_buf();
+    let lists = |damage| BundleError::Lists { path: path(), damage };
+    let found = disc.signed().map_err(BundleError::Disc)?;
+    let signed = SignedManifest::authenticate(trust, &found.manifest, &found.signatures);
+    let signed = signed.map_err(|source| BundleError::Refused { path: path(), source })?;
+    let checksums = disc.checksums().map_err(BundleError::Disc)?;
+    let inventory = disc.inventory().map_err(BundleError::Disc)?;
+    let manifest = signed.manifest();
+    let contents = Contents::agree(manifest, signed.digest(), &checksums, &inventory).map_err(lists)?;
+    let (bytes, signatures) = (&found.manifest, &found.signatures);
+    let expected = Expected::new(bytes, manifest, signatures, &checksums, &inventory, &contents);
+    let expected = expected.map_err(lists)?;
+    let list = disc.parts_list().map_err(BundleError::Disc)?;
+    if !expected.fits(&list) {
+        return Err(BundleError::List { path: path() });
+    }
+    Ok((signed, Assembly::new(expected, contents), list))
+}
+
+/// Every disc, and then all parts in order.
+fn verify_discs(
+    source: &Source,
+    trust: &Trust,
+    passed: &mut dyn FnMut(u64),
+) -> Result<SignedManifest, Failure> {
+    let mut whole: Option<(SignedManifest, Assembly, PartsList)> = None;
+    let mut files = Vec::new();
+    for disc in &source.discs {
+        let opened = open_disc(disc, trust)?;
+        files.extend(disc.parts(&opened.2).map_err(BundleError::Disc)?);
+        let known = whole.as_ref();
+        if known.is_some_and(|known| known.0.digest() != opened.0.digest() || known.2 != opened.2) {
+            return Err(BundleError::List { path: disc.dir().to_path_buf() }.into());
+        }
+        whole.get_or_insert(opened);
+    }
+    let Some((signed, mut assembly, list)) = whole else { return Err(PartedError::Several.into()) };
+    files.sort_by_key(|part| part.number);
+    files.dedup_by_key(|part| part.number);
+    let (path, nothing) = (|| source.path.clone(), Ranges::default());
+    let mut lines = Vec::new();
+    for part in &files {
+        let opened = disc::open_part(part).map_err(BundleError::Medium)?;
+        let verdict = assembly.read_part(opened, &list, part.number, &nothing, &mut Nothing, passed);
+        let verdict = verdict.map_err(|error| Failure::new(Exit::Unexpected, error.to_string()))?;
+        lines.extend(verdict.lines(part.number));
+    }
+    if !lines.is_empty() {
+        return Err(BundleError::Parts { path: path(), lines }.into());
+    }
+    assembly.finish().map_err(|damage| BundleError::Lists { path: path(), damage })?;
+    Ok(signed)
+}
+
 impl VerifyArgs {
     fn read_trust(&self, screen: &Screen<'_>) -> Result<Trust, SignedFileError> {
         let path = screen.env.path(&self.trust);
@@ -119,16 +225,15 @@ impl VerifyArgs {
     pub(super) fn run(self, screen: &mut Screen<'_>) -> Result<(), Failure> {
         let trust = self.read_trust(screen).map_err(BundleError::Trust)?;
         let root = trust.root();
-        let archive = screen.env.path(&self.bundle);
-        let (file, size) = medium::open(&archive).map_err(BundleError::Medium)?;
-        let damaged = |source| BundleError::Read { path: archive.clone(), source };
-        let mut reader = BundleReader::open(std::io::BufReader::new(file)).map_err(damaged)?;
-        let head = reader.head().clone();
-        let signed = SignedManifest::authenticate(&trust, &head.manifest, &head.signatures);
-        let signed = signed.map_err(|source| BundleError::Refused { path: archive.clone(), source })?;
-        let (contents, _) = reader.contents(signed.manifest()).map_err(damaged)?;
-        let mut bar = progress::new(screen.wants_bars(), "verifying", size);
-        reader.stream(contents, &mut Discard, &mut |count| bar.advance(count)).map_err(damaged)?;
+        let paths: Vec<PathBuf> = self.bundle.iter().map(|path| screen.env.path(path)).collect();
+        let source = parted::open(&paths)?;
+        let archive = source.path.clone();
+        let mut bar = progress::new(screen.wants_bars(), "verifying", source.bytes);
+        let signed = if source.is_parted() {
+            verify_discs(&source, &trust, &mut |count| bar.advance(count))?
+        } else {
+            verify_archive(&source, &trust, &mut |count| bar.advance(count))?
+        };
         drop(bar);
         let manifest = signed.manifest();
         let counts = manifest.counts;

@@ -1,4 +1,4 @@
-//! The terminal of the person who runs the program: the one way to ask for a passphrase.
+//! The terminal of the person who runs the program: the one way to ask for a passphrase, or for another disc.
 //!
 //! Nothing that is typed is shown, and nothing that was typed is ever printed, logged or put into an error.
 
@@ -66,6 +66,20 @@ pub trait Terminal: Send {
     /// # Errors
     /// See [`AskError`].
     fn ask(&mut self, prompt: &str) -> Result<Passphrase, AskError>;
+
+    /// Whether somebody can be asked.
+    fn is_there(&self) -> bool;
+
+    /// Shows a prompt and waits for Enter; what else was typed is passed over.
+    ///
+    /// # Errors
+    /// See [`AskError`].
+    fn wait(&mut self, prompt: &str) -> Result<(), AskError> {
+        match self.ask(prompt) {
+            Ok(_) | Err(AskError::TooLong) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
 }
 
 /// Nobody.
@@ -74,6 +88,9 @@ pub struct NoTerminal;
 impl Terminal for NoTerminal {
     fn ask(&mut self, _prompt: &str) -> Result<Passphrase, AskError> {
         Err(AskError::NoTerminal)
+    }
+    fn is_there(&self) -> bool {
+        false
     }
 }
 
@@ -92,6 +109,10 @@ impl Terminal for ControllingTerminal {
         drop(silence);
         say("\n")?;
         answer
+    }
+
+    fn is_there(&self) -> bool {
+        File::options().read(true).write(true).open("/dev/tty").is_ok()
     }
 }
 

@@ -41,7 +41,7 @@ impl<W: Write> Write for HashingWriter<W> {
 
 /// Keeps the bytes of what may be an image manifest as they pass by: a file that starts as a JSON object does
 /// and is no longer than a manifest may be. Of anything else it keeps nothing.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ManifestKeeper {
     may_be: bool,
     bytes: Vec<u8>,

@@ -13,12 +13,17 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
+pub mod disc;
 pub mod durable;
 pub mod hashing;
 pub mod header;
+pub mod map;
 pub mod medium;
+pub mod parts;
 pub mod reader;
+pub mod recovery;
 pub mod signatures;
 pub mod signed_file;
+pub mod split;
 pub mod store;
 pub mod writer;

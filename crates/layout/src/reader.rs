@@ -216,6 +216,12 @@ impl<R: Read> BundleReader<R> {
         &self.head
     }
 
+    /// The first derived form that does not follow from its signature, for who does not go on to
+    /// [`BundleReader::contents`].
+    pub fn take_odd_form(&mut self) -> Option<ReadError> {
+        self.odd_form.take()
+    }
+
     /// Reads `SHA256SUMS` and `inventory.json`, whose sizes the manifest states, and checks them. A derived
     /// form that does not follow from its signature is refused here and not in `open`: by now the caller has
     /// judged the signatures, and a manifest that somebody has changed was refused for that.
@@ -223,7 +229,7 @@ impl<R: Read> BundleReader<R> {
     /// # Errors
     /// They are damaged or do not agree, or the medium fails.
     pub fn contents(&mut self, manifest: &BundleManifest) -> Result<(Contents, Documents), ReadError> {
-        if let Some(error) = self.odd_form.take() {
+        if let Some(error) = self.take_odd_form() {
             return Err(error);
         }
         let checksums = self.signed_document(ArchivePath::Checksums, "SHA256SUMS", manifest.checksums)?;

@@ -10,7 +10,8 @@ use manifests::oci::{
 use manifests::revocation::RevocationDocument;
 use manifests::root::{RootDocument, SIGNATURE_BYTES_MAX};
 use manifests::{
-    ArchivePath, BundleManifest, Digest, PublicKey, Reference, SecretKey, Timestamp, audit, canonical,
+    ArchivePath, BundleManifest, Digest, PartsList, PublicKey, Reference, SecretKey, Timestamp, audit,
+    canonical,
 };
 
 /// Reading an archive never panics and never asks for more memory than its limits allow.
@@ -36,6 +37,30 @@ pub fn header(bytes: &[u8]) {
     }
 }
 
+/// A recovery file: what its header says is written again as it was, and looking for damage with it ends soon
+/// and takes no memory that the file does not have, whatever it claims. What repairs is what the headers vouch
+/// for.
+pub fn recovery(bytes: &[u8]) {
+    use layout::recovery::{RecoveryFile, RecoverySet, repair, survey};
+    let (header, archive) = bytes.split_at(bytes.len().min(512));
+    if let Ok(block) = layout::recovery::header::HeaderBytes::try_from(header)
+        && let Ok(header) = layout::recovery::Header::decode(&block)
+    {
+        assert_eq!(header.encode(), block);
+        assert!(header.geometry.blocks() <= layout::recovery::geometry::BLOCKS_MAX);
+    }
+    let file = RecoveryFile { source: Box::new(bytes.to_vec()), size: bytes.len() as u64 };
+    let Ok(set) = RecoverySet::open(vec![file], None) else { return };
+    if set.geometry().length() > 1 << 20 {
+        return;
+    }
+    let found = survey(&set, archive, &mut |_| {});
+    assert_eq!(found.is_whole(), found.damaged().is_empty());
+    if let Ok(repaired) = repair(&set, found, archive, &std::env::temp_dir(), &mut |_| {}) {
+        assert_eq!(repaired.length(), set.geometry().length());
+    }
+}
+
 /// A document that is accepted is canonical: writing it again gives the same bytes.
 pub fn documents(bytes: &[u8]) {
     if let Ok(manifest) = BundleManifest::from_bytes(bytes) {
@@ -56,6 +81,22 @@ pub fn documents(bytes: &[u8]) {
     if let Ok((entry, next)) = audit::Head::default().follow(bytes) {
         assert_eq!((entry.seq, next.entries), (0, 1));
     }
+}
+
+/// A list of parts that is accepted is canonical, and its parts lie one behind the other without a gap.
+pub fn parts(bytes: &[u8]) {
+    let Ok(list) = PartsList::from_bytes(bytes) else { return };
+    assert_eq!(list.to_bytes().unwrap(), bytes);
+    assert!((1..=manifests::parts::PARTS_MAX).contains(&list.count()));
+    let mut end = 0;
+    for (number, range) in list.ranges() {
+        assert!(range.start == end && range.start < range.end, "part {number}: {range:?}");
+        assert_eq!(list.range(number), Some(range.clone()));
+        assert_eq!((list.part_at(range.start), list.part_at(range.end - 1)), (number, number));
+        assert!(!list.file_name(number).contains('/'));
+        end = range.end;
+    }
+    assert_eq!(end, list.total());
 }
 
 /// Somebody else's manifest: read without a panic, never both kinds at once.

@@ -1,6 +1,6 @@
 //! `installer apply`
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use edge::{Exit, Failure, Screen, progress};
@@ -8,10 +8,12 @@ use manifests::VerifiedBundle;
 use manifests::audit::Outcome;
 use manifests::bundle::BundleDigest;
 
+use super::drive::AtTheDrive;
 use super::plan::{Document, show, show_findings};
 use crate::admit;
 use crate::apply::{Run, Unwatched, applied_facts};
 use crate::audit::{About, AuditLog, about};
+use crate::discs::{self, Given};
 use crate::due;
 use crate::journal;
 use crate::plan;
@@ -24,30 +26,38 @@ use crate::witness::Judged;
 /// The arguments of `apply`.
 #[derive(Debug, Args)]
 pub(super) struct ApplyArgs {
-    /// The bundle
+    /// The bundle: an archive, or directories of its discs; on a terminal the next one is asked for
     #[arg(required = true)]
     bundle: Vec<PathBuf>,
     /// Go ahead; without it the plan is shown and nothing is changed
     #[arg(long)]
     yes: bool,
+    /// Repair what is damaged, from the recovery data beside the bundle, while it is loaded; nothing is written
+    /// to the medium
+    #[arg(long)]
+    repair: bool,
 }
 
 impl ApplyArgs {
     pub(super) fn run(self, site: &Site, screen: &mut Screen<'_>) -> Result<(), Failure> {
-        let path = super::verify::only_one(&self.bundle, screen)?;
+        let given = super::verify::given(&self.bundle, screen)?;
+        if self.repair {
+            super::verify::must_be_one_file(&given)?;
+        }
         // A site without trust has no log either: nothing is written then.
         site.trust()?;
         if !self.yes {
             let judged = super::judged(site, screen.env)?;
-            return self.show_only(site, &judged, screen, &path);
+            return self.show_only(site, &judged, screen, &given);
         }
         let _lock = SiteLock::take(site, screen.env)?;
         let judged = super::judged_under_lock(site, screen.env)?;
         let log = AuditLog::of(site, screen.env);
-        let medium = path.display().to_string();
+        let medium = given.title().display().to_string();
         log.append(screen.env, "apply", Outcome::Intent, about([("medium", medium.clone())]))?;
         let bars = screen.wants_bars();
-        let load = |context: &Context<'_>| admitted(context, bars, &path, &log);
+        let changer = AtTheDrive::of(screen);
+        let load = |context: &Context<'_>| admitted(context, bars, &given, self.repair, &changer, &log);
         carry_out(site, &judged, screen, &log, &load)
             .map_err(|failure| close(failure, "apply", &log, screen, about([("medium", medium)])))
     }
@@ -57,9 +67,9 @@ impl ApplyArgs {
         site: &Site,
         judged: &Judged,
         screen: &mut Screen<'_>,
-        path: &Path,
+        given: &Given,
     ) -> Result<(), Failure> {
-        let bundle = super::verify::verified(site, screen, path, "plan")?;
+        let bundle = super::verify::verified(site, screen, given, self.repair, "plan")?.0;
         show_plan(site, judged, screen, &bundle)
     }
 }
@@ -168,14 +178,25 @@ pub(super) fn carry_out(
 fn admitted(
     context: &Context<'_>,
     bars: bool,
-    path: &Path,
+    given: &Given,
+    repair: bool,
+    changer: &AtTheDrive,
     log: &AuditLog,
 ) -> Result<VerifiedBundle, Failure> {
-    let size = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-    let mut bar = progress::new(bars, "loading", size);
-    let verdict = admit::admit(context.site, context.config, path, &mut *bar).map_err(Failure::from);
-    drop(bar);
-    super::log_verdict("admit", log, context.env, path, verdict, |bundle| {
+    let (site, config) = (context.site, context.config);
+    let bar = || progress::new(bars, "loading", given.bytes());
+    let verdict = match given {
+        Given::Archive(path) if repair => super::verify::repaired(site, context.env, log, path, bars)
+            .and_then(|(input, report)| {
+                context.env.stderr.say(report.text().trim_end());
+                admit::admit_stream(site, config, path, input, &mut *bar()).map_err(Failure::from)
+            }),
+        Given::Archive(path) => admit::admit(site, config, path, &mut *bar()).map_err(Failure::from),
+        Given::Discs(places) => {
+            discs::admit(site, config, places, changer, &mut *bar()).map_err(Failure::from)
+        }
+    };
+    super::log_verdict("admit", log, context.env, &given.title(), verdict, |bundle| {
         (bundle.digest(), bundle.root_version())
     })
 }

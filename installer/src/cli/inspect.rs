@@ -14,12 +14,13 @@ use serde::Serialize;
 
 use crate::admit;
 use crate::audit::AuditLog;
+use crate::discs::{self, Given};
 use crate::site::Site;
 
 /// The arguments of `inspect`.
 #[derive(Debug, Args)]
 pub(super) struct InspectArgs {
-    /// The bundle
+    /// The bundle: an archive, or a directory of one of its discs
     #[arg(required = true)]
     bundle: Vec<PathBuf>,
 }
@@ -36,15 +37,20 @@ struct Document<'a> {
 
 impl InspectArgs {
     pub(super) fn run(self, site: &Site, screen: &mut Screen<'_>) -> Result<(), Failure> {
-        let path = super::verify::only_one(&self.bundle, screen)?;
+        let given = super::verify::given(&self.bundle, screen)?;
         super::judged(site, screen.env)?;
         let config = site.config()?;
         let log = AuditLog::of(site, screen.env);
-        let verdict = admit::inspect(site, &config, &path).map_err(Failure::from);
+        let verdict = match &given {
+            Given::Archive(path) => admit::inspect(site, &config, path),
+            Given::Discs(places) => discs::inspect(site, &config, places),
+        };
+        let verdict = verdict.map_err(Failure::from);
         let name = |found: &(manifests::verify::AcceptedManifest, _)| {
             (found.0.signed().digest(), found.0.signed().root_version())
         };
-        let (accepted, contents) = super::log_verdict("inspect", &log, screen.env, &path, verdict, name)?;
+        let (accepted, contents) =
+            super::log_verdict("inspect", &log, screen.env, &given.title(), verdict, name)?;
         let signed = accepted.signed();
         let (manifest, inventory) = (signed.manifest(), contents.inventory());
         let rows: Vec<Vec<String>> =

@@ -2,6 +2,7 @@
 
 mod apply;
 mod audit;
+mod drive;
 mod history;
 mod inspect;
 mod plan;

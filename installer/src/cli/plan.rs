@@ -15,7 +15,7 @@ use crate::targets::Context;
 /// The arguments of `plan`.
 #[derive(Debug, Args)]
 pub(super) struct PlanArgs {
-    /// The bundle
+    /// The bundle: an archive, or directories of its discs
     #[arg(required = true)]
     bundle: Vec<PathBuf>,
 }
@@ -30,9 +30,9 @@ pub(super) struct Document<'a> {
 
 impl PlanArgs {
     pub(super) fn run(self, site: &Site, screen: &mut Screen<'_>) -> Result<(), Failure> {
-        let path = super::verify::only_one(&self.bundle, screen)?;
+        let given = super::verify::given(&self.bundle, screen)?;
         let judged = super::judged(site, screen.env)?;
-        let bundle = super::verify::verified(site, screen, &path, "plan")?;
+        let bundle = super::verify::verified(site, screen, &given, false, "plan")?.0;
         let config = site.config()?;
         let http = super::client()?;
         let context = Context { site, config: &config, env: screen.env, http: &http };

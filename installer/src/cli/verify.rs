@@ -1,25 +1,35 @@
 //! `installer verify`
 
+use std::io::Read;
 use std::path::PathBuf;
 
 use clap::Args;
-use edge::{Failure, Screen, progress};
+use edge::show::bytes;
+use edge::{Env, Failure, Screen, progress};
+use manifests::audit::Outcome;
 use manifests::bundle::BundleDigest;
 use manifests::root::SignatureVerdict;
 use manifests::{BundleManifest, VerifiedBundle};
 use serde::Serialize;
 
-use crate::admit;
-use crate::audit::AuditLog;
+use super::drive::AtTheDrive;
+use crate::admit::{self, AdmitError};
+use crate::audit::{AuditLog, about};
+use crate::discs::{self, Given, Looked, SomeParts};
 use crate::preflight::{self, Finding};
+use crate::repair::{self, Report};
 use crate::site::Site;
 
 /// The arguments of `verify`.
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {
-    /// The bundle
+    /// The bundle: an archive, or directories of its discs. One disc alone gets a verdict of its own
     #[arg(required = true)]
     bundle: Vec<PathBuf>,
+    /// Repair what is damaged, from the recovery data beside the bundle, while it is read; nothing is written to
+    /// the medium
+    #[arg(long)]
+    repair: bool,
 }
 
 #[derive(Serialize)]
@@ -31,33 +41,67 @@ struct Document<'a> {
     manifest: &'a BundleManifest,
     /// About time: the bundle is what it is, whatever they say.
     findings: &'a [Finding],
+    /// With `--repair`: what was repaired, and what margin is left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repair: Option<&'a Report>,
 }
 
-/// One bundle is one file; several parts are not read yet.
-pub(super) fn only_one(bundles: &[PathBuf], screen: &Screen<'_>) -> Result<PathBuf, Failure> {
-    match bundles {
-        [only] => {
-            let path = screen.env.path(only);
-            if path.is_dir() || only.extension().is_some_and(|extension| extension == "001") {
-                return Err(Failure::not_yet("reading a bundle in parts"));
-            }
-            Ok(path)
-        }
-        _ => Err(Failure::not_yet("reading a bundle in parts")),
+/// A disc, or several that are not all of them: never a verdict on the bundle.
+#[derive(Serialize)]
+struct PartsDocument<'a> {
+    bundle: BundleDigest,
+    verified: bool,
+    parts: Parts<'a>,
+    root_version: u64,
+    signatures: &'a [SignatureVerdict],
+    manifest: &'a BundleManifest,
+}
+
+#[derive(Serialize)]
+struct Parts<'a> {
+    count: usize,
+    whole: &'a [usize],
+    not_looked_at: Vec<usize>,
+    /// Bytes of the whole parts that belong to blobs which go on in others.
+    bytes_at_edges: u64,
+}
+
+/// What the command line names: an archive, a part, or places where discs are.
+pub(super) fn given(bundles: &[PathBuf], screen: &Screen<'_>) -> Result<Given, Failure> {
+    Ok(Given::look(bundles.iter().map(|path| screen.env.path(path)).collect())?)
+}
+
+/// Only a bundle in one file can be repaired.
+pub(super) fn must_be_one_file(given: &Given) -> Result<(), Failure> {
+    match given {
+        Given::Archive(_) => Ok(()),
+        Given::Discs(_) => Err(Failure::usage("recovery data for parts is not there yet").hint(
+            "leave out --repair, or join the parts to one file with the recovery files beside it, and name that",
+        )),
     }
 }
 
 impl VerifyArgs {
     pub(super) fn run(self, site: &Site, screen: &mut Screen<'_>) -> Result<(), Failure> {
-        let path = only_one(&self.bundle, screen)?;
+        let given = given(&self.bundle, screen)?;
+        if self.repair {
+            must_be_one_file(&given)?;
+        }
         // A site without trust has no log either: nothing is written then.
         let judged = super::judged(site, screen.env)?;
-        let bundle = verified(site, screen, &path, "verify")?;
+        let (bundle, repair) = match &given {
+            Given::Archive(_) => verified(site, screen, &given, self.repair, "verify")?,
+            Given::Discs(places) => match looked_at(site, screen, &given, places)? {
+                Looked::Whole(bundle) => (*bundle, None),
+                Looked::Some(some) => return show_parts(&some, screen),
+            },
+        };
         let config = site.config()?;
         let findings = preflight::clock::check(&preflight::times(&bundle, &judged, screen.env), &config.time);
         let human = format!(
-            "verified: every signature, every digest, every byte\n{}{}",
+            "verified: every signature, every digest, every byte\n{}{}{}",
             summary(&bundle),
+            repair.as_ref().map_or(String::new(), Report::text),
             super::plan::show_findings(&findings)
         );
         let document = Document {
@@ -67,27 +111,147 @@ impl VerifyArgs {
             signatures: bundle.signatures(),
             manifest: bundle.manifest(),
             findings: &findings,
+            repair: repair.as_ref(),
         };
         screen.result(&human, &document)
     }
+}
+
+/// Checks what there is of a set of discs, and logs how that ended.
+fn looked_at(
+    site: &Site,
+    screen: &mut Screen<'_>,
+    given: &Given,
+    places: &[PathBuf],
+) -> Result<Looked, Failure> {
+    let config = site.config()?;
+    let changer = AtTheDrive::of(screen);
+    let log = AuditLog::of(site, screen.env);
+    let mut bar = progress::new(screen.wants_bars(), "verifying", given.bytes());
+    let looked = discs::verify(site, &config, places, &changer, &mut *bar).map_err(Failure::from);
+    drop(bar);
+    let title = given.title();
+    let verdict = match looked {
+        Ok(Looked::Some(some)) => {
+            let facts = about([
+                ("medium", title.display().to_string()),
+                ("bundle", some.digest().to_string()),
+                ("parts", discs::numbers(&some.whole)),
+                ("count", some.count.to_string()),
+                ("root_version", some.accepted.signed().root_version().to_string()),
+            ]);
+            // An event of its own: a look at some discs must not pass for one at the bundle.
+            log.append(screen.env, "verify.part", Outcome::Done, facts)?;
+            return Ok(Looked::Some(some));
+        }
+        Ok(Looked::Whole(bundle)) => Ok(bundle),
+        Err(failure) => Err(failure),
+    };
+    let verdict = super::log_verdict("verify", &log, screen.env, &title, verdict, |bundle| {
+        (bundle.digest(), bundle.root_version())
+    });
+    verdict.map(Looked::Whole)
+}
+
+fn show_parts(some: &SomeParts, screen: &mut Screen<'_>) -> Result<(), Failure> {
+    let manifest = some.manifest();
+    let others = some.others();
+    let (word, are) = if some.whole.len() == 1 { ("part", "is") } else { ("parts", "are") };
+    let edges = if some.edges == 0 {
+        String::new()
+    } else {
+        format!(
+            "{} at the edges belong to blobs that go on in other parts: they are as parts.json says, which is not signed\n",
+            bytes(some.edges)
+        )
+    };
+    let human = format!(
+        "{word} {} of {} {are} whole; not looked at: {}\n{edges}This says nothing about the bundle as a whole.\n{}\n{} {} {} (order {})\nbundle     {}\n",
+        discs::numbers(&some.whole),
+        some.count,
+        discs::numbers(&others),
+        manifest.marking,
+        manifest.publisher,
+        manifest.product,
+        manifest.version,
+        manifest.order,
+        some.digest(),
+    );
+    let parts =
+        Parts { count: some.count, whole: &some.whole, not_looked_at: others, bytes_at_edges: some.edges };
+    let document = PartsDocument {
+        bundle: some.digest(),
+        verified: false,
+        parts,
+        root_version: some.accepted.signed().root_version(),
+        signatures: some.signatures(),
+        manifest,
+    };
+    screen.result(&human, &document)
+}
+
+/// The archive as it was, if it has to be repaired; what was repaired goes into the log before anything is
+/// judged.
+pub(super) fn repaired(
+    site: &Site,
+    env: &Env,
+    log: &AuditLog,
+    path: &std::path::Path,
+    bars: bool,
+) -> Result<(Box<dyn Read>, Report), Failure> {
+    let size = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    let mut bar = progress::new(bars, "locating", size);
+    let (archive, report) = repair::archive(site, path, &mut *bar)?;
+    drop(bar);
+    let facts = about([
+        ("medium", path.display().to_string()),
+        ("repaired_bytes", report.repaired_bytes.to_string()),
+        ("places", report.repaired.len().to_string()),
+        ("margin", format!("{} of {}", report.margin, report.of)),
+    ]);
+    log.append(env, "repair", Outcome::Done, facts)?;
+    Ok((Box::new(archive), report))
 }
 
 /// Checks a whole bundle, and logs how that ended.
 pub(super) fn verified(
     site: &Site,
     screen: &mut Screen<'_>,
-    path: &std::path::Path,
+    given: &Given,
+    repair: bool,
     event: &str,
-) -> Result<VerifiedBundle, Failure> {
+) -> Result<(VerifiedBundle, Option<Report>), Failure> {
     let config = site.config()?;
+    let changer = AtTheDrive::of(screen);
     let log = AuditLog::of(site, screen.env);
-    let size = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-    let mut bar = progress::new(screen.wants_bars(), "verifying", size);
-    let verdict = admit::verify(site, &config, path, &mut *bar).map_err(Failure::from);
-    drop(bar);
-    super::log_verdict(event, &log, screen.env, path, verdict, |bundle| {
+    let bars = screen.wants_bars();
+    let bar = || progress::new(bars, "verifying", given.bytes());
+    let verdict = match given {
+        Given::Archive(path) if repair => {
+            repaired(site, screen.env, &log, path, bars).and_then(|(input, report)| {
+                let bundle = admit::verify_stream(site, &config, path, input, &mut *bar())?;
+                Ok((bundle, Some(report)))
+            })
+        }
+        Given::Archive(path) => {
+            let bundle = admit::verify(site, &config, path, &mut *bar());
+            bundle.map(|bundle| (bundle, None)).map_err(Failure::from)
+        }
+        Given::Discs(places) => {
+            whole(discs::verify(site, &config, places, &changer, &mut *bar())).map(|bundle| (bundle, None))
+        }
+    };
+    super::log_verdict(event, &log, screen.env, &given.title(), verdict, |(bundle, _)| {
         (bundle.digest(), bundle.root_version())
     })
+}
+
+/// Of discs that are not all there, nothing can be planned.
+fn whole(looked: Result<Looked, AdmitError>) -> Result<VerifiedBundle, Failure> {
+    match looked? {
+        Looked::Whole(bundle) => Ok(*bundle),
+        Looked::Some(some) => Err(some.missing().into()),
+    }
 }
 
 /// Who, what, for whom, by whom.

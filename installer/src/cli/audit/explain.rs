@@ -10,13 +10,14 @@ use manifests::{BundleManifest, Digest};
 use serde::Serialize;
 
 use crate::admit;
+use crate::discs::{self, Given};
 use crate::explain::{self, Check};
 use crate::site::Site;
 
 /// The arguments of `audit explain`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ExplainArgs {
-    /// The bundle
+    /// The bundle: an archive, or directories of all its discs
     #[arg(required = true)]
     bundle: Vec<PathBuf>,
 }
@@ -34,18 +35,21 @@ struct Document<'a> {
 
 impl ExplainArgs {
     pub(super) fn run(self, site: &Site, screen: &mut Screen<'_>) -> Result<(), Failure> {
-        let path = crate::cli::verify::only_one(&self.bundle, screen)?;
+        let given = crate::cli::verify::given(&self.bundle, screen)?;
         let trust = crate::cli::judged(site, screen.env)?.trust;
-        let signed = admit::authenticate(&trust, &path)?;
+        let (signed, files) = match given {
+            Given::Archive(path) => (admit::authenticate(&trust, &path)?, vec![path]),
+            Given::Discs(places) => discs::authenticate(&trust, &places)?,
+        };
         let root = trust.root();
-        let script = explain::script(root, &signed, &path);
+        let script = explain::script(root, &signed, &files);
         let document = Document {
             bundle: signed.digest(),
             fingerprint: root.fingerprint(),
             root_version: root.document().version,
             signatures: signed.signatures(),
             manifest: signed.manifest(),
-            checks: explain::checks(root, &signed, &path),
+            checks: explain::checks(root, &signed, &files),
             script: script.clone(),
         };
         screen.result(&script, &document)

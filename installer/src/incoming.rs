@@ -1,0 +1,330 @@
+//! What came from the discs of a set while not all of them were read: checked content on its way into the site
+//! store, kept over a power cut and over days, so that no disc is read again that was read.
+//!
+//! ```text
+//! SITE/store/incoming/<bundle>/<hex>           a blob that was read to its end, with the signed digest
+//! SITE/store/incoming/<bundle>/<hex>.pieces    pieces of one that goes over several parts, each in its place
+//! SITE/store/incoming/<bundle>/done.jsonl      the ranges of the archive that were read
+//! ```
+//!
+//! *Invariant:* nothing here is visible to anybody before every byte of the bundle was checked. Nothing here is
+//! believed either: what an earlier run has left is hashed again, and a range counts as read only as long as
+//! everything that came with it is there. The journal is written after what it speaks of.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use edge::progress::Progress;
+use layout::durable;
+use layout::map::{Placed, Ranges, Region};
+use layout::parts::{Assembly, Keep, Piece};
+use layout::store::Store;
+use manifests::bundle::{BundleDigest, Content};
+use manifests::{ArchivePath, Digest, canonical};
+use serde::{Deserialize, Serialize};
+
+use crate::admit::hashed;
+
+/// A journal of 999 parts, some of them read twice, is shorter.
+const JOURNAL_BYTES_MAX: u64 = 1024 * 1024;
+
+/// One line of the journal.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Done {
+    /// The first byte of the archive.
+    from: u64,
+    /// The one after the last.
+    to: u64,
+}
+
+/// What is being kept of one bundle.
+#[derive(Debug)]
+pub struct Incoming<'a> {
+    store: &'a Store,
+    dir: PathBuf,
+    current: Current,
+    /// Whether the journal has a line, so that a failure leaves something worth keeping.
+    noted: bool,
+}
+
+#[derive(Debug)]
+enum Current {
+    Nothing,
+    /// The store has it: hashed on the way, not kept.
+    Skipped,
+    /// A blob or a piece of it, and where in the blob it goes on.
+    Taken(File, Content, u64),
+}
+
+/// The directory of everything that is on its way.
+fn root(store: &Store) -> PathBuf {
+    store.root().join("incoming")
+}
+
+/// Forgets what was begun, of whatever bundle: another one was loaded meanwhile.
+///
+/// # Errors
+/// The store cannot be written to.
+pub fn forget(store: &Store) -> io::Result<()> {
+    remove_dir(&root(store))
+}
+
+fn remove_dir(dir: &Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn remove_file(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+impl<'a> Incoming<'a> {
+    /// The place of one bundle. What was begun of another one is forgotten: a site loads one at a time.
+    ///
+    /// # Errors
+    /// The store cannot be written to.
+    pub fn open(store: &'a Store, bundle: BundleDigest) -> io::Result<Self> {
+        store.create()?;
+        let dir = root(store).join(bundle.0.hex());
+        for entry in std::fs::read_dir(root(store)).into_iter().flatten() {
+            let entry = entry?.path();
+            if entry != dir {
+                remove_dir(&entry)?;
+            }
+        }
+        durable::make_directory(&dir)?;
+        Ok(Self { store, dir, current: Current::Nothing, noted: false })
+    }
+
+    fn whole(&self, digest: &Digest) -> PathBuf {
+        self.dir.join(digest.hex())
+    }
+
+    fn pieces(&self, digest: &Digest) -> PathBuf {
+        self.dir.join(format!("{}.pieces", digest.hex()))
+    }
+
+    fn journal(&self) -> PathBuf {
+        self.dir.join("done.jsonl")
+    }
+
+    /// The bytes that are here of a blob already.
+    #[must_use]
+    pub fn has_bytes(&self, content: &Content) -> u64 {
+        let length = |path: PathBuf| std::fs::symlink_metadata(path).map_or(0, |found| found.len());
+        let blocks = |path: PathBuf| {
+            use std::os::unix::fs::MetadataExt;
+            std::fs::symlink_metadata(path).map_or(0, |found| found.blocks().saturating_mul(512))
+        };
+        length(self.whole(&content.digest)).max(blocks(self.pieces(&content.digest))).min(content.size)
+    }
+
+    /// Takes up what an earlier run has left: hashes it, settles it, and gives the ranges that need not be read
+    /// again.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn resume(&mut self, assembly: &mut Assembly, progress: &mut dyn Progress) -> io::Result<Ranges> {
+        let mut done = self.read_journal()?;
+        self.noted = !done.as_slice().is_empty();
+        for placed in assembly.expected().map().regions().to_vec() {
+            let Region::Entry { path, content } = &placed.region else { continue };
+            match path {
+                ArchivePath::OciLayout | ArchivePath::OciIndex if done.covers(&placed.content()) => {
+                    assembly.settle_known(path).map_err(io::Error::other)?;
+                }
+                ArchivePath::DockerManifest | ArchivePath::Blob(_) => {
+                    let settled = self.settle(assembly, path, *content, &done, &placed, progress)?;
+                    if !settled && (done.covers(&placed.content()) || !self.has_pieces(content)) {
+                        done.remove(&placed.range);
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(done)
+    }
+
+    fn has_pieces(&self, content: &Content) -> bool {
+        self.store.has(content) || self.pieces(&content.digest).exists()
+    }
+
+    /// Settles a blob from a file of an earlier run, or from the store if all of it was read then.
+    fn settle(
+        &self,
+        assembly: &mut Assembly,
+        path: &ArchivePath,
+        content: Content,
+        done: &Ranges,
+        placed: &Placed,
+        progress: &mut dyn Progress,
+    ) -> io::Result<bool> {
+        let (whole, pieces) = (self.whole(&content.digest), self.pieces(&content.digest));
+        if settled_by(assembly, path, content, &whole, progress)? {
+            return Ok(true);
+        }
+        remove_file(&whole)?;
+        if !done.covers(&placed.content()) {
+            return Ok(false);
+        }
+        if settled_by(assembly, path, content, &pieces, progress)? {
+            std::fs::rename(pieces, whole)?;
+            return Ok(true);
+        }
+        remove_file(&pieces)?;
+        settled_by(assembly, path, content, &self.store.blob_path(&content.digest), progress)
+    }
+
+    /// A journal whose last line was cut off ends before it.
+    fn read_journal(&self) -> io::Result<Ranges> {
+        let mut done = Ranges::default();
+        let bytes = match durable::read_bounded(&self.journal(), JOURNAL_BYTES_MAX) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(done),
+            other => other?,
+        };
+        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let Ok(Done { from, to }) = canonical::from_canonical(line) else { break };
+            done.add(from..to.max(from));
+        }
+        Ok(done)
+    }
+
+    fn write_journal(&self, done: &Ranges) -> io::Result<()> {
+        let mut lines = Vec::new();
+        for range in done.as_slice() {
+            let line = Done { from: range.start, to: range.end };
+            lines.extend(canonical::to_canonical(&line).map_err(io::Error::other)?);
+        }
+        durable::replace(&self.journal(), &lines, 0o600)
+    }
+
+    /// A part was read and nothing is wrong with it: makes what came with it durable, then says so. Blobs of
+    /// which that was the last piece are put together; gives the ranges of those that turned out to be others.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub fn note(
+        &mut self,
+        assembly: &mut Assembly,
+        done: &mut Ranges,
+        progress: &mut dyn Progress,
+    ) -> io::Result<Vec<Placed>> {
+        rustix::fs::syncfs(File::open(&self.dir)?)?;
+        let bad = self.join(assembly, done, progress)?;
+        self.write_journal(done)?;
+        self.noted = true;
+        Ok(bad)
+    }
+
+    fn join(
+        &self,
+        assembly: &mut Assembly,
+        done: &mut Ranges,
+        progress: &mut dyn Progress,
+    ) -> io::Result<Vec<Placed>> {
+        let mut bad = Vec::new();
+        for placed in assembly.expected().map().regions().to_vec() {
+            let Region::Entry { path, content } = &placed.region else { continue };
+            let blob = matches!(path, ArchivePath::DockerManifest | ArchivePath::Blob(_));
+            if !blob || assembly.tally().is_settled(path) || !done.covers(&placed.content()) {
+                continue;
+            }
+            if !self.settle(assembly, path, *content, done, &placed, progress)? {
+                done.remove(&placed.range);
+                bad.push(placed);
+            }
+        }
+        Ok(bad)
+    }
+
+    /// Every byte of the bundle was checked: makes its blobs durable, then visible.
+    ///
+    /// # Errors
+    /// The disk fails. Blobs that were renamed before that are whole and right, so they may stay.
+    pub fn release(&mut self, blobs: &[Content]) -> io::Result<()> {
+        rustix::fs::syncfs(File::open(&self.dir)?)?;
+        for blob in blobs {
+            match std::fs::rename(self.whole(&blob.digest), self.store.blob_path(&blob.digest)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        durable::flush_directory(&self.store.root().join("blobs/sha256"))
+    }
+
+    /// Whether something is worth keeping for the next run.
+    #[must_use]
+    pub fn is_noted(&self) -> bool {
+        self.noted
+    }
+
+    /// Nothing of it is needed any more.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub fn dismiss(self) -> io::Result<()> {
+        forget(self.store)
+    }
+}
+
+/// Hashes a file, if it is there and as long as the blob.
+fn settled_by(
+    assembly: &mut Assembly,
+    path: &ArchivePath,
+    content: Content,
+    file: &Path,
+    progress: &mut dyn Progress,
+) -> io::Result<bool> {
+    let opened = match File::open(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        other => other?,
+    };
+    let metadata = opened.metadata()?;
+    if !metadata.is_file() || metadata.len() != content.size {
+        return Ok(false);
+    }
+    let (found, document) = hashed(opened, content.size, progress)?;
+    Ok(found == content && assembly.settle_kept(path, found, document).is_ok())
+}
+
+impl Keep for Incoming<'_> {
+    fn begin(&mut self, path: &ArchivePath, content: Content, from: u64) -> io::Result<()> {
+        // `manifest.json` does not go into the store, but has to be there when a later run takes this up.
+        let listed = matches!(path, ArchivePath::DockerManifest);
+        if !listed && self.store.has(&content) {
+            self.current = Current::Skipped;
+            return Ok(());
+        }
+        let mut options = OpenOptions::new();
+        // Other pieces may be there already.
+        let options = options.write(true).create(true).truncate(false).mode(0o644);
+        self.current = Current::Taken(options.open(self.pieces(&content.digest))?, content, from);
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if let Current::Taken(file, _, at) = &mut self.current {
+            file.write_all_at(bytes, *at)?;
+            *at = at.saturating_add(bytes.len() as u64);
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, piece: Piece) -> io::Result<()> {
+        match std::mem::replace(&mut self.current, Current::Nothing) {
+            Current::Taken(_, content, _) if piece == Piece::Settled => {
+                std::fs::rename(self.pieces(&content.digest), self.whole(&content.digest))
+            }
+            // What is open waits for its other pieces; what is damaged is written over or removed.
+            _ => Ok(()),
+        }
+    }
+}
