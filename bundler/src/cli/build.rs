@@ -45,7 +45,7 @@ pub(super) struct BuildArgs {
     #[arg(long, value_name = "KEY")]
     countersign: Vec<PathBuf>,
     /// Write discs in place of one archive: dvd, dvd-dl, bd25, bd50, fat32, or a size such as 650MB; of several
-    /// with commas between, the last repeats. --out is then a directory that is not there yet
+    /// with commas between, the last repeats. --out is then a new directory
     #[arg(long, value_name = "MEDIA", requires = "key")]
     media: Option<String>,
     /// With --media: an ISO image of each disc in place of its directory, made by xorriso

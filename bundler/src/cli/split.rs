@@ -30,7 +30,7 @@ pub(super) struct SplitArgs {
     /// the last repeats
     #[arg(long, value_name = "MEDIA")]
     media: String,
-    /// A directory that is not there yet; by default PRODUCT-VERSION.discs here
+    /// A new directory; by default PRODUCT-VERSION.discs here
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Only this part again, bit for bit as before
