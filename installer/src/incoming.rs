@@ -16,7 +16,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use edge::progress::Progress;
+use edge::progress::{Progress, Silent};
 use layout::durable;
 use layout::map::{Placed, Ranges, Region};
 use layout::parts::{Assembly, Keep, Piece};
@@ -55,8 +55,15 @@ enum Current {
     Nothing,
     /// The store has it: hashed on the way, not kept.
     Skipped,
-    /// A blob or a piece of it, and where in the blob it goes on.
-    Taken(File, Content, u64),
+    /// A blob or a piece of it.
+    Taken {
+        file: File,
+        content: Content,
+        /// Where in the blob this piece begins.
+        from: u64,
+        /// Where it goes on.
+        at: u64,
+    },
 }
 
 /// The directory of everything that is on its way.
@@ -275,6 +282,23 @@ impl<'a> Incoming<'a> {
     }
 }
 
+/// Hashes what was put together of pieces, and removes it if it is not the blob.
+fn held_to(content: &Content, pieces: &Path) -> io::Result<()> {
+    let found = File::open(pieces).and_then(|file| {
+        let long = file.metadata()?.len() == content.size;
+        Ok(long && hashed(file, content.size, &mut Silent)?.0 == *content)
+    })?;
+    if found {
+        return Ok(());
+    }
+    remove_file(pieces)?;
+    let reason = format!(
+        "what was kept of {} has changed on this disk since it was read: start again",
+        content.digest
+    );
+    Err(io::Error::new(io::ErrorKind::InvalidData, reason))
+}
+
 /// Hashes a file, if it is there and as long as the blob.
 fn settled_by(
     assembly: &mut Assembly,
@@ -306,12 +330,13 @@ impl Keep for Incoming<'_> {
         let mut options = OpenOptions::new();
         // Other pieces may be there already.
         let options = options.write(true).create(true).truncate(false).mode(0o644);
-        self.current = Current::Taken(options.open(self.pieces(&content.digest))?, content, from);
+        let file = options.open(self.pieces(&content.digest))?;
+        self.current = Current::Taken { file, content, from, at: from };
         Ok(())
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if let Current::Taken(file, _, at) = &mut self.current {
+        if let Current::Taken { file, at, .. } = &mut self.current {
             file.write_all_at(bytes, *at)?;
             *at = at.saturating_add(bytes.len() as u64);
         }
@@ -320,11 +345,76 @@ impl Keep for Incoming<'_> {
 
     fn end(&mut self, piece: Piece) -> io::Result<()> {
         match std::mem::replace(&mut self.current, Current::Nothing) {
-            Current::Taken(_, content, _) if piece == Piece::Settled => {
-                std::fs::rename(self.pieces(&content.digest), self.whole(&content.digest))
+            Current::Taken { file, content, from, .. } if piece == Piece::Settled => {
+                let pieces = self.pieces(&content.digest);
+                if from == 0 {
+                    // All of it passed just now. What an earlier run left may have been longer.
+                    file.set_len(content.size)?;
+                } else {
+                    // The stream was the right one; whether the file is, only the file can say: an earlier piece of
+                    // it may have been changed or removed since it passed.
+                    drop(file);
+                    held_to(&content, &pieces)?;
+                }
+                std::fs::rename(pieces, self.whole(&content.digest))
             }
             // What is open waits for its other pieces; what is damaged is written over or removed.
             _ => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place() -> (tempfile::TempDir, Store, Content) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::at(dir.path().join("store"));
+        (dir, store, Content::of(b"first half, second half"))
+    }
+
+    fn piece(
+        incoming: &mut Incoming<'_>,
+        content: Content,
+        from: u64,
+        bytes: &[u8],
+        end: Piece,
+    ) -> io::Result<()> {
+        let path = ArchivePath::Blob(content.digest);
+        incoming.begin(&path, content, from)?;
+        incoming.write(bytes)?;
+        incoming.end(end)
+    }
+
+    #[test]
+    fn a_blob_of_which_an_earlier_piece_has_changed_or_is_gone_is_never_whole() {
+        for tamper in [Some(b"FIRST half, ".as_slice()), None] {
+            let (_dir, store, content) = place();
+            let mut incoming = Incoming::open(&store, BundleDigest(Digest::of(b"bundle"))).unwrap();
+            piece(&mut incoming, content, 0, b"first half, ", Piece::Open).unwrap();
+            let pieces = incoming.pieces(&content.digest);
+            match tamper {
+                Some(bytes) => std::fs::write(&pieces, bytes).unwrap(),
+                None => std::fs::remove_file(&pieces).unwrap(),
+            }
+            // The stream was right: whoever hashed it saw the first half as it passed.
+            let error = piece(&mut incoming, content, 12, b"second half", Piece::Settled).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+            assert!(!pieces.exists() && !incoming.whole(&content.digest).exists());
+        }
+    }
+
+    #[test]
+    fn a_blob_of_honest_pieces_is_whole_and_one_that_passed_at_once_has_nothing_of_an_earlier_run() {
+        let (_dir, store, content) = place();
+        let mut incoming = Incoming::open(&store, BundleDigest(Digest::of(b"bundle"))).unwrap();
+        piece(&mut incoming, content, 0, b"first half, ", Piece::Open).unwrap();
+        piece(&mut incoming, content, 12, b"second half", Piece::Settled).unwrap();
+        let whole = |incoming: &Incoming<'_>| std::fs::read(incoming.whole(&content.digest)).unwrap();
+        assert_eq!(whole(&incoming), b"first half, second half");
+        std::fs::write(incoming.pieces(&content.digest), [b'x'; 100]).unwrap();
+        piece(&mut incoming, content, 0, b"first half, second half", Piece::Settled).unwrap();
+        assert_eq!(whole(&incoming), b"first half, second half");
     }
 }
