@@ -2,6 +2,7 @@
 //! the real tools that judge what came out.
 
 #![allow(dead_code, reason = "each journey is a crate of its own and uses a part of this")]
+#![allow(clippy::print_stderr, reason = "a test that skips something says so")]
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -312,6 +313,20 @@ fn page<'a>(pages: Pages, project: &str, files: impl Iterator<Item = &'a Indexed
             Reply::ok(page).header("Content-Type", "text/html; charset=utf-8")
         }
     }
+}
+
+/// Whether the real index can be reached from here.
+pub(crate) fn real_index(python: &Path) -> bool {
+    let reached = Command::new(python)
+        .args(["-m", "pip", "--disable-pip-version-check", "--retries=0", "--timeout=10"])
+        .args(["download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest"])
+        .args([tempfile::tempdir().unwrap().path(), Path::new("six==1.16.0")])
+        .output()
+        .unwrap();
+    if !reached.status.success() {
+        eprintln!("SKIPPED: pip reaches no index: {}", String::from_utf8_lossy(&reached.stderr));
+    }
+    reached.status.success()
 }
 
 /// A line of a requirements file.

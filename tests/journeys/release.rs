@@ -9,7 +9,6 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::disallowed_methods,
-    clippy::print_stderr,
     missing_docs
 )]
 
@@ -21,7 +20,7 @@ use std::process::Command;
 
 use e2e::World;
 use edge::Exit;
-use ingredients::{IndexedFile, Pages, entries, package_index, tool};
+use ingredients::{IndexedFile, Pages, entries, package_index, real_index, tool};
 use manifests::Digest;
 use serde_json::Value;
 use testkit::{FakeServer, RealRegistry, RealRegistryOptions, Reply, real_part};
@@ -276,24 +275,10 @@ fn digest(world: &World, name: &str) -> Digest {
     Digest::of(&std::fs::read(world.path(name)).unwrap())
 }
 
-/// Whether the real index can be reached from here.
-fn real_index() -> bool {
-    let reached = Command::new("python3")
-        .args(["-m", "pip", "--disable-pip-version-check", "--retries=0", "--timeout=10"])
-        .args(["download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest"])
-        .args([tempfile::tempdir().unwrap().path(), Path::new("six==1.16.0")])
-        .output()
-        .unwrap();
-    if !reached.status.success() {
-        eprintln!("SKIPPED: pip reaches no index: {}", String::from_utf8_lossy(&reached.stderr));
-    }
-    reached.status.success()
-}
-
 #[test]
 fn a_release_of_images_wheels_and_charts_is_locked_built_and_built_again_to_the_same_bytes() {
     let Some(upstream) = Upstream::start() else { return };
-    if !real_index() {
+    if !real_index(Path::new("python3")) {
         return;
     }
     let world = &upstream.world;
@@ -354,14 +339,14 @@ fn an_image_that_only_an_environment_variable_of_a_custom_resource_names_is_foun
     // The line that is proposed is the one that is missing.
     let text = std::fs::read_to_string(upstream.world.path("bundle.yaml")).unwrap();
     upstream.world.write("bundle.yaml", text.replacen("images:\n", &format!("images:\n  {line}\n"), 1));
-    if real_index() {
+    if real_index(Path::new("python3")) {
         upstream.world.bundler(&["lock"]).ok();
     }
 }
 
 #[test]
 fn a_wheel_of_the_closure_that_is_gone_from_the_index_is_named() {
-    if real_part("uv").is_none() || real_part("python3").is_none() || !real_index() {
+    if real_part("uv").is_none() || real_part("python3").is_none() || !real_index(Path::new("python3")) {
         return;
     }
     let world = World::new();

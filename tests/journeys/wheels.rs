@@ -7,7 +7,6 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::disallowed_methods,
-    clippy::print_stderr,
     missing_docs
 )]
 
@@ -20,7 +19,7 @@ use std::process::Command;
 
 use e2e::World;
 use edge::Exit;
-use ingredients::{IndexedFile, Pages, entries, package_index, pinned, wheel};
+use ingredients::{IndexedFile, Pages, entries, package_index, pinned, real_index, wheel};
 use manifests::Digest;
 use serde_json::Value;
 use testkit::fake_server::Delivery;
@@ -351,20 +350,6 @@ fn a_lock_whose_wheels_need_what_it_does_not_name_is_not_complete() {
 }
 
 // ---- the real index -----------------------------------------------------------------------------------
-
-/// Whether the real index can be reached from here.
-fn real_index(python: &Path) -> bool {
-    let reached = Command::new(python)
-        .args(["-m", "pip", "--disable-pip-version-check", "--retries=0", "--timeout=10"])
-        .args(["download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest"])
-        .args([tempfile::tempdir().unwrap().path(), Path::new("six==1.16.0")])
-        .output()
-        .unwrap();
-    if !reached.status.success() {
-        eprintln!("SKIPPED: pip reaches no index: {}", String::from_utf8_lossy(&reached.stderr));
-    }
-    reached.status.success()
-}
 
 /// pip installs the wheels of a target, and nothing else, into a directory. It reads markers as those of
 /// the interpreter it runs on, so it is asked for each project of the set without what that needs; that
