@@ -11,6 +11,7 @@ pub mod admit;
 pub mod apply;
 pub mod audit;
 pub mod cli;
+pub mod cluster;
 pub mod discs;
 pub mod due;
 pub mod explain;

@@ -35,6 +35,36 @@ pub struct Finding {
     pub remedy: Option<String>,
 }
 
+impl Finding {
+    /// As it should be.
+    #[must_use]
+    pub fn pass(id: &'static str, fact: impl Into<String>, requirement: impl Into<String>) -> Self {
+        Self { id, verdict: Verdict::Pass, fact: fact.into(), requirement: requirement.into(), remedy: None }
+    }
+
+    /// Not as it should be, and no reason to stop.
+    #[must_use]
+    pub fn warn(
+        id: &'static str,
+        fact: impl Into<String>,
+        requirement: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self { verdict: Verdict::Warn, remedy: Some(remedy.into()), ..Self::pass(id, fact, requirement) }
+    }
+
+    /// A reason to stop.
+    #[must_use]
+    pub fn fail(
+        id: &'static str,
+        fact: impl Into<String>,
+        requirement: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self { verdict: Verdict::Fail, ..Self::warn(id, fact, requirement, remedy) }
+    }
+}
+
 /// The verdict of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]

@@ -1,0 +1,209 @@
+//! `targets` of `site.yaml`: where content goes beside the site's own store, one type for each kind.
+
+use std::path::{Path, PathBuf};
+
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
+
+/// Where content goes.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Targets {
+    /// An OCI registry.
+    #[serde(default)]
+    pub registry: Option<RegistryTarget>,
+    /// Virtual environments.
+    #[serde(default)]
+    pub python: Option<PythonTarget>,
+    /// A directory tree.
+    #[serde(default)]
+    pub files: Option<FilesTarget>,
+    /// Scripts run here, as whoever runs the program.
+    #[serde(default)]
+    pub scripts: Option<ScriptsTarget>,
+    /// A Docker Engine.
+    #[serde(default)]
+    pub docker: Option<DockerTarget>,
+    /// containerd, or k3s.
+    #[serde(default)]
+    pub containerd: Option<ContainerdTarget>,
+    /// A Kubernetes cluster, for manifests and for what is looked at in it.
+    #[serde(default)]
+    pub kubernetes: Option<KubernetesTarget>,
+    #[serde(default)]
+    pub(super) helm: Option<IgnoredAny>,
+}
+
+/// An OCI registry.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegistryTarget {
+    /// `http://127.0.0.1:5000`
+    pub url: String,
+    /// A path before every repository.
+    #[serde(default)]
+    pub prefix: Option<String>,
+    /// Certificates that its own hangs on, beside the machine's; a relative path starts at `site.yaml`.
+    #[serde(default)]
+    pub ca: Option<PathBuf>,
+    /// Who we are to it; nobody without this.
+    #[serde(default)]
+    pub auth: Option<RegistryAuth>,
+}
+
+/// Where a login for the registry is looked up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RegistryAuth {
+    /// Where `docker login` and `podman login` have left it, for the user who runs the program.
+    DockerConfig,
+}
+
+/// A Docker Engine on this machine.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DockerTarget {
+    /// Where it listens.
+    #[serde(default)]
+    pub host: EngineHost,
+    /// Whether a name may be moved away from an image that did not come from a bundle.
+    #[serde(default)]
+    pub replace: bool,
+}
+
+/// `unix:///var/run/docker.sock`: a socket of this machine, which an image needs no login and no network for.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct EngineHost(String);
+
+impl Default for EngineHost {
+    fn default() -> Self {
+        Self(format!("unix://{}", registry::engine::SOCKET))
+    }
+}
+
+impl TryFrom<String> for EngineHost {
+    type Error = &'static str;
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        if text.starts_with("unix:///") { Ok(Self(text)) } else { Err("the host must be `unix:///PATH`") }
+    }
+}
+
+impl core::fmt::Display for EngineHost {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// containerd on this machine.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ContainerdTarget {
+    /// Its socket.
+    #[serde(default = "containerd_socket")]
+    pub address: PathBuf,
+    /// The namespace in it; Kubernetes uses `k8s.io`.
+    #[serde(default)]
+    pub namespace: Namespace,
+    #[serde(default)]
+    pub(super) ctr: Option<PathBuf>,
+    /// Whether a name may be moved away from an image that did not come from a bundle, and a mirror's file be
+    /// taken from whoever wrote it.
+    #[serde(default)]
+    pub replace: bool,
+    /// Where containerd reads which registry has an upstream registry's images.
+    #[serde(default)]
+    pub mirror: Option<MirrorFiles>,
+}
+
+/// Files by which containerd finds images in the site's registry under their own names.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MirrorFiles {
+    /// containerd's `config_path`, such as `/etc/containerd/certs.d`.
+    pub directory: PathBuf,
+    /// `installer serve`, as the node reaches it; without it `targets.registry`.
+    #[serde(default)]
+    pub url: Option<String>,
+}
+
+impl ContainerdTarget {
+    /// The program that speaks to it: `ctr`, or `k3s`, which has it as a subcommand.
+    #[must_use]
+    pub fn ctr(&self) -> &Path {
+        let usual = if self.address.starts_with("/run/k3s") { "k3s" } else { "ctr" };
+        self.ctr.as_deref().unwrap_or(Path::new(usual))
+    }
+}
+
+fn containerd_socket() -> PathBuf {
+    PathBuf::from("/run/containerd/containerd.sock")
+}
+
+/// A namespace in containerd, in its own spelling.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Namespace(String);
+
+impl Namespace {
+    /// As text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for Namespace {
+    fn default() -> Self {
+        Self("k8s.io".to_string())
+    }
+}
+
+impl TryFrom<String> for Namespace {
+    type Error = &'static str;
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let word = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric());
+        if text.len() <= 76 && text.split(['.', '_', '-']).all(word) {
+            Ok(Self(text))
+        } else {
+            Err("a namespace of containerd is letters and digits with single . _ or - between them")
+        }
+    }
+}
+
+/// Virtual environments.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PythonTarget {
+    /// The interpreter that makes them.
+    pub interpreter: PathBuf,
+    /// Their directory.
+    pub venvs: PathBuf,
+}
+
+/// A directory tree.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FilesTarget {
+    /// What every destination lies below.
+    pub root: PathBuf,
+}
+
+/// That scripts may run. There is nothing more to say about it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScriptsTarget {}
+
+/// A Kubernetes cluster, as `kubectl` reaches it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KubernetesTarget {
+    /// The file that says where it is and who we are to it; a relative path starts at `site.yaml`.
+    pub kubeconfig: PathBuf,
+    /// A context in that file; its current one without this.
+    #[serde(default)]
+    pub context: Option<String>,
+    /// The program, if it is not `kubectl` on the `PATH`.
+    #[serde(default)]
+    pub kubectl: Option<PathBuf>,
+}
