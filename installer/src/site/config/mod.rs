@@ -1,6 +1,7 @@
 //! `site.yaml`: what a person writes about the site. Without it, or without `targets`, the embedded
 //! default serves.
 
+mod rules;
 mod targets;
 
 use std::collections::BTreeSet;
@@ -12,6 +13,7 @@ use manifests::text::Name;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+pub use rules::*;
 pub use targets::*;
 
 /// The document.
@@ -25,6 +27,12 @@ pub struct SiteConfig {
     pub targets: Targets,
     /// What a wrong clock and an expiry mean here.
     pub time: TimePolicy,
+    /// When the site may be changed; always without any.
+    pub windows: Vec<Window>,
+    /// What has to be named for a change.
+    pub change: Option<ChangePolicy>,
+    /// How the checks before a change judge.
+    pub preflight: PreflightPolicy,
     /// How many versions are kept for a rollback. Nothing is ever removed in this version.
     pub keep: Option<u32>,
 }
@@ -88,7 +96,11 @@ struct Document {
     #[serde(default)]
     values: Option<IgnoredAny>,
     #[serde(default)]
-    windows: Option<IgnoredAny>,
+    windows: Vec<Window>,
+    #[serde(default)]
+    change: Option<ChangePolicy>,
+    #[serde(default)]
+    preflight: PreflightPolicy,
     #[serde(default)]
     time: TimePolicy,
     #[serde(default)]
@@ -179,24 +191,20 @@ impl SiteConfig {
         if mirror.is_some_and(|mirror| mirror.url.is_none()) && document.targets.registry.is_none() {
             return Err(ConfigError::Mirror { path: path.to_path_buf() });
         }
-        let Document { site, groups, mut targets, time, keep, .. } = document;
+        let Document { site, groups, mut targets, time, windows, change, preflight, keep, .. } = document;
         if let Some(ca) = targets.registry.as_mut().and_then(|registry| registry.ca.as_mut()) {
             *ca = path.parent().unwrap_or(Path::new("")).join(&*ca);
         }
         if let Some(kubernetes) = &mut targets.kubernetes {
             kubernetes.kubeconfig = path.parent().unwrap_or(Path::new("")).join(&kubernetes.kubeconfig);
         }
-        Ok(Self { site: Some(site), groups, targets, time, keep })
+        Ok(Self { site: Some(site), groups, targets, time, windows, change, preflight, keep })
     }
 }
 
 impl Document {
     fn refuse_what_is_not_there_yet(&self, path: &Path) -> Result<(), ConfigError> {
-        let keys = [
-            ("values", self.values.is_some()),
-            ("windows", self.windows.is_some()),
-            ("targets.helm", self.targets.helm.is_some()),
-        ];
+        let keys = [("values", self.values.is_some()), ("targets.helm", self.targets.helm.is_some())];
         match keys.into_iter().find(|(_, there)| *there) {
             Some((key, _)) => Err(ConfigError::NotYet { path: path.to_path_buf(), key }),
             None => Ok(()),
@@ -246,11 +254,9 @@ mod tests {
 
     #[test]
     fn what_the_design_names_and_is_not_there_yet_is_refused_by_name() {
-        for (text, wanted) in [
-            ("values: {a: [b]}\n", "values"),
-            ("windows: []\n", "windows"),
-            ("targets: {helm: {kubeconfig: x}}\n", "targets.helm"),
-        ] {
+        for (text, wanted) in
+            [("values: {a: [b]}\n", "values"), ("targets: {helm: {kubeconfig: x}}\n", "targets.helm")]
+        {
             let error = load(&format!("{HEAD}{text}")).unwrap_err();
             assert!(matches!(&error, ConfigError::NotYet { key, .. } if *key == wanted), "{error}");
             assert_eq!(error.exit(), Exit::Usage);
@@ -296,6 +302,25 @@ mod tests {
         let registry = SiteConfig::load(&path).unwrap().targets.registry.unwrap();
         assert_eq!(registry.ca, Some(dir.path().join("ca.pem")));
         assert_eq!(registry.auth, Some(RegistryAuth::DockerConfig));
+    }
+
+    #[test]
+    fn windows_and_rules_of_change_are_read_and_what_is_wrong_in_them_is_named_with_its_place() {
+        let text = "windows:\n- {allow: 'Sun 02:00-06:00', timezone: Europe/Berlin}\n- {deny: 2026-12-24..2026-12-27, timezone: UTC}\nchange: {pattern: 'CHG-[0-9]+'}\npreflight: {headroom: 80}\n";
+        let config = load(&format!("{HEAD}{text}")).unwrap();
+        assert_eq!((config.windows.len(), config.preflight.headroom.get()), (2, 80));
+        assert!(config.change.unwrap().required, "who writes of tickets wants them");
+        assert_eq!(load(HEAD).unwrap().preflight.headroom.get(), 60);
+        for (text, wanted) in [
+            ("windows: [{allow: Sun, timezone: Europe/Atlantis}]\n", "Europe/Atlantis"),
+            ("windows: [{allow: Sun}]\n", "timezone"),
+            ("windows: [{allow: 'Sun 2-6', timezone: UTC}]\n", "Sun 2-6"),
+            ("change: {pattern: '['}\n", "regular expression"),
+            ("preflight: {headroom: 0}\n", "1 to 100"),
+        ] {
+            let error = load(&format!("{HEAD}{text}")).unwrap_err().to_string();
+            assert!(error.contains("site.yaml:4:") && error.contains(wanted), "{error}");
+        }
     }
 
     #[test]
