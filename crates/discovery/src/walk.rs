@@ -9,11 +9,11 @@ use edge::yaml::YamlError;
 use manifests::inventory::ImageClass;
 use manifests::text::printable;
 
-use super::compose::{Pair, compose};
-use super::embedded::{self, Reader};
-use super::hit::{Hits, Wanted};
-use super::node::{self, Node};
-use super::reference::{self, Hint};
+use crate::compose::{Pair, compose};
+use crate::embedded::{self, Reader};
+use crate::hit::{Hits, Wanted};
+use crate::node::{self, Node};
+use crate::reference::{self, Hint};
 
 /// How many texts may lie inside each other.
 const EMBEDDED_DEPTH_MAX: usize = 4;
