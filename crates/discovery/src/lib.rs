@@ -15,6 +15,7 @@ pub mod helm;
 pub mod hit;
 pub mod node;
 pub mod reference;
+pub mod rewrite;
 pub mod walk;
 #[cfg(test)]
 mod walked;
