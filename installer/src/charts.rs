@@ -14,6 +14,7 @@ use manifests::inventory::{Chart, Component, LOOKED_INTO_BYTES_MAX};
 use manifests::text::{BundleVersion, Name};
 use manifests::{Digest, VerifiedBundle};
 
+use crate::cluster::Cluster;
 use crate::rendered::{Object, Rendered};
 use crate::site::config::{HelmTarget, SiteConfig};
 use crate::targets::{Context, TargetError};
@@ -129,8 +130,13 @@ fn one<'a>(
             Err(error) => result = result.and(Err(error)),
         }
     }
-    let namespace = chart.namespace.as_ref().map_or(DEFAULT_NAMESPACE, Name::as_str).to_string();
-    (ToInstall { chart, release, namespace, values }, result)
+    (ToInstall { chart, release, namespace: namespace(chart).to_string(), values }, result)
+}
+
+/// The namespace of a chart's release.
+#[must_use]
+pub fn namespace(chart: &Chart) -> &str {
+    chart.namespace.as_ref().map_or(DEFAULT_NAMESPACE, Name::as_str)
 }
 
 /// The site's values files for a chart: those for its release, or else those for the chart.
@@ -184,6 +190,40 @@ pub struct Capabilities {
     pub api_versions: Vec<String>,
 }
 
+impl Capabilities {
+    /// Those of a cluster; what cannot be asked is left to Helm.
+    #[must_use]
+    pub fn of(cluster: &dyn Cluster) -> Self {
+        let get = |path: &str| cluster.get(path).ok().flatten().unwrap_or_default();
+        let version = get("/version");
+        let version = version.get("gitVersion").and_then(serde_json::Value::as_str);
+        let kubernetes = version.and_then(|version| version.parse().ok());
+        let mut api_versions = Vec::new();
+        for group in list(&get("/apis"), "groups") {
+            let name = group.get("name").and_then(serde_json::Value::as_str).unwrap_or_default();
+            // Helm knows the kinds of those that every cluster has.
+            let own = name.contains('.') && !name.ends_with(".k8s.io");
+            for version in list(&group, "versions") {
+                let version = version.get("groupVersion").and_then(serde_json::Value::as_str);
+                let Some(version) = version else { continue };
+                api_versions.push(version.to_string());
+                let resources = if own { get(&format!("/apis/{version}")) } else { Default::default() };
+                for resource in list(&resources, "resources") {
+                    let kind = resource.get("kind").and_then(serde_json::Value::as_str).unwrap_or_default();
+                    api_versions.push(format!("{version}/{kind}"));
+                }
+            }
+        }
+        api_versions.sort();
+        api_versions.dedup();
+        Self { kubernetes, api_versions }
+    }
+}
+
+fn list(value: &serde_json::Value, key: &str) -> Vec<serde_json::Value> {
+    value.get(key).and_then(serde_json::Value::as_array).cloned().unwrap_or_default()
+}
+
 /// A chart as it will come to the cluster.
 #[derive(Debug)]
 pub struct RenderedChart {
@@ -191,6 +231,51 @@ pub struct RenderedChart {
     pub text: String,
     /// The objects in it.
     pub rendered: Rendered,
+    /// How many of them are definitions that Helm installs and never removes.
+    pub definitions: usize,
+}
+
+/// What makes an object a hook, and which.
+const HOOK: &str = "helm.sh/hook";
+
+/// Whether an object is a hook that runs when a release is installed, changed or removed. A test runs only when
+/// somebody asks for it.
+#[must_use]
+pub fn is_hook(object: &Object) -> bool {
+    let when = object.annotation(HOOK).unwrap_or_default();
+    when.split(',').map(str::trim).any(|when| !when.is_empty() && !when.starts_with("test"))
+}
+
+impl RenderedChart {
+    /// What Helm does not take back, in words.
+    #[must_use]
+    pub fn stays(&self, chart: &ToInstall<'_>) -> Vec<String> {
+        let title = chart.title();
+        let objects = &self.rendered.objects;
+        let names = |found: Vec<&Object>| -> Option<String> {
+            let names: Vec<String> = found.iter().map(|object| object.id().to_string()).collect();
+            (!names.is_empty()).then(|| names.join(", "))
+        };
+        let mut notes = Vec::new();
+        if self.definitions > 0 {
+            notes.push(format!(
+                "{title} brings {} definitions of resources; Helm installs them and never takes them away",
+                self.definitions
+            ));
+        }
+        if let Some(hooks) = names(objects.iter().filter(|object| is_hook(object)).collect()) {
+            notes.push(format!("{title} has hooks ({hooks}); what they do is not taken back"));
+        }
+        let claims = |object: &&Object| object.value().pointer("/spec/volumeClaimTemplates").is_some();
+        if let Some(sets) = names(objects.iter().filter(claims).collect()) {
+            notes.push(format!("the volumes that {sets} claims stay when {title} goes"));
+        }
+        let kept = |object: &&Object| object.annotation("helm.sh/resource-policy") == Some("keep");
+        if let Some(kept) = names(objects.iter().filter(kept).collect()) {
+            notes.push(format!("{kept} stays when {title} goes, as the chart says"));
+        }
+        notes
+    }
 }
 
 /// Renders charts.
@@ -251,23 +336,35 @@ impl<'a> Renderer<'a> {
         };
         let text = self.helm.template(&question, scratch.path())?;
         let objects = objects(&text)?;
-        let rendered =
-            Rendered { from: format!("chart {}", chart.chart.name), namespace: chart.namespace.clone(), objects };
-        Ok(RenderedChart { text, rendered })
+        let from = format!("chart {}", chart.chart.name);
+        let rendered = Rendered { from, namespace: chart.namespace.clone(), objects };
+        let definitions = node::chunks(&text)
+            .iter()
+            .filter(|chunk| chunk.source.is_some_and(|source| source.contains("/crds/")))
+            .count();
+        Ok(RenderedChart { text, rendered, definitions })
     }
 }
 
-/// Everything that the charts of a bundle bring to the cluster of this site. Charts that cannot be rendered are
-/// left out: `helm/render` says which.
+/// Everything that the charts of a bundle bring to the cluster of this site, one entry for each chart that becomes a
+/// release. Charts that cannot be rendered are left out: `helm/render` says which.
 #[must_use]
-pub fn rendered(bundle: &VerifiedBundle, capabilities: Capabilities, context: &Context<'_>) -> Vec<Rendered> {
+pub fn rendered(bundle: &VerifiedBundle, context: &Context<'_>) -> Vec<Rendered> {
     let Some(target) = &context.config.targets.helm else { return Vec::new() };
+    let capabilities = capabilities(target, context);
     let Ok(renderer) = Renderer::new(target, bundle, capabilities, context) else { return Vec::new() };
     let charts = to_install(bundle, context.config).into_iter();
     charts
         .filter(|(_, overlays)| overlays.is_ok())
         .filter_map(|(chart, _)| Some(renderer.render(&chart, false).ok()?.rendered))
         .collect()
+}
+
+/// What the cluster of a target can do.
+#[must_use]
+pub fn capabilities(target: &HelmTarget, context: &Context<'_>) -> Capabilities {
+    let cluster = target.cluster(context.config.targets.kubernetes.as_ref());
+    Capabilities::of(&crate::cluster::Kubectl::of(&cluster, context.env))
 }
 
 /// What a values file is called in a scratch directory.

@@ -20,6 +20,7 @@ pub mod incoming;
 pub mod journal;
 pub mod plan;
 pub mod preflight;
+pub mod references;
 pub mod rendered;
 pub mod repair;
 pub mod serve;

@@ -6,6 +6,7 @@ mod drive;
 mod history;
 mod inspect;
 mod plan;
+pub(crate) mod post_render;
 mod rollback;
 mod serve;
 mod status;
@@ -63,6 +64,9 @@ enum Command {
     /// The audit log
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// What Helm starts to give images their names on this site
+    #[command(hide = true)]
+    PostRender(post_render::PostRenderArgs),
     /// Look at everything before a change (not there yet; `plan` shows the checks there are)
     #[command(hide = true)]
     Preflight(NotYetArgs),
@@ -96,6 +100,7 @@ fn dispatch(arguments: Arguments, env: &mut Env) -> Result<(), Failure> {
         Command::History(args) => args.run(&site, &mut screen),
         Command::Serve(args) => args.run(&site, &mut screen),
         Command::Audit(command) => command.run(&site, &mut screen),
+        Command::PostRender(args) => args.run(&mut screen),
         Command::Preflight(_) => Err(Failure::not_yet("`installer preflight`")
             .hint("`installer plan BUNDLE` shows the checks that there are")),
         Command::Report(_) => Err(Failure::not_yet("`installer report`")),

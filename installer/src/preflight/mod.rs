@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod containerd;
 pub mod docker;
+pub mod helm;
 pub mod python;
 pub mod registry;
 pub mod scripts;
@@ -132,6 +133,9 @@ pub fn check(
     }
     if let Some(target) = config.targets.containerd.as_ref().filter(|_| !images.is_empty()) {
         findings.extend(containerd::check(&images, target, context));
+    }
+    if let Some(target) = &config.targets.helm {
+        findings.extend(helm::check(bundle, target, context));
     }
     findings.extend(scripts::check(due, config, context));
     findings
