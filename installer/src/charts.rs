@@ -4,20 +4,22 @@
 //! *It may never* reach the cluster: what a chart looks up there (`lookup`) is not there while it is rendered, and
 //! its capabilities are those that somebody has read from the cluster before.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use discovery::helm::{Helm, HelmError, Question};
 use discovery::node;
 use edge::yaml::{self, YAML_BYTES_MAX, YamlError};
 use manifests::bundle::Content;
-use manifests::inventory::{Chart, Component, LOOKED_INTO_BYTES_MAX};
+use manifests::inventory::{Chart, Component};
 use manifests::text::{BundleVersion, Name};
 use manifests::{Digest, VerifiedBundle};
 
 use crate::cluster::Cluster;
 use crate::rendered::{Object, Rendered};
 use crate::site::config::{HelmTarget, SiteConfig};
-use crate::targets::{Context, TargetError};
+use crate::site::scratch::Scratch;
+use crate::targets::Context;
 
 /// The archive's name in a scratch directory.
 pub const ARCHIVE: &str = "chart.tgz";
@@ -60,8 +62,8 @@ pub enum ChartError {
         template: String,
     },
     /// The scratch directory.
-    #[error(transparent)]
-    Scratch(#[from] TargetError),
+    #[error("cannot write to the site directory")]
+    Scratch(#[source] std::io::Error),
 }
 
 /// A values file.
@@ -118,10 +120,8 @@ fn one<'a>(
     config: &SiteConfig,
 ) -> (ToInstall<'a>, Result<(), ChartError>) {
     let own = chart.values.iter().flat_map(|values| &values.files);
-    let own = own.map(|file| ValuesFile {
-        overlay: None,
-        content: Content { digest: file.digest, size: file.size },
-    });
+    let own = own
+        .map(|file| ValuesFile { overlay: None, content: Content { digest: file.digest, size: file.size } });
     let mut values: Vec<ValuesFile> = own.collect();
     let mut result = Ok(());
     for path in overlays(chart, release, config) {
@@ -281,7 +281,6 @@ impl RenderedChart {
 /// Renders charts.
 pub struct Renderer<'a> {
     helm: Helm<'a>,
-    bundle: &'a VerifiedBundle,
     context: &'a Context<'a>,
     capabilities: Capabilities,
 }
@@ -293,12 +292,11 @@ impl<'a> Renderer<'a> {
     /// There is none.
     pub fn new(
         target: &HelmTarget,
-        bundle: &'a VerifiedBundle,
         capabilities: Capabilities,
         context: &'a Context<'a>,
     ) -> Result<Self, HelmError> {
         let helm = Helm::at(target.program().to_path_buf(), context.env)?;
-        Ok(Self { helm, bundle, context, capabilities })
+        Ok(Self { helm, context, capabilities })
     }
 
     /// The program.
@@ -312,17 +310,19 @@ impl<'a> Renderer<'a> {
     /// # Errors
     /// See [`ChartError`].
     pub fn render(&self, chart: &ToInstall<'_>, upgrade: bool) -> Result<RenderedChart, ChartError> {
-        let scratch = Scratch::new(self.context)?;
-        let content = |what: String, content: Content| bytes(self.bundle, content, what, self.context);
-        scratch.write(ARCHIVE, &content(chart.title(), chart.chart.archive)?)?;
+        let scratch = Scratch::make(self.context.site, "helm").map_err(ChartError::Scratch)?;
+        let write = |name: &str, bytes: &[u8]| {
+            std::fs::write(scratch.path().join(name), bytes).map_err(ChartError::Scratch)
+        };
+        write(ARCHIVE, &self.content(chart.chart.archive, chart.title())?)?;
         let mut values = Vec::new();
         for (position, file) in chart.values.iter().enumerate() {
             let name = values_name(position);
             let bytes = match &file.overlay {
                 Some(path) => overlay_bytes(path)?,
-                None => content(format!("values of {}", chart.title()), file.content)?,
+                None => self.content(file.content, format!("values of {}", chart.title()))?,
             };
-            scratch.write(&name, &bytes)?;
+            write(&name, &bytes)?;
             values.push(name);
         }
         let question = Question {
@@ -344,6 +344,20 @@ impl<'a> Renderer<'a> {
             .count();
         Ok(RenderedChart { text, rendered, definitions })
     }
+
+    /// A blob of the bundle, from the store or from what is lent.
+    fn content(&self, content: Content, what: String) -> Result<Vec<u8>, ChartError> {
+        let failed =
+            |error: std::io::Error| ChartError::Content { what: what.clone(), reason: error.to_string() };
+        let file = self.context.site.store().open(&content.digest).map_err(failed)?;
+        let file = file.ok_or_else(|| failed(std::io::ErrorKind::NotFound.into()))?;
+        let mut bytes = Vec::new();
+        file.take(content.size.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
+        if Content::of(&bytes) == content {
+            return Ok(bytes);
+        }
+        Err(failed(std::io::Error::new(std::io::ErrorKind::InvalidData, "it has changed")))
+    }
 }
 
 /// Everything that the charts of a bundle bring to the cluster of this site, one entry for each chart that becomes a
@@ -352,7 +366,7 @@ impl<'a> Renderer<'a> {
 pub fn rendered(bundle: &VerifiedBundle, context: &Context<'_>) -> Vec<Rendered> {
     let Some(target) = &context.config.targets.helm else { return Vec::new() };
     let capabilities = capabilities(target, context);
-    let Ok(renderer) = Renderer::new(target, bundle, capabilities, context) else { return Vec::new() };
+    let Ok(renderer) = Renderer::new(target, capabilities, context) else { return Vec::new() };
     let charts = to_install(bundle, context.config).into_iter();
     charts
         .filter(|(_, overlays)| overlays.is_ok())
@@ -389,44 +403,6 @@ fn objects(text: &str) -> Result<Vec<Object>, ChartError> {
         }
     }
     Ok(objects)
-}
-
-/// A blob of the bundle, as it passed by, or from the site store.
-fn bytes(
-    bundle: &VerifiedBundle,
-    content: Content,
-    what: String,
-    context: &Context<'_>,
-) -> Result<Vec<u8>, ChartError> {
-    if let Some(bytes) = bundle.looked_into(&content.digest) {
-        return Ok(bytes.to_vec());
-    }
-    let limit = LOOKED_INTO_BYTES_MAX.max(content.size);
-    let read = context.site.store().read(&content.digest, limit);
-    read.map_err(|error| ChartError::Content { what, reason: error.to_string() })
-}
-
-/// A directory for one question to Helm, gone with it. Values are in it, so it is for its owner only.
-struct Scratch(tempfile::TempDir);
-
-impl Scratch {
-    fn new(context: &Context<'_>) -> Result<Self, ChartError> {
-        let parent = context.site.run_dir();
-        let failed =
-            |source| TargetError::Io { doing: "cannot write to", path: parent.clone(), source };
-        layout::durable::make_directory(&parent).map_err(failed)?;
-        Ok(Self(tempfile::Builder::new().prefix("render-").tempdir_in(&parent).map_err(failed)?))
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), ChartError> {
-        let path = self.path().join(name);
-        let written = std::fs::write(&path, bytes);
-        written.map_err(|source| TargetError::Io { doing: "cannot write", path, source }.into())
-    }
 }
 
 /// What tells one release from another with the same name: the chart, its values and the images in them.

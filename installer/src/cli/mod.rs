@@ -2,11 +2,13 @@
 
 mod apply;
 mod audit;
+mod checks;
 mod drive;
 mod history;
 mod inspect;
 mod plan;
 pub(crate) mod post_render;
+mod preflight;
 mod rollback;
 mod serve;
 mod status;
@@ -49,6 +51,8 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Show what is in a bundle, after its signatures were checked
     Inspect(inspect::InspectArgs),
+    /// Look at everything that applying a bundle, or going back, needs of this site; changes nothing
+    Preflight(preflight::PreflightArgs),
     /// Check a whole bundle and show what applying it would change
     Plan(plan::PlanArgs),
     /// Check a bundle, load it and apply it
@@ -67,9 +71,6 @@ enum Command {
     /// What Helm starts to give images their names on this site
     #[command(hide = true)]
     PostRender(post_render::PostRenderArgs),
-    /// Look at everything before a change (not there yet; `plan` shows the checks there are)
-    #[command(hide = true)]
-    Preflight(NotYetArgs),
     /// Write a report (not there yet)
     #[command(hide = true)]
     Report(NotYetArgs),
@@ -93,6 +94,7 @@ fn dispatch(arguments: Arguments, env: &mut Env) -> Result<(), Failure> {
         Command::Trust(command) => command.run(&site, &mut screen),
         Command::Verify(args) => args.run(&site, &mut screen),
         Command::Inspect(args) => args.run(&site, &mut screen),
+        Command::Preflight(args) => args.run(&site, &mut screen),
         Command::Plan(args) => args.run(&site, &mut screen),
         Command::Apply(args) => args.run(&site, &mut screen),
         Command::Rollback(args) => args.run(&site, &mut screen),
@@ -101,8 +103,6 @@ fn dispatch(arguments: Arguments, env: &mut Env) -> Result<(), Failure> {
         Command::Serve(args) => args.run(&site, &mut screen),
         Command::Audit(command) => command.run(&site, &mut screen),
         Command::PostRender(args) => args.run(&mut screen),
-        Command::Preflight(_) => Err(Failure::not_yet("`installer preflight`")
-            .hint("`installer plan BUNDLE` shows the checks that there are")),
         Command::Report(_) => Err(Failure::not_yet("`installer report`")),
         Command::Receipt(_) => Err(Failure::not_yet("`installer receipt`")),
         Command::Diagnose(_) => Err(Failure::not_yet("`installer diagnose`")),

@@ -71,7 +71,10 @@ impl PostRenderArgs {
         let mut input = (&mut screen.env.stdin).take(BYTES_MAX.saturating_add(1));
         input.read_to_string(&mut text).map_err(|error| unreadable("what Helm has rendered", error))?;
         if text.len() as u64 > BYTES_MAX {
-            return Err(Failure::new(Exit::NotReady, format!("Helm has rendered more than {BYTES_MAX} bytes")));
+            return Err(Failure::new(
+                Exit::NotReady,
+                format!("Helm has rendered more than {BYTES_MAX} bytes"),
+            ));
         }
         let rewritten = rewrite::stream("helm's output", &text, &decisions)
             .map_err(|error| Failure::new(Exit::NotReady, error.to_string()))?;

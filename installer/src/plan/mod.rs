@@ -18,11 +18,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::charts;
 use crate::due::Due;
-use crate::site::SiteError;
 use crate::references;
-use crate::site::config::{HelmTarget, ImageReferences, SiteConfig};
+use crate::site::SiteError;
+use crate::site::config::{ChangeId, HelmTarget, ImageReferences, SiteConfig};
 use crate::site::ledger::{Applied, Ledger, Signer};
-use crate::targets::{Context, TargetError, containerd, docker, files, helm, mirror, python, registry};
+use crate::targets::{
+    Context, TargetError, containerd, docker, files, helm, mirror, python, registries, registry,
+};
 
 pub use step::*;
 
@@ -52,6 +54,9 @@ pub struct Plan {
     pub order: Sequence,
     /// Its marking.
     pub marking: Marking,
+    /// The ticket that was named for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<ChangeId>,
     /// What the site runs of this product now.
     pub from: Option<BundleVersion>,
     /// The changes, in their order.
@@ -159,6 +164,7 @@ pub fn plan(
         version: manifest.version.clone(),
         order: manifest.order,
         marking: manifest.marking.clone(),
+        change: None,
         from: current.map(|current| current.version.clone()),
         steps: steps.changes,
         unchanged: steps.unchanged,
@@ -166,7 +172,13 @@ pub fn plan(
             .notes
             .iter()
             .cloned()
-            .chain(bundle.inventory().components.iter().filter_map(|component| left_to_people(component, config)))
+            .chain(
+                bundle
+                    .inventory()
+                    .components
+                    .iter()
+                    .filter_map(|component| left_to_people(component, config)),
+            )
             .chain(steps.notes)
             .collect(),
     })
@@ -217,7 +229,12 @@ fn release(
 }
 
 /// A step that takes a release away, for a cluster of `site.yaml`, without what is there now.
-pub(crate) fn no_release(release: Name, namespace: String, target: &HelmTarget, config: &SiteConfig) -> Release {
+pub(crate) fn no_release(
+    release: Name,
+    namespace: String,
+    target: &HelmTarget,
+    config: &SiteConfig,
+) -> Release {
     let kubernetes = config.targets.kubernetes.as_ref();
     Release {
         helm: target.program().to_path_buf(),
@@ -307,24 +324,40 @@ impl Steps {
     }
 
     fn mirrors(&mut self, bundle: &VerifiedBundle, config: &SiteConfig) -> Result<(), PlanError> {
-        let files = config.targets.containerd.as_ref().and_then(|containerd| containerd.mirror.as_ref());
-        let Some(files) = files else { return Ok(()) };
+        let Some(containerd) = &config.targets.containerd else { return Ok(()) };
         let images = bundle.inventory().components.iter().filter_map(|component| match component {
             Component::Image(image) => Some(image),
             _ => None,
         });
-        for wanted in mirror::wanted(&images.collect::<Vec<_>>(), files, config) {
-            let (in_place, mut step) = mirror::look(wanted, files)?;
-            let made: Vec<PathBuf> = self.new_directories();
-            step.write.new_directories.retain(|directory| !made.contains(directory));
-            self.add(in_place, Step::Mirror(step));
+        let images: Vec<&Image> = images.collect();
+        if let Some(files) = &containerd.mirror {
+            for wanted in mirror::wanted(&images, files, config) {
+                let (in_place, step) = mirror::look(wanted, files)?;
+                self.mirror(in_place, step);
+            }
+        }
+        let Some(file) = &containerd.registries else { return Ok(()) };
+        if let Some(looked) = registries::look(&images, file, config)? {
+            if !looked.in_place {
+                let path = looked.step.write.path.display();
+                self.notes.push(format!(
+                    "k3s reads {path} when it starts: start it anew afterwards, and after an undo"
+                ));
+            }
+            self.mirror(looked.in_place, looked.step);
         }
         Ok(())
     }
 
+    fn mirror(&mut self, in_place: bool, mut step: Mirror) {
+        let made: Vec<PathBuf> = self.new_directories();
+        step.write.new_directories.retain(|directory| !made.contains(directory));
+        self.add(in_place, Step::Mirror(step));
+    }
+
     fn chart(&mut self, chart: &Chart, config: &SiteConfig, context: &Context<'_>) -> Result<(), PlanError> {
-        let tag = chart.version.as_str().replace('+', "_");
-        let push = (format!("chart {}", chart.name), format!("charts/{}", chart.name), Some(tag));
+        let (path, tag) = registry::chart_place(chart);
+        let push = (format!("chart {}", chart.name), path, Some(tag));
         let own = [chart.manifest.digest, chart.metadata.digest, chart.archive.digest];
         let mut blobs = own.to_vec();
         blobs.extend(chart.provenance.map(|file| file.digest));
@@ -343,10 +376,7 @@ impl Steps {
         context: &Context<'_>,
     ) -> Result<(), PlanError> {
         let Some(target) = &config.targets.registry else { return Ok(()) };
-        let repository = target
-            .prefix
-            .as_ref()
-            .map_or(path.clone(), |prefix| format!("{}/{path}", prefix.trim_matches('/')));
+        let repository = registry::repository(target, &path);
         let mut mount_from = BTreeMap::new();
         for (other, theirs) in self.pushed.iter().filter(|(other, _)| *other != repository) {
             let shared: Vec<Digest> =
@@ -404,8 +434,7 @@ impl Steps {
             return Ok(Vec::new());
         };
         let capabilities = charts::capabilities(target, context);
-        let renderer =
-            charts::Renderer::new(target, bundle, capabilities, context).map_err(PlanError::Helm)?;
+        let renderer = charts::Renderer::new(target, capabilities, context).map_err(PlanError::Helm)?;
         let mut releases = Vec::new();
         for (chart, overlays) in charts {
             let failed = |source| PlanError::Chart { chart: chart.title(), source };
@@ -438,17 +467,11 @@ impl Steps {
     ) -> Result<(), PlanError> {
         let Some(target) = &config.targets.python else { return Ok(()) };
         let version = python::version(target, context)?;
-        let chosen = python::choose(wheelhouse, &version);
-        let wheels = chosen.into_iter().map(|wheel| PlannedWheel {
-            filename: wheel.filename.clone(),
-            project: wheel.project.clone(),
-            version: wheel.version.clone(),
-            digest: wheel.digest,
-        });
+        let wheels = python::choose(wheelhouse, &version).into_iter().map(PlannedWheel::of);
         let mut venv = Venv {
             name: wheelhouse.name.clone(),
             interpreter: target.interpreter.clone(),
-            venv: target.venvs.join(format!(".{}-{}", wheelhouse.name, bundle.0.short())),
+            venv: python::place(target, &wheelhouse.name, bundle),
             link: target.venvs.join(wheelhouse.name.as_str()),
             old: None,
             was_complete: false,

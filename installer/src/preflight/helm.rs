@@ -28,7 +28,7 @@ pub fn check(bundle: &VerifiedBundle, target: &HelmTarget, context: &Context<'_>
         return Vec::new();
     }
     let capabilities = charts::capabilities(target, context);
-    let renderer = match Renderer::new(target, bundle, capabilities, context) {
+    let renderer = match Renderer::new(target, capabilities, context) {
         Ok(renderer) => renderer,
         Err(error) => return vec![no_helm(&error)],
     };
@@ -63,7 +63,8 @@ pub fn check(bundle: &VerifiedBundle, target: &HelmTarget, context: &Context<'_>
 }
 
 fn no_helm(error: &HelmError) -> Finding {
-    let remedy = "install helm 3 or 4 and put it on the PATH, or name it with `targets.helm.helm` in site.yaml";
+    let remedy =
+        "install helm 3 or 4 and put it on the PATH, or name it with `targets.helm.helm` in site.yaml";
     Finding::fail("helm/version", chain(error), "helm 3 or 4", remedy)
 }
 
@@ -81,11 +82,16 @@ fn release(step: &Release, history: &History, target: &HelmTarget) -> Vec<Findin
     let place = format!("release {} in {}", step.release, step.namespace);
     let (name, namespace) = (&step.release, &step.namespace);
     let Some(last) = history.last() else {
-        return vec![Finding::pass("helm/release", format!("{place} is not there yet"), "a release of ours, or none")];
+        return vec![Finding::pass(
+            "helm/release",
+            format!("{place} is not there yet"),
+            "a release of ours, or none",
+        )];
     };
     if last.is_pending() {
         let fact = format!("{place} is {} at revision {}", last.status, last.revision);
-        let before = history.0.iter().rev().find(|revision| !revision.is_pending() && revision.status != "failed");
+        let before =
+            history.0.iter().rev().find(|revision| !revision.is_pending() && revision.status != "failed");
         let clear = before.map_or(format!("helm uninstall {name} -n {namespace}"), |before| {
             format!("helm rollback {name} {} -n {namespace}", before.revision)
         });
@@ -199,7 +205,11 @@ impl Look<'_> {
         }
         if findings.is_empty() {
             let fact = format!("{title}: all {} images are there", resolved.count);
-            findings.push(Finding::pass("helm/images", fact, "images that the bundle carries or the site has"));
+            findings.push(Finding::pass(
+                "helm/images",
+                fact,
+                "images that the bundle carries or the site has",
+            ));
         }
         findings
     }
@@ -228,7 +238,9 @@ impl Look<'_> {
             findings.extend(rewritten.done.iter().filter(in_a_hook).map(|placed| {
                 Finding::fail(
                     "helm/images",
-                    format!("{title}: the image {placed} is in a hook, which helm 3 hands to no post-renderer"),
+                    format!(
+                        "{title}: the image {placed} is in a hook, which helm 3 hands to no post-renderer"
+                    ),
                     needed,
                     "use helm 4 (`targets.helm.helm` in site.yaml), or `images: mirror`",
                 )

@@ -23,8 +23,8 @@ use super::scripts::{self, Interruption};
 use super::{Context, TargetError};
 use crate::audit::{About, about};
 use crate::charts;
-use crate::cluster::{Cluster, Kubectl};
 use crate::cli::post_render::{MAP_NAME, Map};
+use crate::cluster::{Cluster, Kubectl};
 use crate::plan::{InstallRelease, OldRelease, Release, ReleaseAction};
 use crate::site::config::KubernetesTarget;
 
@@ -144,7 +144,8 @@ impl<'a> Cli<'a> {
 
     fn placed(&self, program: Program) -> Program {
         let step = self.step;
-        let program = program.arg("--namespace").arg(&step.namespace).arg("--kubeconfig").arg(&step.kubeconfig);
+        let program =
+            program.arg("--namespace").arg(&step.namespace).arg("--kubeconfig").arg(&step.kubeconfig);
         match &step.context {
             Some(context) => program.arg("--kube-context").arg(context),
             None => program,
@@ -160,9 +161,8 @@ impl<'a> Cli<'a> {
         let args = ["history", self.step.release.as_str(), "--max", "256", "--output", "json"];
         let finished = self.placed(self.program().args(args)).run(&*self.context.env.clock)?;
         if finished.succeeded() {
-            let parsed: Vec<Revision> = serde_json::from_str(&finished.stdout).map_err(|error| {
-                TargetError::HelmAnswer { doing, reason: printable(&error.to_string()) }
-            })?;
+            let parsed: Vec<Revision> = serde_json::from_str(&finished.stdout)
+                .map_err(|error| TargetError::HelmAnswer { doing, reason: printable(&error.to_string()) })?;
             return Ok(History(parsed));
         }
         // Helm has no other way to say it, in any of its versions.
@@ -202,8 +202,11 @@ impl<'a> Cli<'a> {
         let limit = Duration::from_secs(self.step.timeout.seconds());
         program.time_limit = limit.saturating_mul(TIMEOUTS).saturating_add(QUESTION_LIMIT);
         let run = self.context.site.run_dir();
-        layout::durable::make_directory(&run)
-            .map_err(|source| TargetError::Io { doing: "cannot make", path: run.clone(), source })?;
+        layout::durable::make_directory(&run).map_err(|source| TargetError::Io {
+            doing: "cannot make",
+            path: run.clone(),
+            source,
+        })?;
         let mut started = |group: u32| scripts::note_process(&run, group);
         let finished = program.run_group(&*self.context.env.clock, &mut started, stop)?;
         let how = match finished.end {
@@ -318,14 +321,16 @@ fn text<'a>(value: &'a serde_json::Value, pointer: &str) -> &'a str {
 /// `pod x: Pending, container a: ImagePullBackOff (…)`
 fn unready_pod(pod: &serde_json::Value) -> Option<String> {
     let list = |pointer: &str| pod.pointer(pointer).and_then(serde_json::Value::as_array);
-    let is_ready = list("/status/conditions").into_iter().flatten().any(|condition| {
-        text(condition, "/type") == "Ready" && text(condition, "/status") == "True"
-    });
+    let is_ready = list("/status/conditions")
+        .into_iter()
+        .flatten()
+        .any(|condition| text(condition, "/type") == "Ready" && text(condition, "/status") == "True");
     let phase = text(pod, "/status/phase");
     if is_ready || phase == "Succeeded" {
         return None;
     }
-    let mut line = format!("pod {}: {}", text(pod, "/metadata/name"), if phase.is_empty() { "new" } else { phase });
+    let mut line =
+        format!("pod {}: {}", text(pod, "/metadata/name"), if phase.is_empty() { "new" } else { phase });
     for container in list("/status/containerStatuses").into_iter().flatten() {
         for state in ["waiting", "terminated"] {
             let reason = text(container, &format!("/state/{state}/reason"));
@@ -361,7 +366,9 @@ fn warning(event: &serde_json::Value) -> Option<String> {
 fn words(said: &str) -> String {
     let noise = |line: &&str| {
         let line = line.trim();
-        line.is_empty() || line.starts_with("Use --debug") || line.starts_with("WARNING: Kubernetes configuration")
+        line.is_empty()
+            || line.starts_with("Use --debug")
+            || line.starts_with("WARNING: Kubernetes configuration")
     };
     let lines: Vec<&str> = said.lines().filter(|line| !noise(line)).collect();
     printable_up_to(last_lines(&lines.join("\n")).trim_start_matches("Error: "), 1000)
@@ -501,8 +508,11 @@ fn keep_overlays(step: &Release, kept: &Path) -> Result<(), TargetError> {
         if Content::of(&bytes) != file.content {
             return Err(TargetError::Overlay { path: overlay.clone() });
         }
-        layout::durable::replace(&place, &bytes, 0o600)
-            .map_err(|source| TargetError::Io { doing: "cannot write", path: place.clone(), source })?;
+        layout::durable::replace(&place, &bytes, 0o600).map_err(|source| TargetError::Io {
+            doing: "cannot write",
+            path: place.clone(),
+            source,
+        })?;
     }
     Ok(())
 }

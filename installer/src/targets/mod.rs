@@ -9,6 +9,7 @@ pub mod images;
 pub mod mirror;
 pub mod publish;
 pub mod python;
+pub mod registries;
 pub mod registry;
 pub mod scripts;
 
