@@ -65,8 +65,9 @@ fn read_by_checks(component: &Component, config: &SiteConfig) -> Vec<Digest> {
         Component::Wheelhouse(wheelhouse) if targets.python.is_some() => {
             wheelhouse.wheels.iter().map(|wheel| wheel.digest).collect()
         }
-        Component::Chart(chart) if targets.kubernetes.is_some() => {
-            vec![chart.archive.digest]
+        Component::Chart(chart) if targets.helm.is_some() => {
+            let values = chart.values.iter().flat_map(|values| &values.files);
+            values.map(|file| file.digest).chain([chart.archive.digest]).collect()
         }
         _ => Vec::new(),
     }
