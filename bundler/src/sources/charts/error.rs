@@ -17,8 +17,8 @@ use super::super::logins::PasswordError;
 use super::super::wheels::{Class, index_url::IndexUrlError};
 use super::index::IndexError;
 use super::provenance::ProvenanceError;
-use crate::discover::helm::HelmError;
 use crate::registries::RegistriesError;
+use discovery::helm::HelmError;
 use manifests::range::RangeError;
 
 /// Why a chart cannot be locked.

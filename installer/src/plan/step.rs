@@ -1,62 +1,19 @@
-//! The plan: every change, with the old value beside the new one, before anything changes. Applying makes
-//! no choices and undoing needs no thought.
-//!
-//! *Invariant:* a plan is made from a [`VerifiedBundle`], so there is none for bytes that were not
-//! checked.
+//! The steps of a plan: what each one changes, the old value beside the new one, and its words for people.
+//! Nothing here looks at a target or changes one: that is [`crate::targets`]'s.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use manifests::bundle::{BundleDigest, Sequence};
+use manifests::bundle::{BundleDigest, Content};
 use manifests::companion::{self, Companion, CompanionKind};
-use manifests::inventory::{Chart, Component, FileMode, FileSet, Image, Wheelhouse};
+use manifests::inventory::{FileMode, Wheel};
 use manifests::script::{Script, ScriptFile, Undo};
-use manifests::text::{BundleVersion, FileName, Marking, Name, PackageVersion};
-use manifests::{Descriptor, Digest, VerifiedBundle};
+use manifests::text::{BundleVersion, FileName, Name, PackageVersion};
+use manifests::{Descriptor, Digest};
 use serde::{Deserialize, Serialize};
 
-use crate::due::Due;
-use crate::site::SiteError;
-use crate::site::config::{Namespace, RegistryAuth, SiteConfig};
-use crate::site::ledger::{Applied, Ledger, Signer};
-use crate::targets::{Context, TargetError, containerd, docker, files, mirror, python, registry};
-
-/// The version of the document.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum PlanSchema {
-    /// This one.
-    #[serde(rename = "airlock-plan/v1")]
-    V1,
-}
-
-/// What an apply will do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Plan {
-    /// What this is.
-    pub schema: PlanSchema,
-    /// The bundle.
-    pub bundle: BundleDigest,
-    /// Who publishes it.
-    pub publisher: Name,
-    /// Its product.
-    pub product: Name,
-    /// Its label.
-    pub version: BundleVersion,
-    /// Its order.
-    pub order: Sequence,
-    /// Its marking.
-    pub marking: Marking,
-    /// What the site runs of this product now.
-    pub from: Option<BundleVersion>,
-    /// The changes, in their order.
-    pub steps: Vec<Step>,
-    /// What is in place already, in words.
-    pub unchanged: Vec<String>,
-    /// What a person has to know beside the steps, in words.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub notes: Vec<String>,
-}
+use crate::site::config::{Namespace, RegistryAuth, Timeout};
+use crate::site::ledger::Ledger;
 
 /// One change, with what it takes to take it back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,6 +31,8 @@ pub enum Step {
     Venv(Venv),
     /// Write a file.
     File(WriteFile),
+    /// Install, upgrade or uninstall a release of Helm.
+    Release(Release),
     /// Run a script.
     Script(RunScript),
     /// Show the bundle in the embedded server.
@@ -131,7 +90,7 @@ pub struct PushCompanion {
 }
 
 impl PushCompanion {
-    fn new(companion: Companion) -> Self {
+    pub(super) fn new(companion: Companion) -> Self {
         Self { companion, old: None, was_there: false, was_listed: false }
     }
 
@@ -351,6 +310,19 @@ pub struct PlannedWheel {
     pub digest: Digest,
 }
 
+impl PlannedWheel {
+    /// A wheel of the bundle.
+    #[must_use]
+    pub fn of(wheel: &Wheel) -> Self {
+        Self {
+            filename: wheel.filename.clone(),
+            project: wheel.project.clone(),
+            version: wheel.version.clone(),
+            digest: wheel.digest,
+        }
+    }
+}
+
 /// Write a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -394,6 +366,146 @@ impl OldFile {
     #[must_use]
     pub fn is(&self, new: FileState) -> bool {
         self.digest == new.digest && self.mode == new.mode.bits()
+    }
+}
+
+/// Install, upgrade or uninstall a release of Helm.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Release {
+    /// Helm, as a path or a name.
+    pub helm: PathBuf,
+    /// The cluster: an undo is for this one, whatever `site.yaml` names by then.
+    pub kubeconfig: PathBuf,
+    /// A context in that file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<String>,
+    /// `kubectl`, if it is not found by its name: it says what was not ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubectl: Option<PathBuf>,
+    /// The release's name.
+    pub release: Name,
+    /// Its namespace.
+    pub namespace: String,
+    /// How long Helm waits for it, each way.
+    pub timeout: Timeout,
+    /// What becomes of it.
+    pub action: ReleaseAction,
+    /// As it is now; nothing if Helm knows none of this name.
+    pub old: Option<OldRelease>,
+}
+
+/// What becomes of a release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReleaseAction {
+    /// It is that of this chart.
+    Install(InstallRelease),
+    /// It goes. Its history stays in the cluster, so that it can come back.
+    Uninstall,
+}
+
+/// What a release is made of. All of it is fixed by digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InstallRelease {
+    /// The bundle's chart, for people: `chart fraud 1.2.3`.
+    pub title: String,
+    /// `NAME-VERSION`, as Helm writes it.
+    pub chart: String,
+    /// The chart's archive, in the store.
+    pub archive: Content,
+    /// Values files; later ones win.
+    pub values: Vec<PlannedValues>,
+    /// Whether the namespace is made if it is not there.
+    pub create_namespace: bool,
+    /// Images that get other names, each with the new one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<RenamedImage>,
+    /// Names of images that stay what they are. None if all do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<String>,
+    /// Whether a post-renderer runs at all.
+    pub rewrite: bool,
+    /// By this the release is known as ours: its description in Helm's history.
+    pub mark: String,
+}
+
+/// A values file of a release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedValues {
+    /// Its content: in the store, or what the file of the site must hold.
+    pub content: Content,
+    /// The file of the site, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlay: Option<PathBuf>,
+}
+
+/// An image under another name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RenamedImage {
+    /// As the chart names it, with Docker's defaults written out.
+    pub from: String,
+    /// As the cluster gets it.
+    pub to: String,
+}
+
+/// A release as it was found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OldRelease {
+    /// Its last revision.
+    pub revision: u64,
+    /// `deployed`, `failed`, `uninstalled`, …
+    pub status: String,
+    /// `NAME-VERSION`
+    pub chart: String,
+    /// What it says of itself.
+    pub description: String,
+    /// The digest of the objects of that revision, as Helm keeps them.
+    pub manifest: Digest,
+}
+
+impl OldRelease {
+    /// Whether only its history is there.
+    #[must_use]
+    pub fn is_uninstalled(&self) -> bool {
+        self.status == "uninstalled"
+    }
+}
+
+impl Release {
+    /// As it is now, if it is more than a history.
+    #[must_use]
+    pub fn installed(&self) -> Option<&OldRelease> {
+        self.old.as_ref().filter(|old| !old.is_uninstalled())
+    }
+
+    fn subject(&self) -> String {
+        let place = format!("{} in {}", self.release, self.namespace);
+        let from = |old: &OldRelease| format!(", now {} (revision {})", old.chart, old.revision);
+        let now = self.installed().map_or(String::new(), from);
+        match &self.action {
+            ReleaseAction::Uninstall => format!("{place}{now}"),
+            ReleaseAction::Install(new) => {
+                let images = match new.images.len() {
+                    0 => String::new(),
+                    1 => ", 1 image under its name here".to_string(),
+                    count => format!(", {count} images under their names here"),
+                };
+                format!("{place} with {}{now}{images}", new.title)
+            }
+        }
+    }
+
+    fn verb(&self) -> &'static str {
+        match (&self.action, self.installed()) {
+            (ReleaseAction::Uninstall, _) => "uninstall",
+            (ReleaseAction::Install(_), Some(_)) => "upgrade",
+            (ReleaseAction::Install(_), None) => "install",
+        }
     }
 }
 
@@ -496,6 +608,7 @@ impl Step {
             Self::Import(_) | Self::Mirror(_) => "containerd",
             Self::Venv(_) => "python",
             Self::File(_) => "files",
+            Self::Release(_) => "helm",
             Self::Script(_) => "scripts",
             Self::Publish(_) => "serve",
             Self::Record(_) => "ledger",
@@ -523,6 +636,7 @@ impl Step {
             }
             Self::Venv(venv) => format!("{} with {} wheels", venv.link.display(), venv.wheels.len()),
             Self::File(file) => format!("{} (mode {})", file.path.display(), file.new.mode),
+            Self::Release(release) => release.subject(),
             Self::Script(run) => run.subject(),
             Self::Publish(publish) => {
                 let shown = publish.new.first().map(|bundle| bundle.0.short()).unwrap_or_default();
@@ -552,6 +666,7 @@ impl Step {
             Self::Import(import) if import.names.iter().any(|name| name.old.is_some()) => "complete",
             Self::Load(_) | Self::Import(_) => "load",
             Self::Push(_) | Self::Venv(_) | Self::File(_) | Self::Mirror(_) => "add",
+            Self::Release(release) => release.verb(),
             Self::Script(RunScript { direction: Direction::Do, .. }) => "run",
             Self::Script(_) => "undo",
             Self::Publish(_) => "show",
@@ -564,295 +679,5 @@ impl Step {
     #[must_use]
     pub fn title(&self) -> String {
         format!("{}: {}", self.target(), self.action())
-    }
-}
-
-/// Why a plan cannot be made. These are errors: a thing could not be looked at.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum PlanError {
-    /// The site.
-    #[error(transparent)]
-    Site(#[from] SiteError),
-    /// A target.
-    #[error(transparent)]
-    Target(#[from] TargetError),
-}
-
-impl edge::Classified for PlanError {
-    fn exit(&self) -> edge::Exit {
-        match self {
-            Self::Site(error) => error.exit(),
-            Self::Target(error) => error.exit(),
-        }
-    }
-
-    fn hint(&self) -> Option<String> {
-        match self {
-            Self::Site(error) => error.hint(),
-            Self::Target(error) => error.hint(),
-        }
-    }
-}
-
-/// Makes the plan for a bundle that makes these scripts due. Looks at every target, changes nothing.
-///
-/// # Errors
-/// A target or the site could not be looked at.
-pub fn plan(
-    bundle: &VerifiedBundle,
-    due: &Due,
-    config: &SiteConfig,
-    context: &Context<'_>,
-) -> Result<Plan, PlanError> {
-    let manifest = bundle.manifest();
-    let ledger = context.site.ledger(&manifest.publisher, &manifest.product)?;
-    let mut steps = Steps { unchanged: due.unchanged.clone(), ..Steps::default() };
-    steps.changes.extend(due.before.iter().cloned().map(Step::Script));
-    for component in &bundle.inventory().components {
-        match component {
-            Component::Image(image) => {
-                steps.image(image, config, context)?;
-                steps.load(image, bundle, config)?;
-                steps.import(image, config, context)?;
-            }
-            Component::Chart(chart) => steps.chart(chart, config, context)?,
-            Component::Wheelhouse(wheelhouse) => {
-                steps.wheelhouse(wheelhouse, bundle.digest(), config, context)?
-            }
-            Component::FileSet(set) => steps.file_set(set, config)?,
-            Component::KubernetesManifests(_) | Component::Script(_) => {}
-        }
-    }
-    steps.mirrors(bundle, config)?;
-    steps.changes.extend(due.after.iter().cloned().map(Step::Script));
-    steps.publish(bundle.digest(), context)?;
-    let current = ledger.as_ref().and_then(Ledger::current);
-    if !steps.changes.is_empty() || current.is_none_or(|current| current.bundle != bundle.digest()) {
-        steps.record(bundle, ledger.as_ref(), context);
-    }
-    Ok(Plan {
-        schema: PlanSchema::V1,
-        bundle: bundle.digest(),
-        publisher: manifest.publisher.clone(),
-        product: manifest.product.clone(),
-        version: manifest.version.clone(),
-        order: manifest.order,
-        marking: manifest.marking.clone(),
-        from: current.map(|current| current.version.clone()),
-        steps: steps.changes,
-        unchanged: steps.unchanged,
-        notes: due
-            .notes
-            .iter()
-            .cloned()
-            .chain(bundle.inventory().components.iter().filter_map(left_to_people))
-            .collect(),
-    })
-}
-
-/// What this version brings to a site and does not carry out there.
-fn left_to_people(component: &Component) -> Option<String> {
-    let what = match component {
-        Component::Chart(_) => "installed",
-        Component::KubernetesManifests(_) => "applied to a cluster",
-        _ => return None,
-    };
-    Some(format!("{} is published here and not {what}: that is left to you", component.title()))
-}
-
-/// The plan while it is being made.
-#[derive(Default)]
-struct Steps {
-    changes: Vec<Step>,
-    unchanged: Vec<String>,
-    pushed: Vec<(String, Vec<Digest>)>,
-    engine: Option<docker::Facts>,
-}
-
-impl Steps {
-    fn image(&mut self, image: &Image, config: &SiteConfig, context: &Context<'_>) -> Result<(), PlanError> {
-        let tag = image.name.tag().map(ToString::to_string);
-        let push = (format!("image {}", image.name), image.name.site_path(), tag);
-        self.push(push, &image.manifest, image.blobs.clone(), &image.companions, config, context)
-    }
-
-    fn load(&mut self, image: &Image, bundle: &VerifiedBundle, config: &SiteConfig) -> Result<(), PlanError> {
-        let Some(target) = &config.targets.docker else { return Ok(()) };
-        let facts = match self.engine.take() {
-            Some(facts) => facts,
-            None => docker::facts(target)?,
-        };
-        if let Some(load) = docker::look(bundle, image, target, &facts)? {
-            let in_place = if load.name.is_some() { load.old == Some(load.id) } else { load.was_there };
-            self.add(in_place, Step::Load(load));
-        }
-        self.engine = Some(facts);
-        Ok(())
-    }
-
-    fn import(&mut self, image: &Image, config: &SiteConfig, context: &Context<'_>) -> Result<(), PlanError> {
-        let Some(target) = &config.targets.containerd else { return Ok(()) };
-        let (in_place, import) = containerd::look(image, target, context)?;
-        self.add(in_place, Step::Import(import));
-        Ok(())
-    }
-
-    fn mirrors(&mut self, bundle: &VerifiedBundle, config: &SiteConfig) -> Result<(), PlanError> {
-        let files = config.targets.containerd.as_ref().and_then(|containerd| containerd.mirror.as_ref());
-        let Some(files) = files else { return Ok(()) };
-        let images = bundle.inventory().components.iter().filter_map(|component| match component {
-            Component::Image(image) => Some(image),
-            _ => None,
-        });
-        for wanted in mirror::wanted(&images.collect::<Vec<_>>(), files, config) {
-            let (in_place, mut step) = mirror::look(wanted, files)?;
-            let made: Vec<PathBuf> = self.new_directories();
-            step.write.new_directories.retain(|directory| !made.contains(directory));
-            self.add(in_place, Step::Mirror(step));
-        }
-        Ok(())
-    }
-
-    fn chart(&mut self, chart: &Chart, config: &SiteConfig, context: &Context<'_>) -> Result<(), PlanError> {
-        let tag = chart.version.as_str().replace('+', "_");
-        let push = (format!("chart {}", chart.name), format!("charts/{}", chart.name), Some(tag));
-        let own = [chart.manifest.digest, chart.metadata.digest, chart.archive.digest];
-        let mut blobs = own.to_vec();
-        blobs.extend(chart.provenance.map(|file| file.digest));
-        blobs.extend(chart.companions.iter().map(|companion| companion.manifest.digest));
-        blobs.extend(&chart.companion_blobs);
-        self.push(push, &chart.manifest, blobs, &chart.companions, config, context)
-    }
-
-    fn push(
-        &mut self,
-        (title, path, tag): (String, String, Option<String>),
-        manifest: &Descriptor,
-        blobs: Vec<Digest>,
-        companions: &[Companion],
-        config: &SiteConfig,
-        context: &Context<'_>,
-    ) -> Result<(), PlanError> {
-        let Some(target) = &config.targets.registry else { return Ok(()) };
-        let repository = target
-            .prefix
-            .as_ref()
-            .map_or(path.clone(), |prefix| format!("{}/{path}", prefix.trim_matches('/')));
-        let mut mount_from = BTreeMap::new();
-        for (other, theirs) in self.pushed.iter().filter(|(other, _)| *other != repository) {
-            let shared: Vec<Digest> =
-                theirs.iter().filter(|digest| blobs.contains(digest)).copied().collect();
-            if !shared.is_empty() {
-                mount_from.insert(other.clone(), shared);
-            }
-        }
-        let mut push = Push {
-            url: target.url.trim_end_matches('/').to_string(),
-            ca: target.ca.clone(),
-            auth: target.auth,
-            title,
-            repository,
-            tag,
-            manifest: manifest.clone(),
-            blobs,
-            mount_from,
-            old: None,
-            was_there: false,
-            companions: companions.iter().cloned().map(PushCompanion::new).collect(),
-        };
-        let in_place = registry::look(&mut push, context)?;
-        self.pushed.push((push.repository.clone(), push.blobs.clone()));
-        self.add(in_place, Step::Push(push));
-        Ok(())
-    }
-
-    fn wheelhouse(
-        &mut self,
-        wheelhouse: &Wheelhouse,
-        bundle: BundleDigest,
-        config: &SiteConfig,
-        context: &Context<'_>,
-    ) -> Result<(), PlanError> {
-        let Some(target) = &config.targets.python else { return Ok(()) };
-        let version = python::version(target, context)?;
-        let chosen = python::choose(wheelhouse, &version);
-        let wheels = chosen.into_iter().map(|wheel| PlannedWheel {
-            filename: wheel.filename.clone(),
-            project: wheel.project.clone(),
-            version: wheel.version.clone(),
-            digest: wheel.digest,
-        });
-        let mut venv = Venv {
-            name: wheelhouse.name.clone(),
-            interpreter: target.interpreter.clone(),
-            venv: target.venvs.join(format!(".{}-{}", wheelhouse.name, bundle.0.short())),
-            link: target.venvs.join(wheelhouse.name.as_str()),
-            old: None,
-            was_complete: false,
-            wheels: wheels.collect(),
-        };
-        let in_place = python::look(&mut venv)?;
-        self.add(in_place, Step::Venv(venv));
-        Ok(())
-    }
-
-    fn file_set(&mut self, set: &FileSet, config: &SiteConfig) -> Result<(), PlanError> {
-        let Some(target) = &config.targets.files else { return Ok(()) };
-        for file in &set.files {
-            let below = Path::new(set.dest.as_str().trim_start_matches('/')).join(file.path.as_str());
-            let new = FileState { digest: file.digest, mode: file.mode };
-            let mut write =
-                WriteFile { path: target.root.join(below), old: None, new, new_directories: Vec::new() };
-            let in_place = files::look(&mut write, &target.root)?;
-            // Two files of one plan may need the same new directory; only the first makes it.
-            let made: Vec<PathBuf> = self.new_directories();
-            write.new_directories.retain(|directory| !made.contains(directory));
-            self.add(in_place, Step::File(write));
-        }
-        Ok(())
-    }
-
-    fn new_directories(&self) -> Vec<PathBuf> {
-        let of = |step: &Step| match step {
-            Step::File(file) => file.new_directories.clone(),
-            Step::Mirror(mirror) => mirror.write.new_directories.clone(),
-            _ => Vec::new(),
-        };
-        self.changes.iter().flat_map(of).collect()
-    }
-
-    /// The newest first; what was shown before stays behind it.
-    fn publish(&mut self, bundle: BundleDigest, context: &Context<'_>) -> Result<(), PlanError> {
-        let old = context.site.published()?;
-        let mut new = vec![bundle];
-        new.extend(old.iter().copied().filter(|shown| *shown != bundle));
-        let in_place = old == new;
-        self.add(in_place, Step::Publish(Publish { old, new }));
-        Ok(())
-    }
-
-    fn record(&mut self, bundle: &VerifiedBundle, before: Option<&Ledger>, context: &Context<'_>) {
-        let manifest = bundle.manifest();
-        let applied = Applied {
-            bundle: bundle.digest(),
-            version: manifest.version.clone(),
-            order: manifest.order,
-            marking: manifest.marking.clone(),
-            created: manifest.created,
-            time: context.env.clock.now(),
-            root_version: bundle.root_version(),
-            signers: Signer::of(bundle.signatures()),
-        };
-        let new = Ledger::with(before, &manifest.publisher, &manifest.product, applied);
-        self.changes.push(Step::Record(Record { old: before.cloned(), new }));
-    }
-
-    fn add(&mut self, in_place: bool, step: Step) {
-        if in_place {
-            self.unchanged.push(format!("{}: {}", step.target(), step.subject()))
-        } else {
-            self.changes.push(step)
-        }
     }
 }

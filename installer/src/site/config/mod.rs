@@ -1,14 +1,19 @@
 //! `site.yaml`: what a person writes about the site. Without it, or without `targets`, the embedded
 //! default serves.
 
-use std::collections::BTreeSet;
+mod rules;
+mod targets;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use edge::yaml::{self, YAML_BYTES_MAX, YamlError};
 use edge::{Classified, Exit};
 use manifests::text::Name;
-use serde::de::IgnoredAny;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+
+pub use rules::*;
+pub use targets::*;
 
 /// The document.
 #[derive(Debug, Clone, Default)]
@@ -19,8 +24,17 @@ pub struct SiteConfig {
     pub groups: BTreeSet<Name>,
     /// Where content goes beside the site's own store.
     pub targets: Targets,
+    /// Values files of the site for a chart, by the name of its release or else its own; applied after those
+    /// that the bundle brings.
+    pub values: BTreeMap<Name, Vec<PathBuf>>,
     /// What a wrong clock and an expiry mean here.
     pub time: TimePolicy,
+    /// When the site may be changed; always without any.
+    pub windows: Vec<Window>,
+    /// What has to be named for a change.
+    pub change: Option<ChangePolicy>,
+    /// How the checks before a change judge.
+    pub preflight: PreflightPolicy,
     /// How many versions are kept for a rollback. Nothing is ever removed in this version.
     pub keep: Option<u32>,
 }
@@ -69,192 +83,6 @@ impl Default for TimePolicy {
     }
 }
 
-/// Where content goes.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Targets {
-    /// An OCI registry.
-    #[serde(default)]
-    pub registry: Option<RegistryTarget>,
-    /// Virtual environments.
-    #[serde(default)]
-    pub python: Option<PythonTarget>,
-    /// A directory tree.
-    #[serde(default)]
-    pub files: Option<FilesTarget>,
-    /// Scripts run here, as whoever runs the program.
-    #[serde(default)]
-    pub scripts: Option<ScriptsTarget>,
-    /// A Docker Engine.
-    #[serde(default)]
-    pub docker: Option<DockerTarget>,
-    /// containerd, or k3s.
-    #[serde(default)]
-    pub containerd: Option<ContainerdTarget>,
-    #[serde(default)]
-    helm: Option<IgnoredAny>,
-}
-
-/// An OCI registry.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RegistryTarget {
-    /// `http://127.0.0.1:5000`
-    pub url: String,
-    /// A path before every repository.
-    #[serde(default)]
-    pub prefix: Option<String>,
-    /// Certificates that its own hangs on, beside the machine's; a relative path starts at `site.yaml`.
-    #[serde(default)]
-    pub ca: Option<PathBuf>,
-    /// Who we are to it; nobody without this.
-    #[serde(default)]
-    pub auth: Option<RegistryAuth>,
-}
-
-/// Where a login for the registry is looked up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum RegistryAuth {
-    /// Where `docker login` and `podman login` have left it, for the user who runs the program.
-    DockerConfig,
-}
-
-/// A Docker Engine on this machine.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DockerTarget {
-    /// Where it listens.
-    #[serde(default)]
-    pub host: EngineHost,
-    /// Whether a name may be moved away from an image that did not come from a bundle.
-    #[serde(default)]
-    pub replace: bool,
-}
-
-/// `unix:///var/run/docker.sock`: a socket of this machine, which an image needs no login and no network for.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub struct EngineHost(String);
-
-impl Default for EngineHost {
-    fn default() -> Self {
-        Self(format!("unix://{}", registry::engine::SOCKET))
-    }
-}
-
-impl TryFrom<String> for EngineHost {
-    type Error = &'static str;
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        if text.starts_with("unix:///") { Ok(Self(text)) } else { Err("the host must be `unix:///PATH`") }
-    }
-}
-
-impl core::fmt::Display for EngineHost {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// containerd on this machine.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ContainerdTarget {
-    /// Its socket.
-    #[serde(default = "containerd_socket")]
-    pub address: PathBuf,
-    /// The namespace in it; Kubernetes uses `k8s.io`.
-    #[serde(default)]
-    pub namespace: Namespace,
-    #[serde(default)]
-    ctr: Option<PathBuf>,
-    /// Whether a name may be moved away from an image that did not come from a bundle, and a mirror's file be
-    /// taken from whoever wrote it.
-    #[serde(default)]
-    pub replace: bool,
-    /// Where containerd reads which registry has an upstream registry's images.
-    #[serde(default)]
-    pub mirror: Option<MirrorFiles>,
-}
-
-/// Files by which containerd finds images in the site's registry under their own names.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct MirrorFiles {
-    /// containerd's `config_path`, such as `/etc/containerd/certs.d`.
-    pub directory: PathBuf,
-    /// `installer serve`, as the node reaches it; without it `targets.registry`.
-    #[serde(default)]
-    pub url: Option<String>,
-}
-
-impl ContainerdTarget {
-    /// The program that speaks to it: `ctr`, or `k3s`, which has it as a subcommand.
-    #[must_use]
-    pub fn ctr(&self) -> &Path {
-        let usual = if self.address.starts_with("/run/k3s") { "k3s" } else { "ctr" };
-        self.ctr.as_deref().unwrap_or(Path::new(usual))
-    }
-}
-
-fn containerd_socket() -> PathBuf {
-    PathBuf::from("/run/containerd/containerd.sock")
-}
-
-/// A namespace in containerd, in its own spelling.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String")]
-pub struct Namespace(String);
-
-impl Namespace {
-    /// As text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Default for Namespace {
-    fn default() -> Self {
-        Self("k8s.io".to_string())
-    }
-}
-
-impl TryFrom<String> for Namespace {
-    type Error = &'static str;
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        let word = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric());
-        if text.len() <= 76 && text.split(['.', '_', '-']).all(word) {
-            Ok(Self(text))
-        } else {
-            Err("a namespace of containerd is letters and digits with single . _ or - between them")
-        }
-    }
-}
-
-/// Virtual environments.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PythonTarget {
-    /// The interpreter that makes them.
-    pub interpreter: PathBuf,
-    /// Their directory.
-    pub venvs: PathBuf,
-}
-
-/// A directory tree.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FilesTarget {
-    /// What every destination lies below.
-    pub root: PathBuf,
-}
-
-/// That scripts may run. There is nothing more to say about it.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ScriptsTarget {}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct Document {
@@ -268,9 +96,13 @@ struct Document {
     #[serde(default)]
     targets: Targets,
     #[serde(default)]
-    values: Option<IgnoredAny>,
+    values: BTreeMap<Name, Vec<PathBuf>>,
     #[serde(default)]
-    windows: Option<IgnoredAny>,
+    windows: Vec<Window>,
+    #[serde(default)]
+    change: Option<ChangePolicy>,
+    #[serde(default)]
+    preflight: PreflightPolicy,
     #[serde(default)]
     time: TimePolicy,
     #[serde(default)]
@@ -303,19 +135,27 @@ pub enum ConfigError {
     /// It does not parse.
     #[error(transparent)]
     Yaml(#[from] YamlError),
-    /// The design has it and this version does not.
-    #[error("{}: `{key}` is not there yet in version {}", path.display(), env!("CARGO_PKG_VERSION"))]
-    NotYet {
-        /// Which file.
-        path: PathBuf,
-        /// Which key.
-        key: &'static str,
-    },
     /// Nowhere for a mirror to lead.
-    #[error("{}: `targets.containerd.mirror` needs `targets.registry`, or a `url` of its own", path.display())]
+    #[error("{}: `mirror` and `registries` of `targets.containerd` need `targets.registry`, or a `url` of their own", path.display())]
     Mirror {
         /// Which file.
         path: PathBuf,
+    },
+    /// No cluster for Helm to speak to.
+    #[error("{}: `targets.helm` needs a `kubeconfig`, or that of `targets.kubernetes`", path.display())]
+    Kubeconfig {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// Nowhere for the names of images to lead.
+    #[error("{}: `targets.helm.images: {mode}` needs {needed}", path.display())]
+    Images {
+        /// Which file.
+        path: PathBuf,
+        /// What was asked for.
+        mode: &'static str,
+        /// What is missing.
+        needed: &'static str,
     },
     /// A path that is not absolute would depend on where the program was started.
     #[error("{}: `{key}` must be an absolute path", path.display())]
@@ -337,7 +177,6 @@ impl Classified for ConfigError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::NotYet { key, .. } => Some(format!("take `{key}` out of the file")),
             Self::Yaml(_) => Some("the keys are listed in docs/operator.md".to_string()),
             _ => None,
         }
@@ -355,33 +194,66 @@ impl SiteConfig {
             bytes => bytes.map_err(|source| ConfigError::Read { path: path.to_path_buf(), source })?,
         };
         let document: Document = yaml::parse(&path.display().to_string(), &String::from_utf8_lossy(&bytes))?;
-        document.refuse_what_is_not_there_yet(path)?;
         document.check_paths(path)?;
         let mirror = document.targets.containerd.as_ref().and_then(|containerd| containerd.mirror.as_ref());
-        if mirror.is_some_and(|mirror| mirror.url.is_none()) && document.targets.registry.is_none() {
+        let registries =
+            document.targets.containerd.as_ref().and_then(|containerd| containerd.registries.as_ref());
+        let leads_nowhere = mirror.is_some_and(|mirror| mirror.url.is_none())
+            || registries.is_some_and(|registries| registries.url.is_none());
+        if leads_nowhere && document.targets.registry.is_none() {
             return Err(ConfigError::Mirror { path: path.to_path_buf() });
         }
-        let Document { site, groups, mut targets, time, keep, .. } = document;
+        let Document { site, groups, mut targets, values, time, windows, change, preflight, keep, .. } =
+            document;
+        let beside = path.parent().unwrap_or(Path::new(""));
+        let values = values
+            .into_iter()
+            .map(|(name, files)| (name, files.iter().map(|file| beside.join(file)).collect()))
+            .collect();
         if let Some(ca) = targets.registry.as_mut().and_then(|registry| registry.ca.as_mut()) {
-            *ca = path.parent().unwrap_or(Path::new("")).join(&*ca);
+            *ca = beside.join(&*ca);
         }
-        Ok(Self { site: Some(site), groups, targets, time, keep })
+        if let Some(kubernetes) = &mut targets.kubernetes {
+            kubernetes.kubeconfig = beside.join(&kubernetes.kubeconfig);
+        }
+        settle_helm(&mut targets, path)?;
+        Ok(Self { site: Some(site), groups, targets, values, time, windows, change, preflight, keep })
     }
 }
 
-impl Document {
-    fn refuse_what_is_not_there_yet(&self, path: &Path) -> Result<(), ConfigError> {
-        let keys = [
-            ("values", self.values.is_some()),
-            ("windows", self.windows.is_some()),
-            ("targets.helm", self.targets.helm.is_some()),
-        ];
-        match keys.into_iter().find(|(_, there)| *there) {
-            Some((key, _)) => Err(ConfigError::NotYet { path: path.to_path_buf(), key }),
-            None => Ok(()),
+/// Fills in what Helm shares with other targets.
+fn settle_helm(targets: &mut Targets, path: &Path) -> Result<(), ConfigError> {
+    let kubernetes = targets.kubernetes.clone();
+    let (registry, mirrors) = (targets.registry.is_some(), has_mirrors(targets));
+    let Some(helm) = &mut targets.helm else { return Ok(()) };
+    match (&helm.kubeconfig, kubernetes) {
+        (Some(own), _) => {
+            helm.kubeconfig = Some(path.parent().unwrap_or(Path::new("")).join(own));
         }
+        (None, Some(kubernetes)) => {
+            helm.kubeconfig = Some(kubernetes.kubeconfig);
+            helm.context = helm.context.take().or(kubernetes.context);
+        }
+        (None, None) => return Err(ConfigError::Kubeconfig { path: path.to_path_buf() }),
     }
+    let lacks = |mode, needed| ConfigError::Images { path: path.to_path_buf(), mode, needed };
+    match helm.images {
+        ImageReferences::Rewrite if !registry && helm.pull.is_none() => {
+            Err(lacks("rewrite", "`targets.registry`, or `pull`"))
+        }
+        ImageReferences::Mirror if !mirrors => {
+            Err(lacks("mirror", "`mirror` or `registries` under `targets.containerd`"))
+        }
+        _ => Ok(()),
+    }
+}
 
+fn has_mirrors(targets: &Targets) -> bool {
+    let containerd = targets.containerd.as_ref();
+    containerd.is_some_and(|containerd| containerd.mirror.is_some() || containerd.registries.is_some())
+}
+
+impl Document {
     fn check_paths(&self, path: &Path) -> Result<(), ConfigError> {
         let python = self.targets.python.as_ref();
         let containerd = self.targets.containerd.as_ref();
@@ -391,6 +263,10 @@ impl Document {
             (
                 "targets.containerd.mirror.directory",
                 containerd.and_then(|containerd| Some(&containerd.mirror.as_ref()?.directory)),
+            ),
+            (
+                "targets.containerd.registries.file",
+                containerd.and_then(|containerd| Some(&containerd.registries.as_ref()?.file)),
             ),
             ("targets.python.interpreter", python.map(|python| &python.interpreter)),
             ("targets.python.venvs", python.map(|python| &python.venvs)),
@@ -421,19 +297,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let config = SiteConfig::load(&dir.path().join("site.yaml")).unwrap();
         assert!(config.site.is_none() && config.targets.registry.is_none());
-    }
-
-    #[test]
-    fn what_the_design_names_and_is_not_there_yet_is_refused_by_name() {
-        for (text, wanted) in [
-            ("values: {a: [b]}\n", "values"),
-            ("windows: []\n", "windows"),
-            ("targets: {helm: {kubeconfig: x}}\n", "targets.helm"),
-        ] {
-            let error = load(&format!("{HEAD}{text}")).unwrap_err();
-            assert!(matches!(&error, ConfigError::NotYet { key, .. } if *key == wanted), "{error}");
-            assert_eq!(error.exit(), Exit::Usage);
-        }
     }
 
     #[test]
@@ -475,6 +338,25 @@ mod tests {
         let registry = SiteConfig::load(&path).unwrap().targets.registry.unwrap();
         assert_eq!(registry.ca, Some(dir.path().join("ca.pem")));
         assert_eq!(registry.auth, Some(RegistryAuth::DockerConfig));
+    }
+
+    #[test]
+    fn windows_and_rules_of_change_are_read_and_what_is_wrong_in_them_is_named_with_its_place() {
+        let text = "windows:\n- {allow: 'Sun 02:00-06:00', timezone: Europe/Berlin}\n- {deny: 2026-12-24..2026-12-27, timezone: UTC}\nchange: {pattern: 'CHG-[0-9]+'}\npreflight: {headroom: 80}\n";
+        let config = load(&format!("{HEAD}{text}")).unwrap();
+        assert_eq!((config.windows.len(), config.preflight.headroom.get()), (2, 80));
+        assert!(config.change.unwrap().required, "who writes of tickets wants them");
+        assert_eq!(load(HEAD).unwrap().preflight.headroom.get(), 60);
+        for (text, wanted) in [
+            ("windows: [{allow: Sun, timezone: Europe/Atlantis}]\n", "Europe/Atlantis"),
+            ("windows: [{allow: Sun}]\n", "timezone"),
+            ("windows: [{allow: 'Sun 2-6', timezone: UTC}]\n", "Sun 2-6"),
+            ("change: {pattern: '['}\n", "regular expression"),
+            ("preflight: {headroom: 0}\n", "1 to 100"),
+        ] {
+            let error = load(&format!("{HEAD}{text}")).unwrap_err().to_string();
+            assert!(error.contains("site.yaml:4:") && error.contains(wanted), "{error}");
+        }
     }
 
     #[test]
