@@ -5,7 +5,9 @@
 use discovery::helm::HelmError;
 use discovery::hit::place_line;
 use discovery::rewrite::{self, Placed};
-use manifests::VerifiedBundle;
+use manifests::inventory::Component;
+use manifests::range::Range;
+use manifests::{Reference, VerifiedBundle};
 
 use super::Finding;
 use crate::apply::chain;
@@ -24,7 +26,8 @@ const PLACES_SHOWN: usize = 2;
 #[must_use]
 pub fn check(bundle: &VerifiedBundle, target: &HelmTarget, context: &Context<'_>) -> Vec<Finding> {
     let charts = charts::to_install(bundle, context.config);
-    if charts.is_empty() {
+    let required = bundle.inventory().requires.helm.as_ref();
+    if charts.is_empty() && required.is_none() {
         return Vec::new();
     }
     let capabilities = charts::capabilities(target, context);
@@ -32,8 +35,7 @@ pub fn check(bundle: &VerifiedBundle, target: &HelmTarget, context: &Context<'_>
         Ok(renderer) => renderer,
         Err(error) => return vec![no_helm(&error)],
     };
-    let fact = format!("`{}` is helm {}", target.program().display(), renderer.helm().version());
-    let mut findings = vec![Finding::pass("helm/version", fact, "helm 3 or 4")];
+    let mut findings = vec![version(renderer.helm().version(), required, target)];
     let mut reached = true;
     for (chart, overlays) in &charts {
         let step = no_release(chart.release.clone(), chart.namespace.clone(), target, context.config);
@@ -55,11 +57,27 @@ pub fn check(bundle: &VerifiedBundle, target: &HelmTarget, context: &Context<'_>
             Err(words) => findings.push(look.not_rendered(words)),
         }
     }
-    if reached {
+    if reached && !charts.is_empty() {
         let fact = format!("the cluster of {} answers helm", target.kubeconfig().display());
         findings.insert(1, Finding::pass("helm/reachable", fact, "a cluster that answers"));
     }
     findings
+}
+
+/// Whether Helm is of a version that the bundle asks for.
+fn version(found: &str, required: Option<&Range>, target: &HelmTarget) -> Finding {
+    let fact = format!("`{}` is helm {found}", target.program().display());
+    let Some(range) = required else { return Finding::pass("helm/version", fact, "helm 3 or 4") };
+    let needed = format!("helm {range}, as the bundle requires");
+    match range.admits(found) {
+        true => Finding::pass("helm/version", fact, needed),
+        false => Finding::fail(
+            "helm/version",
+            fact,
+            needed,
+            "install such a helm, or name one with `targets.helm.helm` in site.yaml",
+        ),
+    }
 }
 
 fn no_helm(error: &HelmError) -> Finding {
@@ -198,6 +216,9 @@ impl Look<'_> {
                 "find out whether something on site pulls them",
             ));
         }
+        if self.target.images == ImageReferences::Mirror {
+            findings.extend(self.without_a_mirror(resolved));
+        }
         if findings.iter().all(|finding| finding.verdict != super::Verdict::Fail)
             && self.target.images == ImageReferences::Rewrite
         {
@@ -212,6 +233,23 @@ impl Look<'_> {
             ));
         }
         findings
+    }
+
+    /// Mirrors are written for the upstream registries of the bundle's images; the site may have others.
+    fn without_a_mirror(&self, resolved: &Resolved) -> Vec<Finding> {
+        let components = &self.bundle.inventory().components;
+        let mirrored = |host: &str| {
+            components.iter().any(|component| match component {
+                Component::Image(image) => image.name.host() == host,
+                _ => false,
+            })
+        };
+        let lost = resolved.decisions.replaced.keys().filter(|image| !mirrored(image.host()));
+        let finding = |image: &Reference| {
+            let fact = format!("{}: no mirror leads nodes to image {image}", self.chart.title());
+            self.image_finding(fact, "give its name in the site's registry with the values of this site")
+        };
+        lost.map(finding).collect()
     }
 
     /// Whether the names can be given.
