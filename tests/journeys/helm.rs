@@ -183,11 +183,11 @@ fn write_chart(world: &World, version: u32) {
     world.write("charts/web/Chart.yaml", chart);
     world.write(
         "charts/web/values.yaml",
-        "replicas: 1\nslow: 0\ntext: chart\npod: ''\nhook: ''\ncustom: ''\nbroken: ''\n",
+        "replicas: 1\ntext: chart\npod: ''\nhook: ''\ncustom: ''\nbroken: ''\n",
     );
     world.write(
         "charts/web/templates/web.yaml",
-        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec:\n  replicas: {{ .Values.replicas }}\n  minReadySeconds: {{ .Values.slow }}\n  selector: {matchLabels: {app: web}}\n  template:\n    metadata:\n      labels: {app: web}\n      annotations: {version: \"1.10\"{{ if .Values.pod }}, airlock.test/pod: {{ .Values.pod }}{{ end }}}\n    spec:\n      containers:\n      - name: web # the one\n        image: '{{ .Values.image }}'\n        args: [\"--sidecar-image={{ .Values.image }}\"]\n",
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec:\n  replicas: {{ .Values.replicas }}\n  selector: {matchLabels: {app: web}}\n  template:\n    metadata:\n      labels: {app: web}\n      annotations: {version: \"1.10\"{{ if .Values.pod }}, airlock.test/pod: {{ .Values.pod }}{{ end }}}\n    spec:\n      containers:\n      - name: web # the one\n        image: '{{ .Values.image }}'\n        args: [\"--sidecar-image={{ .Values.image }}\"]\n",
     );
     world.write(
         "charts/web/templates/map.yaml",
@@ -249,7 +249,7 @@ fn a_chart_that_never_becomes_ready_is_undone_with_everything_else() {
         scene.is_back(manifest);
         assert_eq!(scene.history().last().unwrap()["description"], "Rollback to 1");
         // The same command again starts from the same place.
-        scene.apply(&second).expect_exit(Exit::Undone);
+        drop(scene.apply(&second).expect_exit(Exit::Undone));
         scene.is_back(manifest);
         // And a version that is well goes in.
         scene.site("");
@@ -305,25 +305,45 @@ fn pull_the_plug(scene: &Scene, mut child: Child) {
     scene.cluster.wait_until("helm is gone", || !Path::new("/proc").join(process).join("exe").exists());
 }
 
+/// Waits for a run whose pods would never become ready, and makes them well.
+fn get_well(scene: &Scene, mut child: Child) -> bool {
+    scene.cluster.wait_until("the run has ended", || {
+        let all = ["annotate", "pods", "--all", "airlock.test/pod-", "--namespace", &scene.namespace];
+        drop(scene.cluster.try_kubectl(&all));
+        !Path::new("/proc").join(child.id().to_string()).join("exe").exists()
+    });
+    child.wait().unwrap().success()
+}
+
+/// The installer on its own, while the pods get well.
+fn gone_on(scene: &Scene, args: &[&str]) {
+    let mut command = installer(&scene.world, args);
+    let child = command.stdout(Stdio::null()).stderr(Stdio::inherit()).spawn().unwrap();
+    assert!(get_well(scene, child), "{args:?}");
+}
+
+const ILL: &str = "pod: never-ready\n";
+
 #[test]
 fn a_helm_that_was_killed_is_recovered_from_and_gone_on_with() {
     with_each_helm("killed", |scene| {
-        let first = scene.bundle(1, "slow: 4\n");
+        let first = scene.bundle(1, ILL);
         pull_the_plug(scene, in_the_middle(scene, &first, "pending-install"));
         assert_eq!(scene.status(), "pending-install");
-        scene.apply(&first).ok();
+        gone_on(scene, &["apply", &first, "--yes"]);
         let manifest = scene.manifest();
         assert_eq!((scene.status().as_str(), scene.file().as_deref()), ("deployed", Some("1")));
         // Going on to the new one …
-        let second = scene.bundle(2, "slow: 4\n");
+        let second = scene.bundle(2, ILL);
         pull_the_plug(scene, in_the_middle(scene, &second, "pending-upgrade"));
-        scene.apply(&second).ok();
+        gone_on(scene, &["apply", &second, "--yes"]);
         assert_eq!(scene.image_that_runs(), format!("{WEB}:2"));
         // … or back to the old one, when somebody would rather have that.
-        scene.world.installer(&["rollback", "--yes"]).ok();
+        gone_on(scene, &["rollback", "--yes"]);
         scene.is_back(manifest);
-        pull_the_plug(scene, in_the_middle(scene, &second, "pending-upgrade"));
-        scene.world.installer(&["apply", &first, "--yes"]).ok();
+        let third = scene.bundle(3, ILL);
+        pull_the_plug(scene, in_the_middle(scene, &third, "pending-upgrade"));
+        gone_on(scene, &["rollback", "1", "--yes"]);
         scene.is_back(manifest);
     });
 }
@@ -331,12 +351,14 @@ fn a_helm_that_was_killed_is_recovered_from_and_gone_on_with() {
 #[test]
 fn while_the_helm_of_a_killed_run_still_works_nobody_else_does() {
     with_each_helm("still", |scene| {
-        let first = scene.bundle(1, "slow: 6\n");
+        let first = scene.bundle(1, ILL);
         let mut child = in_the_middle(scene, &first, "pending-install");
         child.kill().unwrap();
         child.wait().unwrap();
         let refused = scene.apply(&first).expect_exit(Exit::NotReady);
         says(&refused, &["a program of an earlier run still runs", "kill -- -"]);
+        let all = ["annotate", "pods", "--all", "airlock.test/pod-", "--namespace", &scene.namespace];
+        scene.cluster.kubectl(&all);
         scene.cluster.wait_until("helm has ended", || scene.status() == "deployed");
         scene.cluster.wait_until("the site is free", || scene.apply(&first).exit == Exit::Done);
         assert_eq!(scene.history().len(), 1, "what Helm had done was not done again");
@@ -394,12 +416,12 @@ fn each_check_of_helm_fails_alone() {
         let manifest = scene.manifest();
         scene.site("replace: true, timeout: 5s");
         let second = scene.bundle(2, "pod: never-ready\n");
-        scene.apply(&second).expect_exit(Exit::Undone);
+        drop(scene.apply(&second).expect_exit(Exit::Undone));
         assert_eq!(scene.manifest(), manifest, "it was given back");
         scene.helm(&["uninstall", "web", "--wait"]);
         // Somebody was killed at it.
         scene.site("");
-        let slow = ["upgrade", "--install", "web", "charts/web", "--set", "image=x/y:1,slow=600", "--wait"];
+        let slow = ["upgrade", "--install", "web", "charts/web", "--set", "image=x/y:1,pod=never-ready", "--wait"];
         let mut person = scene.helm_command(&slow).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         scene.cluster.wait_until("it is pending", || scene.status() == "pending-install");
         person.kill().unwrap();

@@ -12,7 +12,8 @@ use manifests::{Reference, VerifiedBundle};
 use super::Finding;
 use crate::apply::chain;
 use crate::charts::{self, RenderedChart, Renderer, ToInstall};
-use crate::plan::{Release, no_release};
+use crate::journal;
+use crate::plan::{Release, Step, no_release};
 use crate::references::{self, Resolved};
 use crate::rendered::Object;
 use crate::site::config::{HelmTarget, ImageReferences};
@@ -45,7 +46,7 @@ pub fn check(bundle: &VerifiedBundle, target: &HelmTarget, context: &Context<'_>
             findings.push(unreachable(&chain(&error)));
             History::default()
         });
-        findings.extend(release(&step, &history, target));
+        findings.extend(release(&step, &history, target, context));
         let upgrade = history.last().is_some_and(|last| last.status != "uninstalled");
         let look = Look { chart, target, bundle, context, major: renderer.helm().major() };
         let rendered = match overlays {
@@ -96,7 +97,12 @@ fn unreachable(fact: &str) -> Finding {
 }
 
 /// Whether the release may be changed at all.
-fn release(step: &Release, history: &History, target: &HelmTarget) -> Vec<Finding> {
+fn release(
+    step: &Release,
+    history: &History,
+    target: &HelmTarget,
+    context: &Context<'_>,
+) -> Vec<Finding> {
     let place = format!("release {} in {}", step.release, step.namespace);
     let (name, namespace) = (&step.release, &step.namespace);
     let Some(last) = history.last() else {
@@ -108,6 +114,11 @@ fn release(step: &Release, history: &History, target: &HelmTarget) -> Vec<Findin
     };
     if last.is_pending() {
         let fact = format!("{place} is {} at revision {}", last.status, last.revision);
+        if is_left_by_us(step, context) {
+            let fact = format!("{fact}, as a run of ours that was cut off has left it");
+            let needed = "a release that nobody is at work on";
+            return vec![Finding::warn("helm/pending", fact, needed, "nothing: it is brought back first")];
+        }
         let before =
             history.0.iter().rev().find(|revision| !revision.is_pending() && revision.status != "failed");
         let clear = before.map_or(format!("helm uninstall {name} -n {namespace}"), |before| {
@@ -146,6 +157,19 @@ fn release(step: &Release, history: &History, target: &HelmTarget) -> Vec<Findin
         ));
     }
     findings
+}
+
+/// Whether a run of this site was cut off while it changed a release.
+fn is_left_by_us(step: &Release, context: &Context<'_>) -> bool {
+    let Ok(Some(found)) = journal::unfinished(context.site) else { return false };
+    let same = |(number, planned): (usize, &Step)| match planned {
+        Step::Release(planned) => {
+            let place = (&planned.release, &planned.namespace, &planned.kubeconfig);
+            place == (&step.release, &step.namespace, &step.kubeconfig) && found.was_begun(number)
+        }
+        _ => false,
+    };
+    found.plan.steps.iter().enumerate().any(same)
 }
 
 struct Look<'a> {
