@@ -1,5 +1,5 @@
-//! What checks have to read of a bundle that is not in the site store yet: the wheels that pip is asked about,
-//! the charts that are rendered. It is kept while the bundle is verified, in its one pass, and gone with the run.
+//! What checks have to read of a bundle that is not in the site store yet: the wheels that pip is asked about. It
+//! is kept while the bundle is verified, in its one pass, and gone with the run.
 //!
 //! *Invariant:* a loan is handed out only after the whole bundle was verified, and nothing that changes a target
 //! reads from it: what is applied comes from the site store.
@@ -60,13 +60,9 @@ impl Loan {
 }
 
 fn read_by_checks(component: &Component, config: &SiteConfig) -> Vec<Digest> {
-    let targets = &config.targets;
     match component {
-        Component::Wheelhouse(wheelhouse) if targets.python.is_some() => {
+        Component::Wheelhouse(wheelhouse) if config.targets.python.is_some() => {
             wheelhouse.wheels.iter().map(|wheel| wheel.digest).collect()
-        }
-        Component::Chart(chart) if targets.kubernetes.is_some() => {
-            vec![chart.archive.digest]
         }
         _ => Vec::new(),
     }
