@@ -16,7 +16,7 @@ mod onsite;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use e2e::{Ran, World};
+use e2e::World;
 use edge::Exit;
 use ingredients::{Image, IndexedFile, Pages, image, layer, pinned, repository_at};
 use onsite::{
@@ -136,12 +136,20 @@ fn what_is_wrong_with_a_registry_is_told_apart_and_a_right_one_passes_with_nothi
     log_in(&mut world, &host, testkit::REAL_PASSWORD);
     let report = none(&world, &["b.tar"]);
     assert_eq!(ids(&report, "warn"), Vec::<String>::new(), "{report}");
-    assert!(fact(&report, "registry/push").contains("nothing stays"), "{report}");
+    assert!(fact(&report, "registry/push").contains("no blob and no tag stays"), "{report}");
     let stored = target.storage().join("docker/registry/v2");
     let blobs = stored.join("blobs");
     assert!(!blobs.exists(), "a look has stored a blob");
-    let uploads = Command::new("find").arg(&stored).args(["-path", "*_uploads/*"]).output().unwrap();
-    assert_eq!(String::from_utf8(uploads.stdout).unwrap(), "", "an upload was left open");
+    // This registry keeps the empty shell of an upload that was cancelled, and neither its data nor its date.
+    let uploads =
+        Command::new("find").arg(&stored).args(["-path", "*_uploads/*", "-type", "f"]).output().unwrap();
+    let left = String::from_utf8(uploads.stdout).unwrap();
+    assert!(
+        left.lines().all(|file| file.ends_with("/hashstates/sha256/0")),
+        "an upload was left open: {left}"
+    );
+    let manifests = Command::new("find").arg(&stored).args(["-name", "_manifests"]).output().unwrap();
+    assert!(manifests.stdout.is_empty(), "a manifest or tag was left");
 
     log_in(&mut world, &host, "sesame");
     only(&world, &["b.tar"], "registry/login", "does not take the login");
@@ -268,7 +276,7 @@ fn each_disk_that_is_too_small_is_named_before_the_first_byte_is_copied() {
         small("venvs", "size=4m", "venvs.json"),
         small("root", "size=64m,nr_inodes=20", "inodes.json"),
         // What `apply` finds too late to copy is found before it copies.
-        "mount -t tmpfs -o size=2m tmpfs root && \"$0\" --site site apply b.tar --yes 2> apply.txt; echo $? >> exits; ls site/store > left\n".to_string(),
+        "mount -t tmpfs -o size=2m tmpfs root && \"$0\" --site site apply b.tar --yes 2> apply.txt; echo $? >> exits; ls site/store/blobs/sha256 > left\n".to_string(),
     ]
     .concat();
     let Some(ran) = with_mounts(&world, &script) else { return };
@@ -545,12 +553,16 @@ fn everything_that_is_wrong_is_found_in_one_run_and_the_log_names_it() {
     }
     assert!(ran.stdout.trim_end().lines().last().unwrap().starts_with("checks: 7 failed"), "{}", ran.stdout);
     let plan = world.installer(&["plan", "b.tar"]).expect_exit(Exit::NotReady);
-    let table = |ran: &Ran, text: &str| -> Vec<String> {
+    // Free space may change between two looks, and nothing else.
+    let table = |text: &str| -> Vec<String> {
         let lines = text.lines().filter(|line| line.starts_with("FAIL") || line.starts_with("pass"));
-        assert!(text.contains("FAIL"), "{ran:?}");
-        lines.map(str::to_string).collect()
+        lines.map(|line| line.split_whitespace().take(2).collect::<Vec<_>>().join(" ")).collect()
     };
-    assert_eq!(table(&ran, &ran.stdout), table(&plan, &plan.stderr), "two commands show two tables");
+    let (shown, planned) = (table(&ran.stdout), table(&plan.stderr));
+    assert!(
+        shown.len() > WRONG.len() && shown == planned,
+        "two commands show two tables: {shown:?} {planned:?}"
+    );
 }
 
 /// What Python's own reader makes of a JUnit file: each case with its children.
