@@ -10,6 +10,7 @@
 pub mod admit;
 pub mod apply;
 pub mod audit;
+pub mod charts;
 pub mod cli;
 pub mod cluster;
 pub mod discs;
@@ -20,6 +21,8 @@ pub mod journal;
 pub mod loan;
 pub mod plan;
 pub mod preflight;
+pub mod references;
+pub mod rendered;
 pub mod repair;
 pub mod serve;
 pub mod shelf;

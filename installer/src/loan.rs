@@ -1,5 +1,5 @@
-//! What checks have to read of a bundle that is not in the site store yet: the wheels that pip is asked about. It
-//! is kept while the bundle is verified, in its one pass, and gone with the run.
+//! What checks have to read of a bundle that is not in the site store yet: the wheels that pip is asked about,
+//! the charts that are rendered. It is kept while the bundle is verified, in its one pass, and gone with the run.
 //!
 //! *Invariant:* a loan is handed out only after the whole bundle was verified, and nothing that changes a target
 //! reads from it: what is applied comes from the site store.
@@ -63,6 +63,10 @@ fn read_by_checks(component: &Component, config: &SiteConfig) -> Vec<Digest> {
     match component {
         Component::Wheelhouse(wheelhouse) if config.targets.python.is_some() => {
             wheelhouse.wheels.iter().map(|wheel| wheel.digest).collect()
+        }
+        Component::Chart(chart) if config.targets.helm.is_some() => {
+            let values = chart.values.iter().flat_map(|values| &values.files);
+            values.map(|file| file.digest).chain([chart.archive.digest]).collect()
         }
         _ => Vec::new(),
     }

@@ -1,6 +1,6 @@
-//! `containerd/reachable`, `containerd/namespace`, `containerd/image`, `containerd/foreign-tag`, `containerd/mirror`
-//! and `disk/containerd`: containerd answers `ctr`, somebody uses the namespace, every image is for this machine,
-//! there is room, and no name would be taken from somebody else's image.
+//! `containerd/reachable`, `containerd/namespace`, `containerd/image`, `containerd/foreign-tag`, `containerd/mirror`,
+//! `containerd/registries` and `disk/containerd`: containerd answers `ctr`, somebody uses the namespace, every image
+//! is for this machine, there is room, and no name would be taken from somebody else's image.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::FileTypeExt;
@@ -57,6 +57,7 @@ pub fn check(
     }
     findings.extend(space(target, sizes(inventory, &missing)));
     findings.extend(mirrors(carried, target, context));
+    findings.extend(registries(carried, target, context));
     findings
 }
 
@@ -71,6 +72,41 @@ fn space(target: &ContainerdTarget, bytes: u64) -> Option<Finding> {
     let root = if target.address.starts_with("/run/k3s") { K3S_ROOT } else { ROOT };
     let remedy = "free some space there: `crictl rmi --prune` removes images that nothing uses";
     super::docker::space_for_images("disk/containerd", Path::new(root), bytes, remedy)
+}
+
+/// An entry of somebody else in k3s' file is theirs.
+fn registries(carried: &[&Image], target: &ContainerdTarget, context: &Context<'_>) -> Vec<Finding> {
+    const ID: &str = "containerd/registries";
+    let needed = "entries for each upstream registry that lead to this site";
+    let Some(file) = &target.registries else { return Vec::new() };
+    let path = file.file.display();
+    let looked = match crate::targets::registries::look(carried, file, context.config) {
+        Ok(Some(looked)) => looked,
+        Ok(None) => return Vec::new(),
+        Err(error) => {
+            return vec![Finding::fail(
+                ID,
+                chain(&error),
+                needed,
+                "correct the file by hand, or leave `registries` out",
+            )];
+        }
+    };
+    if !looked.foreign.is_empty() {
+        let fact = format!("{path} has entries of somebody else for {}", looked.foreign.join(", "));
+        let remedy =
+            "take them out, or make sure that they lead to the images as well; they stay as they are";
+        return vec![Finding::fail(ID, fact, needed, remedy)];
+    }
+    vec![match looked.in_place {
+        true => Finding::pass(ID, format!("{path} leads to this site"), needed),
+        false => Finding::warn(
+            ID,
+            format!("{path} will lead to this site, once k3s has read it"),
+            needed,
+            "start k3s anew afterwards, and after an undo",
+        ),
+    }]
 }
 
 /// A mirror's file that somebody else has written is theirs.

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod containerd;
 pub mod disk;
 pub mod docker;
+pub mod helm;
 pub mod junit;
 pub mod overrides;
 pub mod python;
@@ -127,6 +128,9 @@ pub fn check(
     }
     if let Some(target) = config.targets.containerd.as_ref().filter(|_| !images.is_empty()) {
         findings.extend(containerd::check(&images, bundle.inventory(), target, context));
+    }
+    if let Some(target) = &config.targets.helm {
+        findings.extend(helm::check(bundle, target, context));
     }
     findings.extend(scripts::check(due, config, context));
     findings.extend(rollback::check(bundle, judged, context));
