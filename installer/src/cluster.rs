@@ -78,13 +78,20 @@ pub trait Cluster {
 pub struct Kubectl<'a> {
     target: &'a KubernetesTarget,
     env: &'a Env,
+    limit: Duration,
 }
 
 impl<'a> Kubectl<'a> {
     /// The cluster that `site.yaml` names.
     #[must_use]
     pub fn of(target: &'a KubernetesTarget, env: &'a Env) -> Self {
-        Self { target, env }
+        Self { target, env, limit: REQUEST_LIMIT }
+    }
+
+    /// The same with less patience for each request.
+    #[must_use]
+    pub fn within(self, limit: Duration) -> Self {
+        Self { limit: limit.min(REQUEST_LIMIT), ..self }
     }
 
     /// A call of the program for this cluster.
@@ -102,7 +109,7 @@ impl<'a> Kubectl<'a> {
             }
         }
         program.whole_output = Some(ANSWER_BYTES_MAX);
-        program.time_limit = REQUEST_LIMIT;
+        program.time_limit = self.limit;
         program
     }
 

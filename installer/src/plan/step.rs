@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use manifests::bundle::{BundleDigest, Content};
 use manifests::companion::{self, Companion, CompanionKind};
+use manifests::health::HealthCheck;
 use manifests::inventory::{FileMode, Wheel};
 use manifests::script::{Script, ScriptFile, Undo};
 use manifests::text::{BundleVersion, FileName, Name, PackageVersion};
@@ -35,6 +36,8 @@ pub enum Step {
     Release(Release),
     /// Run a script.
     Script(RunScript),
+    /// Look whether what was put in place works.
+    Health(HealthStep),
     /// Show the bundle in the embedded server.
     Publish(Publish),
     /// Write down that it was applied.
@@ -578,6 +581,20 @@ impl RunScript {
     }
 }
 
+/// Look whether what was put in place works. It changes nothing, so there is nothing to take back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HealthStep {
+    /// The bundle that brought the check.
+    pub bundle: BundleDigest,
+    /// Its product.
+    pub product: Name,
+    /// Its version.
+    pub version: BundleVersion,
+    /// The check.
+    pub check: HealthCheck,
+}
+
 /// Show a bundle in the embedded server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -610,6 +627,7 @@ impl Step {
             Self::File(_) => "files",
             Self::Release(_) => "helm",
             Self::Script(_) => "scripts",
+            Self::Health(_) => "health",
             Self::Publish(_) => "serve",
             Self::Record(_) => "ledger",
         }
@@ -638,6 +656,7 @@ impl Step {
             Self::File(file) => format!("{} (mode {})", file.path.display(), file.new.mode),
             Self::Release(release) => release.subject(),
             Self::Script(run) => run.subject(),
+            Self::Health(step) => step.check.to_string(),
             Self::Publish(publish) => {
                 let shown = publish.new.first().map(|bundle| bundle.0.short()).unwrap_or_default();
                 match publish.new.len().saturating_sub(1) {
@@ -669,6 +688,7 @@ impl Step {
             Self::Release(release) => release.verb(),
             Self::Script(RunScript { direction: Direction::Do, .. }) => "run",
             Self::Script(_) => "undo",
+            Self::Health(_) => "check",
             Self::Publish(_) => "show",
             Self::Record(_) => "record",
         };

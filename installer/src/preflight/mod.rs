@@ -9,12 +9,14 @@ pub mod clock;
 pub mod containerd;
 pub mod disk;
 pub mod docker;
+pub mod health;
 pub mod helm;
 pub mod junit;
 pub mod overrides;
 pub mod python;
 pub mod registry;
 pub mod report;
+pub mod requires;
 pub mod rollback;
 pub mod rules;
 pub mod scripts;
@@ -133,12 +135,14 @@ pub fn check(
         findings.extend(helm::check(bundle, target, context));
     }
     findings.extend(scripts::check(due, config, context));
+    findings.extend(requires::check(bundle, judged, context));
+    findings.extend(health::check(bundle.inventory(), config));
     findings.extend(rollback::check(bundle, judged, context));
     findings
 }
 
 /// What can be looked at before a medium is read: the site's rules, and, if the bundle's lists could be read and
-/// their signatures were checked, room for it.
+/// their signatures were checked, room for it and what it requires of the machine.
 #[must_use]
 pub fn early(
     inventory: Option<(BundleDigest, &Inventory)>,
@@ -148,6 +152,8 @@ pub fn early(
     let mut findings = rules::check(context.config, change, context.env.clock.now());
     if let Some((bundle, inventory)) = inventory {
         findings.extend(disk::check(inventory, bundle, context));
+        findings.extend(requires::early(inventory, bundle, context));
+        findings.extend(health::check(inventory, context.config));
     }
     findings
 }

@@ -321,7 +321,7 @@ fn text<'a>(value: &'a serde_json::Value, pointer: &str) -> &'a str {
 }
 
 /// `pod x: Pending, container a: ImagePullBackOff (…)`
-fn unready_pod(pod: &serde_json::Value) -> Option<String> {
+pub(crate) fn unready_pod(pod: &serde_json::Value) -> Option<String> {
     let list = |pointer: &str| pod.pointer(pointer).and_then(serde_json::Value::as_array);
     let is_ready = list("/status/conditions")
         .into_iter()
