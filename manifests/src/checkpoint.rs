@@ -219,6 +219,21 @@ pub enum Contradiction {
     },
 }
 
+impl Contradiction {
+    /// How many lines the checkpoint is about, if it is one checkpoint that disagrees.
+    #[must_use]
+    pub fn entries(&self) -> Option<u64> {
+        match self {
+            Self::Shorter { entries, .. }
+            | Self::Rewritten { entries }
+            | Self::AnotherLog { entries }
+            | Self::UnknownKey { entries, .. }
+            | Self::Retired { entries, .. } => Some(*entries),
+            Self::Unendorsed { .. } => None,
+        }
+    }
+}
+
 /// Holds checkpoints against a log while that is read once.
 #[derive(Debug, Default)]
 pub struct Comparison {
@@ -280,8 +295,15 @@ impl Comparison {
 /// What the log says of the site's keys: each was announced, and then made.
 #[derive(Debug, Default)]
 pub struct KeyHistory {
-    announced: BTreeMap<(u64, KeyId), u64>,
+    announced: BTreeMap<(u64, KeyId), Announced>,
     made: BTreeMap<u64, MadeKey>,
+}
+
+/// That a key is about to be made.
+#[derive(Debug, Clone, Copy)]
+struct Announced {
+    seq: u64,
+    after_loss: bool,
 }
 
 /// A key of the site, as the log knows it.
@@ -304,13 +326,14 @@ impl KeyHistory {
         let number = event.about.get("number").and_then(|text| text.parse().ok());
         let keyid = event.about.get("keyid").and_then(|text| text.parse().ok());
         let (KEY_EVENT, Some(number), Some(keyid)) = (event.event.as_str(), number, keyid) else { return };
+        let here = Announced { seq, after_loss: event.about.contains_key("lost") };
         match event.outcome {
             Outcome::Intent => {
-                self.announced.insert((number, keyid), seq);
+                self.announced.insert((number, keyid), here);
             }
             Outcome::Done => {
-                let announced = self.announced.get(&(number, keyid)).copied().unwrap_or(seq);
-                let after_loss = event.about.contains_key("lost");
+                let Announced { seq: announced, after_loss } =
+                    self.announced.get(&(number, keyid)).copied().unwrap_or(here);
                 self.made.insert(number, MadeKey { keyid, announced, made: seq, after_loss });
             }
             _ => {}
@@ -340,7 +363,7 @@ impl KeyHistory {
         for checkpoint in checkpoints {
             let (entries, keyid) = (checkpoint.document.entries, checkpoint.document.keyid);
             let mut known = self.announced.iter().filter(|((_, id), _)| *id == keyid);
-            let Some(((number, _), _)) = known.find(|(_, announced)| **announced < entries) else {
+            let Some(((number, _), _)) = known.find(|(_, announced)| announced.seq < entries) else {
                 return Err(Contradiction::UnknownKey { entries, keyid });
             };
             let mut after = self.made.range(number.saturating_add(1)..);

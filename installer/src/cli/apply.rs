@@ -8,6 +8,7 @@ use manifests::VerifiedBundle;
 use manifests::audit::Outcome;
 use manifests::bundle::BundleDigest;
 
+use super::change::change;
 use super::drive::AtTheDrive;
 use super::plan::{Document, show, show_findings};
 use crate::admit;
@@ -19,7 +20,6 @@ use crate::journal;
 use crate::plan;
 use crate::preflight;
 use crate::site::Site;
-use crate::site::lock::SiteLock;
 use crate::targets::{self, Context};
 use crate::witness::Judged;
 
@@ -50,16 +50,15 @@ impl ApplyArgs {
             let judged = super::judged(site, screen.env)?;
             return self.show_only(site, &judged, screen, &given);
         }
-        let _lock = SiteLock::take(site, screen.env)?;
-        let judged = super::judged_under_lock(site, screen.env)?;
-        let log = AuditLog::of(site, screen.env);
-        let medium = given.title().display().to_string();
-        log.append(screen.env, "apply", Outcome::Intent, about([("medium", medium.clone())]))?;
-        let bars = screen.wants_bars();
-        let changer = AtTheDrive::of(screen);
-        let load = |context: &Context<'_>| admitted(context, bars, &given, self.repair, &changer, &log);
-        carry_out(site, &judged, screen, &log, &load)
-            .map_err(|failure| close(failure, "apply", &log, screen, about([("medium", medium)])))
+        change(site, screen, |screen, judged, log| {
+            let medium = given.title().display().to_string();
+            log.append(screen.env, "apply", Outcome::Intent, about([("medium", medium.clone())]))?;
+            let bars = screen.wants_bars();
+            let changer = AtTheDrive::of(screen);
+            let load = |context: &Context<'_>| admitted(context, bars, &given, self.repair, &changer, log);
+            carry_out(site, judged, screen, log, &load)
+                .map_err(|failure| close(failure, "apply", log, screen, about([("medium", medium)])))
+        })
     }
 
     fn show_only(
@@ -111,7 +110,7 @@ pub(super) fn close(
         _ => Outcome::Failed,
     };
     facts.extend(about([("error", failure.messages().join(": "))]));
-    match log.append(screen.env, event, outcome, facts) {
+    match log.with_reserve(|| log.append(screen.env, event, outcome, facts.clone())) {
         Ok(()) => failure,
         Err(error) => failure.and(&error.to_string()),
     }

@@ -12,11 +12,11 @@ use manifests::audit::Outcome;
 use manifests::text::{Marking, Name, printable};
 
 use super::apply::{carry_out, close, show_plan};
+use super::change::change;
 use crate::admit;
 use crate::audit::{About, AuditLog, about};
 use crate::site::Site;
 use crate::site::ledger::{Applied, Ledger};
-use crate::site::lock::SiteLock;
 use crate::targets::Context;
 use crate::witness::Judged;
 
@@ -46,18 +46,17 @@ impl RollbackArgs {
             let bundle = load(site, &judged, &target, screen)?;
             return show_plan(site, &judged, screen, &bundle);
         }
-        let _lock = SiteLock::take(site, screen.env)?;
-        let judged = super::judged_under_lock(site, screen.env)?;
-        let target = self.target(site, &judged)?;
-        let log = AuditLog::of(site, screen.env);
-        let facts = self.facts(&target);
-        log.append(screen.env, "rollback", Outcome::Intent, facts.clone())?;
-        let bars = screen.wants_bars();
-        let load = |context: &Context<'_>| readmit(context, &judged, &target, bars);
-        carry_out(site, &judged, screen, &log, &load)
-            .map_err(|failure| close(failure, "rollback", &log, screen, facts.clone()))?;
-        log.append(screen.env, "rollback", Outcome::Done, facts)?;
-        Ok(())
+        change(site, screen, |screen, judged, log| {
+            let target = self.target(site, judged)?;
+            let facts = self.facts(&target);
+            log.append(screen.env, "rollback", Outcome::Intent, facts.clone())?;
+            let bars = screen.wants_bars();
+            let load = |context: &Context<'_>| readmit(context, judged, &target, bars);
+            carry_out(site, judged, screen, log, &load)
+                .map_err(|failure| close(failure, "rollback", log, screen, facts.clone()))?;
+            log.with_reserve(|| log.append(screen.env, "rollback", Outcome::Done, facts.clone()))?;
+            Ok(())
+        })
     }
 
     fn facts(&self, target: &Applied) -> About {
