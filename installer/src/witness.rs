@@ -17,7 +17,7 @@ use manifests::bundle::{BundleDigest, Sequence};
 use manifests::checkpoint::KeyHistory;
 use manifests::{Digest, PublicKey, Timestamp, Trust};
 
-use crate::audit::checkpoint::{self, SealError};
+use crate::audit::checkpoint::{self, LastLine, SealError};
 use crate::site::key::SiteKeyError;
 use crate::site::ledger::Ledger;
 use crate::site::{Site, SiteError};
@@ -119,8 +119,9 @@ impl Remembered {
     fn of(site: &Site) -> Result<Self, SealError> {
         let mut remembered = Self::default();
         let newest = checkpoint::newest(site)?;
-        // A last line that was cut off is what a power cut leaves; the next entry sets it aside.
-        let survey = checkpoint::survey(site, newest.as_slice(), &mut |line| remembered.note(&line.entry))?;
+        let survey = checkpoint::survey(site, newest.as_slice(), LastLine::MayBeCutOff, &mut |line| {
+            remembered.note(&line.entry);
+        })?;
         remembered.keys = survey.keys;
         Ok(remembered)
     }
@@ -317,9 +318,9 @@ pub fn judge(site: &Site) -> Result<Judged, WitnessError> {
     let (trust, keys) = (site.trust()?, site.public_keys()?);
     let remembered = Remembered::of(site)?;
     let ledgers = site.ledgers()?;
-    remembered.agrees_on_keys(site, &keys)?;
     remembered.agrees_on_roots(site, &trust)?;
     remembered.agrees_on_revocations(site, &trust)?;
+    remembered.agrees_on_keys(site, &keys)?;
     remembered.agrees_on_orders(site, &ledgers)?;
     let applied = ledgers.iter().flat_map(|ledger| &ledger.applied).map(|applied| applied.created);
     Ok(Judged { applied: applied.collect(), trust, remembered })

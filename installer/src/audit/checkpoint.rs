@@ -102,6 +102,9 @@ impl Classified for SealError {
                 "stop, keep a copy of the site directory and of every checkpoint, and find out who changed the log"
                     .to_string(),
             ),
+            Self::Write { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => {
+                Some("nothing is overwritten: choose another --out".to_string())
+            }
             Self::Write { .. } => Some("make room or permission for it".to_string()),
             Self::Nothing { .. } => None,
             Self::Audit(error) => error.hint(),
@@ -193,8 +196,15 @@ pub struct Survey {
     pub first: Option<Digest>,
     /// What it says of the site's keys.
     pub keys: KeyHistory,
-    /// The last line was cut off; the next entry sets it aside.
-    pub cut_off: Option<ChainBreak>,
+}
+
+/// What is said of a last line that was cut off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LastLine {
+    /// It is what a power cut leaves, and the next entry sets it aside: the lines before it are the log.
+    MayBeCutOff,
+    /// The log is broken there.
+    MustBeWhole,
 }
 
 /// Reads a whole log, hands each line on, and holds these checkpoints against it.
@@ -204,6 +214,7 @@ pub struct Survey {
 pub fn survey(
     site: &Site,
     checkpoints: &[Checkpoint],
+    last: LastLine,
     each: &mut dyn FnMut(&Line<'_>),
 ) -> Result<Survey, SealError> {
     let mut comparison = Comparison::of(checkpoints);
@@ -217,11 +228,9 @@ pub fn survey(
         each(&line);
     });
     match read {
-        Ok(_) => {}
-        Err(AuditError::Broken { source: source @ ChainBreak::CutOff { .. }, .. }) => {
-            survey.cut_off = Some(source);
-        }
+        Err(AuditError::Broken { source: ChainBreak::CutOff { .. }, .. }) if last == LastLine::MayBeCutOff => {}
         Err(error) => return Err(error.into()),
+        Ok(_) => {}
     }
     survey.first = comparison.first();
     let verdict = against.map_or_else(|| comparison.end(&survey.head), Err);
@@ -257,14 +266,11 @@ pub struct Whole {
 pub fn judge_all(site: &Site, given: Option<(&Path, &Checkpoint)>) -> Result<Whole, SealError> {
     let kept = all(site)?;
     let (mut comparison, mut against) = (Comparison::of(given.map(|(_, checkpoint)| checkpoint)), None);
-    let survey = survey(site, &kept, &mut |line| {
+    let survey = survey(site, &kept, LastLine::MustBeWhole, &mut |line| {
         if against.is_none() {
             against = comparison.follow(line.head).err();
         }
     })?;
-    if let Some(source) = survey.cut_off {
-        return Err(AuditError::Broken { path: site.audit_path(), source }.into());
-    }
     survey.keys.endorsed_by(&kept).map_err(|source| contradicted(site, None, source))?;
     let verdict = against.map_or_else(|| comparison.end(&survey.head), Err);
     let verdict = verdict.and_then(|()| survey.keys.allows(given.map(|(_, checkpoint)| checkpoint)));
@@ -290,7 +296,7 @@ pub fn seal(site: &Site, env: &Env) -> Result<Option<Checkpoint>, SealError> {
 /// As [`seal`].
 pub(super) fn seal_with(site: &Site, key: &SiteKey, env: &Env) -> Result<Checkpoint, SealError> {
     let newest = newest(site)?;
-    let survey = survey(site, newest.as_slice(), &mut |_| {})?;
+    let survey = survey(site, newest.as_slice(), LastLine::MayBeCutOff, &mut |_| {})?;
     if let Some(newest) = newest.filter(|newest| {
         let document = newest.document();
         document.entries == survey.head.entries && document.keyid == key.id()

@@ -76,7 +76,7 @@ fn for_people(entry: &Entry) -> String {
     );
     let mut text = wrapped(&head, "", INDENT);
     for (key, value) in &event.about {
-        text.push_str(&wrapped(&format!("{key} {}", shortened(value)), INDENT, &format!("{INDENT}  ")));
+        text.push_str(&wrapped(&format!("{key}={}", shortened(value)), INDENT, &format!("{INDENT}  ")));
     }
     text
 }

@@ -117,7 +117,7 @@ fn for_people(verdict: &Verdict) -> String {
     let mut text = format!("the chain holds: {} entries, the last one is {}\n", head.entries, head.digest);
     match &verdict.signed {
         Some(signed) => text.push_str(&format!(
-            "signed: {}\n  {} checkpoints are kept here, and all agree\n",
+            "signed: {}\n  checkpoints that are kept here and agree: {}\n",
             line(signed),
             verdict.checkpoints
         )),
