@@ -612,6 +612,9 @@ fn every_limit_is_the_one_in_the_code() {
         ("CHECKPOINT_BYTES_MAX", manifests::checkpoint::CHECKPOINT_BYTES_MAX),
         ("PARTS_BYTES_MAX", manifests::parts::PARTS_BYTES_MAX),
         ("PARTS_MAX", manifests::parts::PARTS_MAX as u64),
+        ("REQUIRED_MAX", manifests::requires::REQUIRED_MAX as u64),
+        ("HEALTH_CHECKS_MAX", manifests::health::HEALTH_CHECKS_MAX as u64),
+        ("COMMAND_WORDS_MAX", manifests::health::COMMAND_WORDS_MAX as u64),
     ]);
     let rows = rows(&page("format.md"), "constant");
     let stated: BTreeMap<&str, u64> =
