@@ -19,6 +19,7 @@ pub mod incoming;
 pub mod journal;
 pub mod plan;
 pub mod preflight;
+pub mod rendered;
 pub mod repair;
 pub mod serve;
 pub mod shelf;
