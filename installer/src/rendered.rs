@@ -54,7 +54,8 @@ impl Object {
     /// An object with a kind and a name.
     #[must_use]
     pub fn new(value: Value) -> Option<Self> {
-        let text = |pointer| value.pointer(pointer).and_then(Value::as_str).is_some_and(|text| !text.is_empty());
+        let text =
+            |pointer| value.pointer(pointer).and_then(Value::as_str).is_some_and(|text| !text.is_empty());
         let whole = text("/apiVersion") && text("/kind") && text("/metadata/name");
         whole.then_some(Self(value))
     }
@@ -127,7 +128,8 @@ impl Object {
     /// Gives it an annotation.
     pub fn annotate(&mut self, name: &str, value: &str) {
         let Some(metadata) = self.0.get_mut("metadata").and_then(Value::as_object_mut) else { return };
-        let annotations = metadata.entry("annotations").or_insert_with(|| Value::Object(serde_json::Map::new()));
+        let annotations =
+            metadata.entry("annotations").or_insert_with(|| Value::Object(serde_json::Map::new()));
         if !annotations.is_object() {
             *annotations = Value::Object(serde_json::Map::new());
         }

@@ -16,11 +16,12 @@ use manifests::text::{BundleVersion, Marking, Name};
 use manifests::{Descriptor, Digest, VerifiedBundle};
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::Kubectl;
 use crate::due::Due;
 use crate::site::SiteError;
 use crate::site::config::SiteConfig;
 use crate::site::ledger::{Applied, Ledger, Signer};
-use crate::targets::{Context, TargetError, containerd, docker, files, mirror, python, registry};
+use crate::targets::{Context, TargetError, containerd, docker, files, kubernetes, mirror, python, registry};
 
 pub use step::*;
 
@@ -119,6 +120,7 @@ pub fn plan(
         }
     }
     steps.mirrors(bundle, config)?;
+    steps.objects(bundle, config, context)?;
     steps.changes.extend(due.after.iter().cloned().map(Step::Script));
     steps.publish(bundle.digest(), context)?;
     let current = ledger.as_ref().and_then(Ledger::current);
@@ -140,16 +142,22 @@ pub fn plan(
             .notes
             .iter()
             .cloned()
-            .chain(bundle.inventory().components.iter().filter_map(left_to_people))
+            .chain(
+                bundle
+                    .inventory()
+                    .components
+                    .iter()
+                    .filter_map(|component| left_to_people(component, config)),
+            )
             .collect(),
     })
 }
 
 /// What this version brings to a site and does not carry out there.
-fn left_to_people(component: &Component) -> Option<String> {
+fn left_to_people(component: &Component, config: &SiteConfig) -> Option<String> {
     let what = match component {
         Component::Chart(_) => "installed",
-        Component::KubernetesManifests(_) => "applied to a cluster",
+        Component::KubernetesManifests(_) if config.targets.kubernetes.is_none() => "applied to a cluster",
         _ => return None,
     };
     Some(format!("{} is published here and not {what}: that is left to you", component.title()))
@@ -204,6 +212,30 @@ impl Steps {
             let made: Vec<PathBuf> = self.new_directories();
             step.write.new_directories.retain(|directory| !made.contains(directory));
             self.add(in_place, Step::Mirror(step));
+        }
+        Ok(())
+    }
+
+    /// Sets of manifests, from the lowest order to the highest.
+    fn objects(
+        &mut self,
+        bundle: &VerifiedBundle,
+        config: &SiteConfig,
+        context: &Context<'_>,
+    ) -> Result<(), PlanError> {
+        let has = |component: &Component| matches!(component, Component::KubernetesManifests(_));
+        let is_needed = bundle.inventory().components.iter().any(has);
+        let Some(target) = config.targets.kubernetes.as_ref().filter(|_| is_needed) else { return Ok(()) };
+        let cluster = Kubectl::of(target, context.env);
+        let owner = kubernetes::owner(&bundle.manifest().publisher, &bundle.manifest().product);
+        let sets = kubernetes::Sets::read(bundle.inventory(), &context.site.store(), &cluster)
+            .map_err(PlanError::Target)?;
+        for (set, _) in sets.iter() {
+            let looked = kubernetes::look(&sets, set, &owner, target, &cluster)?;
+            self.unchanged.extend(looked.unchanged);
+            if !looked.step.objects.is_empty() {
+                self.changes.push(Step::Objects(looked.step));
+            }
         }
         Ok(())
     }
