@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::LazyLock;
 
-use bundler::discover::hit::{Hits, Wanted, place_line};
+use discovery::hit::{Hits, Wanted, place_line};
 use bundler::lock::BundleLock;
 use bundler::sources::World as Sources;
 use bundler::sources::charts::index::{Index, Lack};
@@ -216,10 +216,10 @@ pub fn chart(bytes: &[u8]) {
 /// What Helm renders, or any text: what is found is shown plainly, and is found again by its own name.
 pub fn rendered(text: &str) {
     let mut hits = Hits::default();
-    if let Err(error) = bundler::discover::walk::stream("file.yaml", text, &mut hits) {
+    if let Err(error) = discovery::walk::stream("file.yaml", text, &mut hits) {
         plain(&error.to_string());
     }
-    bundler::discover::walk::text_at("file.yaml", None, text, &mut hits);
+    discovery::walk::text_at("file.yaml", None, text, &mut hits);
     shown(hits);
 }
 

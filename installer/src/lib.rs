@@ -10,6 +10,7 @@
 pub mod admit;
 pub mod apply;
 pub mod audit;
+pub mod charts;
 pub mod cli;
 pub mod cluster;
 pub mod discs;

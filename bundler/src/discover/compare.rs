@@ -13,8 +13,8 @@ use manifests::oci::ManifestDocument;
 use manifests::text::{LongLine, Name};
 use manifests::{Digest, Reference};
 
-use super::hit::{Hit, Wanted};
-use super::reference;
+use discovery::hit::{Hit, Wanted};
+use discovery::reference;
 use crate::lock::LockedBlob;
 use crate::sources::World;
 use crate::spec::WaiverSpec;

@@ -9,8 +9,8 @@ use manifests::Digest;
 use manifests::bundle::Content;
 use manifests::kubernetes::{KubernetesManifests, PlainFile};
 
-use super::hit::{Hit, Hits, TooMany};
-use super::walk;
+use discovery::hit::{Hit, Hits, TooMany};
+use discovery::walk;
 use crate::lock::LockedBlob;
 use crate::sources::World;
 

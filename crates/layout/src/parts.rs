@@ -267,6 +267,12 @@ impl Assembly {
         Self { expected, tally: contents.tally(), carried: BTreeMap::new(), kept: BTreeSet::new() }
     }
 
+    /// The inventory behind it.
+    #[must_use]
+    pub fn inventory(&self) -> &Inventory {
+        self.tally.inventory()
+    }
+
     /// What the archive must be.
     #[must_use]
     pub fn expected(&self) -> &Expected {
@@ -578,7 +584,11 @@ impl Pass<'_> {
         }
         let whole = here == bytes;
         let state = match here.start == bytes.start {
-            true => Some(Carry { hasher: Hasher::new(), document: ManifestKeeper::of_size(content.size) }),
+            true => {
+                let wanted = self.assembly.tally.inventory().is_looked_into(&content.digest);
+                let document = ManifestKeeper::of(content.size, wanted);
+                Some(Carry { hasher: Hasher::new(), document })
+            }
             false => self.assembly.carried.get(&here.start).cloned(),
         };
         let wanted = !self.assembly.tally.is_settled(path);

@@ -228,8 +228,8 @@ impl Steps {
         let Some(target) = config.targets.kubernetes.as_ref().filter(|_| is_needed) else { return Ok(()) };
         let cluster = Kubectl::of(target, context.env);
         let owner = kubernetes::owner(&bundle.manifest().publisher, &bundle.manifest().product);
-        let sets = kubernetes::Sets::read(bundle.inventory(), &context.site.store(), &cluster)
-            .map_err(PlanError::Target)?;
+        let files = kubernetes::Files::Passing(bundle, context.site.store());
+        let sets = kubernetes::Sets::read(bundle.inventory(), &files, &cluster)?;
         for (set, _) in sets.iter() {
             let looked = kubernetes::look(&sets, set, &owner, target, &cluster)?;
             self.unchanged.extend(looked.unchanged);

@@ -18,7 +18,7 @@ use super::super::wheels::{Class, index_url::IndexUrlError};
 use super::index::IndexError;
 use super::provenance::ProvenanceError;
 use super::range::RangeError;
-use crate::discover::helm::HelmError;
+use discovery::helm::HelmError;
 use crate::registries::RegistriesError;
 
 /// Why a chart cannot be locked.

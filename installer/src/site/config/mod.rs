@@ -3,7 +3,7 @@
 
 mod targets;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use edge::yaml::{self, YAML_BYTES_MAX, YamlError};
@@ -23,6 +23,9 @@ pub struct SiteConfig {
     pub groups: BTreeSet<Name>,
     /// Where content goes beside the site's own store.
     pub targets: Targets,
+    /// Values files of the site for a chart, by the name of its release or else its own; applied after those
+    /// that the bundle brings.
+    pub values: BTreeMap<Name, Vec<PathBuf>>,
     /// What a wrong clock and an expiry mean here.
     pub time: TimePolicy,
     /// How many versions are kept for a rollback. Nothing is ever removed in this version.
@@ -86,7 +89,7 @@ struct Document {
     #[serde(default)]
     targets: Targets,
     #[serde(default)]
-    values: Option<IgnoredAny>,
+    values: BTreeMap<Name, Vec<PathBuf>>,
     #[serde(default)]
     windows: Option<IgnoredAny>,
     #[serde(default)]
@@ -135,6 +138,22 @@ pub enum ConfigError {
         /// Which file.
         path: PathBuf,
     },
+    /// No cluster for Helm to speak to.
+    #[error("{}: `targets.helm` needs a `kubeconfig`, or that of `targets.kubernetes`", path.display())]
+    Kubeconfig {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// Nowhere for the names of images to lead.
+    #[error("{}: `targets.helm.images: {mode}` needs {needed}", path.display())]
+    Images {
+        /// Which file.
+        path: PathBuf,
+        /// What was asked for.
+        mode: &'static str,
+        /// What is missing.
+        needed: &'static str,
+    },
     /// A path that is not absolute would depend on where the program was started.
     #[error("{}: `{key}` must be an absolute path", path.display())]
     Relative {
@@ -179,23 +198,59 @@ impl SiteConfig {
         if mirror.is_some_and(|mirror| mirror.url.is_none()) && document.targets.registry.is_none() {
             return Err(ConfigError::Mirror { path: path.to_path_buf() });
         }
-        let Document { site, groups, mut targets, time, keep, .. } = document;
+        let Document { site, groups, mut targets, values, time, keep, .. } = document;
+        let beside = path.parent().unwrap_or(Path::new(""));
+        let values = values
+            .into_iter()
+            .map(|(name, files)| (name, files.iter().map(|file| beside.join(file)).collect()))
+            .collect();
         if let Some(ca) = targets.registry.as_mut().and_then(|registry| registry.ca.as_mut()) {
-            *ca = path.parent().unwrap_or(Path::new("")).join(&*ca);
+            *ca = beside.join(&*ca);
         }
         if let Some(kubernetes) = &mut targets.kubernetes {
-            kubernetes.kubeconfig = path.parent().unwrap_or(Path::new("")).join(&kubernetes.kubeconfig);
+            kubernetes.kubeconfig = beside.join(&kubernetes.kubeconfig);
         }
-        Ok(Self { site: Some(site), groups, targets, time, keep })
+        settle_helm(&mut targets, path)?;
+        Ok(Self { site: Some(site), groups, targets, values, time, keep })
     }
+}
+
+/// Fills in what Helm shares with other targets.
+fn settle_helm(targets: &mut Targets, path: &Path) -> Result<(), ConfigError> {
+    let kubernetes = targets.kubernetes.clone();
+    let (registry, mirrors) = (targets.registry.is_some(), has_mirrors(targets));
+    let Some(helm) = &mut targets.helm else { return Ok(()) };
+    match (&helm.kubeconfig, kubernetes) {
+        (Some(own), _) => {
+            helm.kubeconfig = Some(path.parent().unwrap_or(Path::new("")).join(own));
+        }
+        (None, Some(kubernetes)) => {
+            helm.kubeconfig = Some(kubernetes.kubeconfig);
+            helm.context = helm.context.take().or(kubernetes.context);
+        }
+        (None, None) => return Err(ConfigError::Kubeconfig { path: path.to_path_buf() }),
+    }
+    let lacks = |mode, needed| ConfigError::Images { path: path.to_path_buf(), mode, needed };
+    match helm.images {
+        ImageReferences::Rewrite if !registry && helm.pull.is_none() => {
+            Err(lacks("rewrite", "`targets.registry`, or `pull`"))
+        }
+        ImageReferences::Mirror if !mirrors => {
+            Err(lacks("mirror", "`mirror` or `registries` under `targets.containerd`"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn has_mirrors(targets: &Targets) -> bool {
+    let containerd = targets.containerd.as_ref();
+    containerd.is_some_and(|containerd| containerd.mirror.is_some() || containerd.registries.is_some())
 }
 
 impl Document {
     fn refuse_what_is_not_there_yet(&self, path: &Path) -> Result<(), ConfigError> {
         let keys = [
-            ("values", self.values.is_some()),
             ("windows", self.windows.is_some()),
-            ("targets.helm", self.targets.helm.is_some()),
         ];
         match keys.into_iter().find(|(_, there)| *there) {
             Some((key, _)) => Err(ConfigError::NotYet { path: path.to_path_buf(), key }),
@@ -247,9 +302,7 @@ mod tests {
     #[test]
     fn what_the_design_names_and_is_not_there_yet_is_refused_by_name() {
         for (text, wanted) in [
-            ("values: {a: [b]}\n", "values"),
             ("windows: []\n", "windows"),
-            ("targets: {helm: {kubeconfig: x}}\n", "targets.helm"),
         ] {
             let error = load(&format!("{HEAD}{text}")).unwrap_err();
             assert!(matches!(&error, ConfigError::NotYet { key, .. } if *key == wanted), "{error}");

@@ -28,7 +28,7 @@ use crate::rendered::{Object, ObjectId};
 use crate::site::config::KubernetesTarget;
 
 pub use live::{Drift, Owner};
-pub use set::{Sets, order};
+pub use set::{Files, Sets, order};
 
 /// The annotation that says whose an object is: `PUBLISHER/PRODUCT`. Only objects that came with a bundle have
 /// it; one that was there before gets none, and so is never deleted.
@@ -157,7 +157,7 @@ impl<'a> Patience<'a> {
 /// ready in time.
 pub fn perform(step: &Objects, kept: &Path, context: &Context<'_>) -> Result<(), TargetError> {
     let cluster = Kubectl::of(&step.cluster, context.env);
-    let desired = set::desired(step, &context.site.store())?;
+    let desired = set::desired(step, context.site.store())?;
     for (planned, object) in step.objects.iter().zip(&desired) {
         restore::keep(planned, &cluster, kept)?;
         match object {
@@ -225,7 +225,7 @@ pub fn undo(step: &Objects, kept: &Path, context: &Context<'_>) -> Result<(), Ta
 /// The cluster cannot be asked.
 pub fn is_new(step: &Objects, context: &Context<'_>) -> Result<bool, TargetError> {
     let cluster = Kubectl::of(&step.cluster, context.env);
-    let desired = set::desired(step, &context.site.store())?;
+    let desired = set::desired(step, context.site.store())?;
     for (planned, object) in step.objects.iter().zip(&desired) {
         let now = cluster.get(&planned.path)?;
         let done = match (object, now) {
@@ -259,15 +259,14 @@ pub struct Removal {
 /// The cluster cannot be asked, or the store has lost a file of the set.
 pub fn removal(
     left: &Inventory,
-    staying: &Inventory,
+    (staying, staying_files): (&Inventory, &Files<'_>),
     owner: &Owner,
     target: &KubernetesTarget,
     context: &Context<'_>,
 ) -> Result<Removal, TargetError> {
     let cluster = Kubectl::of(target, context.env);
-    let store = context.site.store();
-    let stay: Vec<ObjectId> = Sets::read(staying, &store, &cluster)?.ids();
-    let sets = Sets::read(left, &store, &cluster)?;
+    let stay: Vec<ObjectId> = Sets::read(staying, staying_files, &cluster)?.ids();
+    let sets = Sets::read(left, &Files::Kept(context.site.store()), &cluster)?;
     let mut removal = Removal::default();
     for (set, objects) in sets.iter().rev() {
         let mut gone = Vec::new();
@@ -333,7 +332,7 @@ pub fn drift(
     context: &Context<'_>,
 ) -> Result<Vec<(ObjectId, Drift)>, TargetError> {
     let cluster = Kubectl::of(target, context.env);
-    let sets = Sets::read(shipped, &context.site.store(), &cluster)?;
+    let sets = Sets::read(shipped, &Files::Kept(context.site.store()), &cluster)?;
     let mut found = Vec::new();
     for (_, objects) in sets.iter() {
         for object in objects {
