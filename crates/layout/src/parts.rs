@@ -269,7 +269,7 @@ impl Assembly {
 
     /// The inventory behind it.
     #[must_use]
-    pub fn inventory(&self) -> &Inventory {
+    pub fn inventory(&self) -> &manifests::Inventory {
         self.tally.inventory()
     }
 
