@@ -82,6 +82,14 @@ impl Kinds {
         Ok(())
     }
 
+    /// Takes up what others know as well.
+    pub fn extend(&mut self, other: Self) {
+        self.asked.extend(other.asked);
+        for (kind, served) in other.served {
+            self.served.entry(kind).or_insert(served);
+        }
+    }
+
     /// Learns of a kind from its definition, as a cluster will.
     pub fn learn(&mut self, object: &Object) {
         if (object.group(), object.kind()) != DEFINITION {

@@ -27,6 +27,7 @@ use crate::plan::{ObjectChange, Objects, OldObject, PlannedObject};
 use crate::rendered::{Object, ObjectId};
 use crate::site::config::KubernetesTarget;
 
+pub(crate) use live::owner_of;
 pub use live::{Drift, Owner};
 pub use set::{Files, Sets, order};
 
