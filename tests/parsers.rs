@@ -15,7 +15,6 @@ use bundler::lock::BundleLock;
 use bundler::sources::World as Sources;
 use bundler::sources::charts::index::{Index, Lack};
 use bundler::sources::charts::provenance::Provenance;
-use bundler::sources::charts::range::Range;
 use bundler::sources::images::docker_archive::DockerArchive;
 use bundler::sources::images::layout_source::LayoutSource;
 use bundler::sources::images::tar_index::TarIndex;
@@ -29,6 +28,7 @@ use installer::site::Site;
 use installer::site::config::SiteConfig;
 use installer::site::ledger::Ledger;
 use manifests::canonical;
+use manifests::range::Range;
 use registry::Url;
 
 use crate::World;
