@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::LazyLock;
 
-use discovery::hit::{Hits, Wanted, place_line};
 use bundler::lock::BundleLock;
 use bundler::sources::World as Sources;
 use bundler::sources::charts::index::{Index, Lack};
@@ -24,6 +23,7 @@ use bundler::sources::wheels::tags::{PlatformTag, PythonVersion, SupportedTags, 
 use bundler::sources::wheels::version::{PythonRange, Version};
 use bundler::sources::wheels::{IndexUrl, Requirements, WheelFilename, WheelMetadata};
 use bundler::spec::BundleSpec;
+use discovery::hit::{Hits, Wanted, place_line};
 use installer::site::Site;
 use installer::site::config::SiteConfig;
 use installer::site::ledger::Ledger;

@@ -117,10 +117,8 @@ fn one<'a>(
     config: &SiteConfig,
 ) -> (ToInstall<'a>, Result<(), ChartError>) {
     let own = chart.values.iter().flat_map(|values| &values.files);
-    let own = own.map(|file| ValuesFile {
-        overlay: None,
-        content: Content { digest: file.digest, size: file.size },
-    });
+    let own = own
+        .map(|file| ValuesFile { overlay: None, content: Content { digest: file.digest, size: file.size } });
     let mut values: Vec<ValuesFile> = own.collect();
     let mut result = Ok(());
     for path in overlays(chart, release, config) {
@@ -251,8 +249,11 @@ impl<'a> Renderer<'a> {
         };
         let text = self.helm.template(&question, scratch.path())?;
         let objects = objects(&text)?;
-        let rendered =
-            Rendered { from: format!("chart {}", chart.chart.name), namespace: chart.namespace.clone(), objects };
+        let rendered = Rendered {
+            from: format!("chart {}", chart.chart.name),
+            namespace: chart.namespace.clone(),
+            objects,
+        };
         Ok(RenderedChart { text, rendered })
     }
 }
@@ -315,8 +316,7 @@ struct Scratch(tempfile::TempDir);
 impl Scratch {
     fn new(context: &Context<'_>) -> Result<Self, ChartError> {
         let parent = context.site.run_dir();
-        let failed =
-            |source| TargetError::Io { doing: "cannot write to", path: parent.clone(), source };
+        let failed = |source| TargetError::Io { doing: "cannot write to", path: parent.clone(), source };
         layout::durable::make_directory(&parent).map_err(failed)?;
         Ok(Self(tempfile::Builder::new().prefix("render-").tempdir_in(&parent).map_err(failed)?))
     }

@@ -18,6 +18,7 @@ pub mod due;
 pub mod explain;
 pub mod incoming;
 pub mod journal;
+pub mod loan;
 pub mod plan;
 pub mod preflight;
 pub mod rendered;

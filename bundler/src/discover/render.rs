@@ -15,15 +15,15 @@ use manifests::bundle::Content;
 use manifests::inventory::Chart;
 use manifests::text::{BundleVersion, Name};
 
-use super::archive::{self, ChartFile, FileKind};
-use discovery::helm::{Helm, HelmError, Question};
-use discovery::hit::{Hit, Hits, Render, TooMany, Wanted};
-use discovery::node::{self, Node};
 use super::annotations;
-use discovery::walk;
+use super::archive::{self, ChartFile, FileKind};
 use crate::lock::LockedBlob;
 use crate::sources::World;
 use crate::spec::ChartSpec;
+use discovery::helm::{Helm, HelmError, Question};
+use discovery::hit::{Hit, Hits, Render, TooMany, Wanted};
+use discovery::node::{self, Node};
+use discovery::walk;
 
 /// Bounds a values file of a profile.
 const VALUES_BYTES_MAX: u64 = 5 * 1024 * 1024;

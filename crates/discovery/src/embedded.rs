@@ -138,8 +138,8 @@ const SEPARATORS: [char; 15] = ['\'', '"', '`', ',', ';', '|', '(', ')', '[', ']
 
 #[cfg(test)]
 mod tests {
-    use crate::reference;
     use super::*;
+    use crate::reference;
 
     fn images(text: &str) -> Vec<String> {
         hinted(text, Hint::None)

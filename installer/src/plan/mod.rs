@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::cluster::Kubectl;
 use crate::due::Due;
 use crate::site::SiteError;
-use crate::site::config::SiteConfig;
+use crate::site::config::{ChangeId, SiteConfig};
 use crate::site::ledger::{Applied, Ledger, Signer};
 use crate::targets::{Context, TargetError, containerd, docker, files, kubernetes, mirror, python, registry};
 
@@ -51,6 +51,9 @@ pub struct Plan {
     pub order: Sequence,
     /// Its marking.
     pub marking: Marking,
+    /// The ticket that was named for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<ChangeId>,
     /// What the site runs of this product now.
     pub from: Option<BundleVersion>,
     /// The changes, in their order.
@@ -135,6 +138,7 @@ pub fn plan(
         version: manifest.version.clone(),
         order: manifest.order,
         marking: manifest.marking.clone(),
+        change: None,
         from: current.map(|current| current.version.clone()),
         steps: steps.changes,
         unchanged: steps.unchanged,
@@ -241,8 +245,8 @@ impl Steps {
     }
 
     fn chart(&mut self, chart: &Chart, config: &SiteConfig, context: &Context<'_>) -> Result<(), PlanError> {
-        let tag = chart.version.as_str().replace('+', "_");
-        let push = (format!("chart {}", chart.name), format!("charts/{}", chart.name), Some(tag));
+        let (path, tag) = registry::chart_place(chart);
+        let push = (format!("chart {}", chart.name), path, Some(tag));
         let own = [chart.manifest.digest, chart.metadata.digest, chart.archive.digest];
         let mut blobs = own.to_vec();
         blobs.extend(chart.provenance.map(|file| file.digest));
@@ -261,10 +265,7 @@ impl Steps {
         context: &Context<'_>,
     ) -> Result<(), PlanError> {
         let Some(target) = &config.targets.registry else { return Ok(()) };
-        let repository = target
-            .prefix
-            .as_ref()
-            .map_or(path.clone(), |prefix| format!("{}/{path}", prefix.trim_matches('/')));
+        let repository = registry::repository(target, &path);
         let mut mount_from = BTreeMap::new();
         for (other, theirs) in self.pushed.iter().filter(|(other, _)| *other != repository) {
             let shared: Vec<Digest> =
@@ -302,17 +303,11 @@ impl Steps {
     ) -> Result<(), PlanError> {
         let Some(target) = &config.targets.python else { return Ok(()) };
         let version = python::version(target, context)?;
-        let chosen = python::choose(wheelhouse, &version);
-        let wheels = chosen.into_iter().map(|wheel| PlannedWheel {
-            filename: wheel.filename.clone(),
-            project: wheel.project.clone(),
-            version: wheel.version.clone(),
-            digest: wheel.digest,
-        });
+        let wheels = python::choose(wheelhouse, &version).into_iter().map(PlannedWheel::of);
         let mut venv = Venv {
             name: wheelhouse.name.clone(),
             interpreter: target.interpreter.clone(),
-            venv: target.venvs.join(format!(".{}-{}", wheelhouse.name, bundle.0.short())),
+            venv: python::place(target, &wheelhouse.name, bundle),
             link: target.venvs.join(wheelhouse.name.as_str()),
             old: None,
             was_complete: false,

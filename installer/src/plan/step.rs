@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use manifests::bundle::BundleDigest;
 use manifests::companion::{self, Companion, CompanionKind};
-use manifests::inventory::FileMode;
+use manifests::inventory::{FileMode, Wheel};
 use manifests::kubernetes::PlainFile;
 use manifests::script::{Script, ScriptFile, Undo};
 use manifests::text::{BundleVersion, FileName, Name, PackageVersion, printable};
@@ -309,6 +309,19 @@ pub struct PlannedWheel {
     pub version: PackageVersion,
     /// Its digest, in the store and for pip.
     pub digest: Digest,
+}
+
+impl PlannedWheel {
+    /// A wheel of the bundle.
+    #[must_use]
+    pub fn of(wheel: &Wheel) -> Self {
+        Self {
+            filename: wheel.filename.clone(),
+            project: wheel.project.clone(),
+            version: wheel.version.clone(),
+            digest: wheel.digest,
+        }
+    }
 }
 
 /// Write a file.

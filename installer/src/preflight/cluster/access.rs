@@ -104,7 +104,9 @@ fn rules_in(cluster: &dyn Cluster, namespace: &str) -> Result<Vec<Value>, Cluste
     let answer = cluster.create("/apis/authorization.k8s.io/v1/selfsubjectrulesreviews", &review)?;
     let rules = answer.pointer("/status/resourceRules").and_then(Value::as_array);
     // Rules for objects of certain names do not allow to create any.
-    let general = |rule: &&Value| rule.get("resourceNames").is_none_or(|names| names.as_array().is_none_or(Vec::is_empty));
+    let general = |rule: &&Value| {
+        rule.get("resourceNames").is_none_or(|names| names.as_array().is_none_or(Vec::is_empty))
+    };
     Ok(rules.into_iter().flatten().filter(general).cloned().collect())
 }
 
@@ -113,5 +115,7 @@ fn allow(rules: &[Value], verb: &str, group: &str, resource: &str) -> bool {
         let found = rule.get(key).and_then(Value::as_array).into_iter().flatten();
         found.filter_map(Value::as_str).any(|found| found == "*" || found == wanted)
     };
-    rules.iter().any(|rule| has(rule, "verbs", verb) && has(rule, "apiGroups", group) && has(rule, "resources", resource))
+    rules.iter().any(|rule| {
+        has(rule, "verbs", verb) && has(rule, "apiGroups", group) && has(rule, "resources", resource)
+    })
 }

@@ -11,18 +11,22 @@ use crate::cluster::kinds::Kinds;
 use crate::cluster::{Cluster, may};
 use crate::preflight::Finding;
 
-/// The id of the check without which no other makes sense.
-pub(super) const REACHABLE: &str = "cluster/reachable";
+/// The check without which no other makes sense.
+const REACHABLE: &str = "cluster/reachable";
 const NEEDED: &str = "a cluster that answers and knows who we are";
 
-/// Asks for the version, which everybody may, and for a permission, which only those may ask whom it knows.
-pub(super) fn reachable(cluster: &dyn Cluster, requires: &Requires) -> Vec<Finding> {
-    let version = match cluster.get("/version").and_then(|found| may(cluster, "get", ("", "pods"), None).map(|_| found)) {
+/// Asks for the version, which everybody may, and for a permission, which only those may ask whom it knows. Gives
+/// the version if both were answered.
+pub(super) fn reachable(cluster: &dyn Cluster, requires: &Requires) -> (Vec<Finding>, Option<String>) {
+    let version = match cluster
+        .get("/version")
+        .and_then(|found| may(cluster, "get", ("", "pods"), None).map(|_| found))
+    {
         Ok(version) => version.unwrap_or(Value::Null),
         Err(error) => {
             let remedy = edge::Classified::hint(&error)
                 .unwrap_or_else(|| "check `targets.kubernetes` in site.yaml".to_string());
-            return vec![Finding::fail(REACHABLE, crate::apply::chain(&error), NEEDED, remedy)];
+            return (vec![Finding::fail(REACHABLE, crate::apply::chain(&error), NEEDED, remedy)], None);
         }
     };
     let version = version.get("gitVersion").and_then(Value::as_str).unwrap_or_default().to_string();
@@ -39,7 +43,7 @@ pub(super) fn reachable(cluster: &dyn Cluster, requires: &Requires) -> Vec<Findi
             Finding::fail("cluster/version", format!("it is Kubernetes {version}"), needed, remedy)
         });
     }
-    findings
+    (findings, Some(version))
 }
 
 /// Whether every kind is served that is brought or required.
@@ -66,7 +70,11 @@ pub(super) fn served(cluster: &dyn Cluster, wanted: &Wanted<'_>) -> Vec<Finding>
     }
     if missing.is_empty() {
         let count = wanted.objects().count();
-        return vec![Finding::pass(ID, format!("every kind of {count} objects is served"), "kinds that the cluster serves")];
+        return vec![Finding::pass(
+            ID,
+            format!("every kind of {count} objects is served"),
+            "kinds that the cluster serves",
+        )];
     }
     let fail = |(kind, whom): (String, Vec<String>)| {
         Finding::fail(

@@ -46,14 +46,20 @@ pub(super) fn check(
     findings.extend(together(&workloads, now, &nodes, &defaults, wanted.headroom));
     if findings.is_empty() {
         let fact = format!("{} nodes have room for {} workloads", nodes.len(), workloads.len());
-        let needed = format!("at most {} % of the nodes requested afterwards, and a node for each pod", wanted.headroom);
+        let needed = format!(
+            "at most {} % of the nodes requested afterwards, and a node for each pod",
+            wanted.headroom
+        );
         findings.push(Finding::pass(ID, fact, needed));
     }
     findings
 }
 
 /// What namespaces give to pods that ask for nothing.
-fn defaults(cluster: &dyn Cluster, workloads: &[&Object]) -> Result<BTreeMap<String, Defaults>, ClusterError> {
+fn defaults(
+    cluster: &dyn Cluster,
+    workloads: &[&Object],
+) -> Result<BTreeMap<String, Defaults>, ClusterError> {
     let mut found = BTreeMap::new();
     for namespace in workloads.iter().filter_map(|workload| workload.namespace()) {
         if !found.contains_key(namespace) {
@@ -173,11 +179,14 @@ fn fits(workload: &Object, nodes: &[Node], defaults: &BTreeMap<String, Defaults>
         let free = free(node, workload.namespace(), template);
         let short = |(name, wanted): (&String, &Quantity)| {
             let free = free.get(name).copied().unwrap_or_default();
-            (*wanted > free).then(|| format!("{name} {} ({} is free)", wanted.show(name), free.max(Quantity::default()).show(name)))
+            (*wanted > free).then(|| {
+                format!("{name} {} ({} is free)", wanted.show(name), free.max(Quantity::default()).show(name))
+            })
         };
         asked.iter().filter_map(short).collect()
     };
-    let lacking: Vec<(&str, Vec<String>)> = suitable.iter().map(|node| (name_of(&node.object), lacks(node))).collect();
+    let lacking: Vec<(&str, Vec<String>)> =
+        suitable.iter().map(|node| (name_of(&node.object), lacks(node))).collect();
     if lacking.iter().any(|(_, lacks)| lacks.is_empty()) {
         return None;
     }
@@ -217,7 +226,9 @@ fn wishes(spec: &Value) -> String {
 }
 
 fn suits(spec: &Value, node: &Value) -> bool {
-    let label = |name: &str| node.pointer("/metadata/labels").and_then(|labels| labels.get(name)).and_then(Value::as_str);
+    let label = |name: &str| {
+        node.pointer("/metadata/labels").and_then(|labels| labels.get(name)).and_then(Value::as_str)
+    };
     let selector = spec.get("nodeSelector").and_then(Value::as_object).into_iter().flatten();
     let selected = selector.into_iter().all(|(name, value)| label(name) == value.as_str());
     let pinned = spec.get("nodeName").and_then(Value::as_str).is_none_or(|name| name == name_of(node));
@@ -234,7 +245,8 @@ fn suits(spec: &Value, node: &Value) -> bool {
 
 fn holds<'a>(rule: &Value, label: &dyn Fn(&str) -> Option<&'a str>) -> bool {
     let text = |key: &str| rule.get(key).and_then(Value::as_str).unwrap_or_default();
-    let mut values = rule.get("values").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    let mut values =
+        rule.get("values").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
     match (text("operator"), label(text("key"))) {
         ("In", found) => found.is_some_and(|found| values.any(|value| value == found)),
         ("NotIn", found) => found.is_none_or(|found| values.all(|value| value != found)),

@@ -24,10 +24,11 @@ use serde_json::Value;
 
 use super::Finding;
 use crate::apply::chain;
+use crate::charts::{self, Capabilities};
 use crate::cluster::kinds::{Kinds, collection};
-use crate::cluster::{Cluster, ClusterError, Kubectl, items, may};
+use crate::cluster::{Cluster, ClusterError, Kubectl, items};
 use crate::rendered::{Object, ObjectId, Rendered};
-use crate::site::config::KubernetesTarget;
+use crate::site::config::SiteConfig;
 use crate::targets::kubernetes::{Files, Sets, owner};
 use crate::targets::{Context, TargetError};
 
@@ -83,9 +84,8 @@ impl<'a> Wanted<'a> {
 
     /// Whether an object of this kind and name is brought along.
     fn brings(&self, kind: &str, namespace: Option<&str>, name: &str) -> bool {
-        self.objects().any(|object| {
-            object.kind() == kind && object.name() == name && object.namespace() == namespace
-        })
+        self.objects()
+            .any(|object| object.kind() == kind && object.name() == name && object.namespace() == namespace)
     }
 
     /// Every namespace that an object goes into, or a release.
@@ -120,56 +120,71 @@ const COUNTED: [(&str, &str); 4] =
 /// Whether a bundle has anything to do with a cluster.
 #[must_use]
 pub fn concerns(inventory: &Inventory) -> bool {
-    let goes_there = |component: &Component| {
-        matches!(component, Component::KubernetesManifests(_) | Component::Chart(_))
-    };
+    let goes_there =
+        |component: &Component| matches!(component, Component::KubernetesManifests(_) | Component::Chart(_));
     inventory.components.iter().any(goes_there) || inventory.requires.needs_cluster()
 }
 
-/// Looks at a cluster for a bundle: its sets of manifests, and what its charts were rendered to.
+/// Looks at the cluster of a site for a bundle: for its sets of manifests, and for what its charts render to.
 #[must_use]
-pub fn check(
-    bundle: &VerifiedBundle,
-    charts: Vec<Rendered>,
-    releases: Vec<ReleasePlace>,
-    target: &KubernetesTarget,
-    context: &Context<'_>,
-) -> Vec<Finding> {
-    let cluster = Kubectl::of(target, context.env);
-    let requires = &bundle.inventory().requires;
-    let headroom = HEADROOM_PERCENT;
-    let mut findings = apis::reachable(&cluster, requires);
-    if findings.iter().any(|finding| finding.verdict == super::Verdict::Fail && finding.id == apis::REACHABLE) {
-        return findings;
+pub fn check(bundle: &VerifiedBundle, config: &SiteConfig, context: &Context<'_>) -> Vec<Finding> {
+    let helm = config.targets.helm.as_ref();
+    let of_helm = helm.map(|helm| helm.cluster(config.targets.kubernetes.as_ref()));
+    let Some(target) = config.targets.kubernetes.clone().or(of_helm) else { return Vec::new() };
+    if !concerns(bundle.inventory()) {
+        return Vec::new();
     }
-    let applied = context.config.targets.kubernetes.is_some();
-    let files = Files::Passing(bundle, context.site.store());
-    let sets = match Sets::read(bundle.inventory(), &files, &cluster) {
-        Ok(sets) => sets,
-        Err(error) => {
-            findings.push(unreadable(&error));
-            return findings;
-        }
-    };
-    let mut rendered = if applied { sets.rendered() } else { Vec::new() };
-    rendered.extend(charts);
-    let wanted = match Wanted::new(rendered, requires, releases, headroom, &cluster) {
-        Ok(wanted) => wanted,
-        Err(error) => {
-            findings.push(blind("cluster/apis", "kinds that the cluster serves", &error));
-            return findings;
-        }
-    };
-    findings.extend(on(&cluster, &wanted));
-    if applied {
-        let owner = owner(&bundle.manifest().publisher, &bundle.manifest().product);
-        findings.extend(objects::check(&cluster, &sets, &owner, target));
-    }
+    let cluster = Kubectl::of(&target, context.env);
+    let (mut findings, version) = apis::reachable(&cluster, &bundle.inventory().requires);
+    let Some(version) = version else { return findings };
+    findings
+        .extend(look(bundle, &version, config, &cluster, context).unwrap_or_else(|finding| vec![finding]));
     findings
 }
 
-/// How much of a limit may be used up.
-const HEADROOM_PERCENT: u8 = 60;
+fn look(
+    bundle: &VerifiedBundle,
+    version: &str,
+    config: &SiteConfig,
+    cluster: &Kubectl<'_>,
+    context: &Context<'_>,
+) -> Result<Vec<Finding>, Finding> {
+    let applied = config.targets.kubernetes.as_ref();
+    let files = Files::Passing(bundle, context.site.store());
+    let sets = Sets::read(bundle.inventory(), &files, cluster).map_err(|error| unreadable(&error))?;
+    let mut rendered = if applied.is_some() { sets.rendered() } else { Vec::new() };
+    let mut releases = Vec::new();
+    if let Some(helm) = &config.targets.helm {
+        let api_versions =
+            groups(cluster).map_err(|error| blind("cluster/apis", "groups of kinds", &error))?;
+        let capabilities = Capabilities { kubernetes: version.parse().ok(), api_versions };
+        rendered.extend(charts::rendered(bundle, capabilities, context));
+        let places = charts::to_install(bundle, config).into_iter();
+        releases.extend(places.map(|(chart, _)| ReleasePlace {
+            namespace: chart.namespace.to_string(),
+            creates: helm.create_namespace,
+        }));
+    }
+    let requires = &bundle.inventory().requires;
+    let headroom = config.preflight.headroom.get();
+    let wanted = Wanted::new(rendered, requires, releases, headroom, cluster)
+        .map_err(|error| blind("cluster/apis", "kinds that the cluster serves", &error))?;
+    let mut findings = on(cluster, &wanted);
+    if let Some(target) = applied {
+        let owner = owner(&bundle.manifest().publisher, &bundle.manifest().product);
+        findings.extend(objects::check(cluster, &sets, &owner, target));
+    }
+    Ok(findings)
+}
+
+/// Every version of every group that is served.
+fn groups(cluster: &dyn Cluster) -> Result<Vec<String>, ClusterError> {
+    let found = cluster.get("/apis")?.unwrap_or_default();
+    let groups = found.get("groups").and_then(Value::as_array).into_iter().flatten();
+    let versions = groups.filter_map(|group| group.get("versions")?.as_array()).flatten();
+    let names = versions.filter_map(|version| version.get("groupVersion")?.as_str());
+    Ok(names.map(ToString::to_string).collect())
+}
 
 /// Everything that is asked of a cluster that answers.
 #[must_use]
@@ -184,7 +199,9 @@ pub fn on(cluster: &dyn Cluster, wanted: &Wanted<'_>) -> Vec<Finding> {
             findings.extend(quota::check(cluster, wanted, &now));
             findings.extend(capacity::check(cluster, wanted, &now));
         }
-        Err(error) => findings.push(blind("cluster/quota", "what is in place now, to count what is new", &error)),
+        Err(error) => {
+            findings.push(blind("cluster/quota", "what is in place now, to count what is new", &error))
+        }
     }
     findings
 }

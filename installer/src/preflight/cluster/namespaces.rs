@@ -29,7 +29,11 @@ pub(super) fn check(cluster: &dyn Cluster, wanted: &Wanted<'_>) -> Vec<Finding> 
                 findings.push(health(cluster, namespace));
             }
             Ok(None) if comes_along(wanted, namespace) => {
-                findings.push(Finding::pass(ID, format!("namespace {namespace} comes with the bundle"), needed));
+                findings.push(Finding::pass(
+                    ID,
+                    format!("namespace {namespace} comes with the bundle"),
+                    needed,
+                ));
             }
             Ok(None) => findings.push(Finding::fail(
                 ID,
@@ -62,7 +66,10 @@ fn health(cluster: &dyn Cluster, namespace: &str) -> Finding {
         }
         Ok(troubles) => Finding::fail(
             HEALTH,
-            manifests::text::printable_up_to(&format!("in namespace {namespace}: {}", troubles.join("; ")), 800),
+            manifests::text::printable_up_to(
+                &format!("in namespace {namespace}: {}", troubles.join("; ")),
+                800,
+            ),
             needed,
             "mend it first, or what breaks afterwards cannot be told from what was broken before",
         ),
@@ -78,7 +85,9 @@ fn troubles(cluster: &dyn Cluster, namespace: &str) -> Result<Vec<String>, Clust
         owners.into_iter().flatten().any(|owner| owner.get("kind").and_then(Value::as_str) == Some("Job"))
     };
     let mut troubles: Vec<String> = pods.iter().filter(|pod| !of_job(pod)).filter_map(trouble).collect();
-    for (kind, plural) in [("Deployment", "deployments"), ("StatefulSet", "statefulsets"), ("DaemonSet", "daemonsets")] {
+    for (kind, plural) in
+        [("Deployment", "deployments"), ("StatefulSet", "statefulsets"), ("DaemonSet", "daemonsets")]
+    {
         for mut workload in list(cluster, "apps/v1", plural, Some(namespace))? {
             let name = name_of(&workload).to_string();
             // Members of a list do not say what they are.

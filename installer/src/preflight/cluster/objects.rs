@@ -49,7 +49,8 @@ fn attempt(
     // A kind that is not served is a finding of its own.
     let Ok(path) = sets.path(object) else { return Ok(None) };
     let now = cluster.get(&path)?;
-    let mut findings: Vec<Finding> = now.iter().filter_map(|now| foreign(object, now, owner, force)).collect();
+    let mut findings: Vec<Finding> =
+        now.iter().filter_map(|now| foreign(object, now, owner, force)).collect();
     let desired = owner.marked(object, now.as_ref().map(|now| owner.of(now)).as_ref());
     match cluster.apply(&desired, Application { dry_run: true, force }) {
         Ok(_) => {}
@@ -80,8 +81,13 @@ fn foreign(object: &Object, now: &Value, owner: &Owner, force: bool) -> Option<F
         Some(other) => {
             let fact = format!("{id} came with {}", manifests::text::printable(other));
             let needed = format!("{id} for {owner} alone");
-            let remedy = "leave it out of one of the two; `targets.kubernetes.force: true` in site.yaml takes it";
-            Some(if force { Finding::warn(OWNER, fact, needed, remedy) } else { Finding::fail(OWNER, fact, needed, remedy) })
+            let remedy =
+                "leave it out of one of the two; `targets.kubernetes.force: true` in site.yaml takes it";
+            Some(if force {
+                Finding::warn(OWNER, fact, needed, remedy)
+            } else {
+                Finding::fail(OWNER, fact, needed, remedy)
+            })
         }
         None => Some(Finding::warn(
             OWNER,

@@ -9,22 +9,22 @@ use crate::rendered::Object;
 
 /// What a namespace's `LimitRange` gives to containers that ask for nothing.
 #[derive(Debug, Clone, Default)]
-pub struct Defaults {
+pub(super) struct Defaults {
     requests: Quantities,
     limits: Quantities,
 }
 
 /// What one pod asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Demand {
+pub(super) struct Demand {
     /// What is set aside for it.
-    pub requests: Quantities,
+    pub(super) requests: Quantities,
     /// What it never gets more than.
-    pub limits: Quantities,
+    pub(super) limits: Quantities,
     /// Resources that one of its containers asks nothing of, and so has no limit to either.
-    pub unlimited: Vec<String>,
+    pub(super) unlimited: Vec<String>,
     /// Resources that one of its containers requests nothing of.
-    pub unrequested: Vec<String>,
+    pub(super) unrequested: Vec<String>,
 }
 
 /// The resources that quotas ask every container about.
@@ -33,7 +33,7 @@ const ASKED: [&str; 2] = ["cpu", "memory"];
 impl Defaults {
     /// Of the `LimitRange`s of a namespace.
     #[must_use]
-    pub fn of(ranges: &[Value]) -> Self {
+    pub(super) fn of(ranges: &[Value]) -> Self {
         let mut defaults = Self::default();
         let limits = ranges.iter().filter_map(|range| range.pointer("/spec/limits")?.as_array()).flatten();
         for limit in limits.filter(|limit| limit.get("type").and_then(Value::as_str) == Some("Container")) {
@@ -64,7 +64,7 @@ impl Defaults {
 
 /// What a pod with this specification asks for.
 #[must_use]
-pub fn demand(spec: &Value, defaults: &Defaults) -> Demand {
+pub(super) fn demand(spec: &Value, defaults: &Defaults) -> Demand {
     let containers = |key: &str| spec.get(key).and_then(Value::as_array).into_iter().flatten();
     let (mut running, mut at_start) = (Demand::default(), Demand::default());
     for container in containers("initContainers") {
@@ -116,7 +116,7 @@ impl Demand {
 
 /// How many pods an object has at a time, where one is made for each of so many nodes if it makes one for each.
 #[must_use]
-pub fn replicas(object: &Object, nodes: u64) -> u64 {
+pub(super) fn replicas(object: &Object, nodes: u64) -> u64 {
     let number = |pointer: &str| object.value().pointer(pointer).and_then(Value::as_u64);
     match (object.group(), object.kind()) {
         ("", "Pod") => 1,
@@ -133,9 +133,11 @@ pub fn replicas(object: &Object, nodes: u64) -> u64 {
 /// The volumes that an object claims: its own specification, or one for each pod of a stateful set, with how many
 /// of each.
 #[must_use]
-pub fn claims(object: &Object) -> Vec<(&Value, u64)> {
+pub(super) fn claims(object: &Object) -> Vec<(&Value, u64)> {
     match (object.group(), object.kind()) {
-        ("", "PersistentVolumeClaim") => object.value().get("spec").map(|spec| (spec, 1)).into_iter().collect(),
+        ("", "PersistentVolumeClaim") => {
+            object.value().get("spec").map(|spec| (spec, 1)).into_iter().collect()
+        }
         ("apps", "StatefulSet") => {
             let templates = object.value().pointer("/spec/volumeClaimTemplates").and_then(Value::as_array);
             let count = replicas(object, 0);
@@ -148,7 +150,7 @@ pub fn claims(object: &Object) -> Vec<(&Value, u64)> {
 
 /// How much a claim asks for.
 #[must_use]
-pub fn storage(claim: &Value) -> Quantity {
+pub(super) fn storage(claim: &Value) -> Quantity {
     claim.pointer("/resources/requests/storage").and_then(Quantity::of).unwrap_or_default()
 }
 
@@ -189,19 +191,30 @@ mod tests {
         let limited = json!({"containers": [{"resources": {"limits": {"cpu": "3"}}}]});
         assert_eq!(demand(&limited, &defaults).requests["cpu"], cpu(3000));
         let open = demand(&limited, &Defaults::default());
-        assert_eq!((open.unlimited, open.unrequested), (vec!["memory".to_string()], vec!["memory".to_string()]));
+        assert_eq!(
+            (open.unlimited, open.unrequested),
+            (vec!["memory".to_string()], vec!["memory".to_string()])
+        );
     }
 
     #[test]
     fn each_kind_has_its_own_number_of_pods_and_volumes() {
         let object = |kind: &str, version: &str, spec: Value| {
-            Object::new(json!({"apiVersion": version, "kind": kind, "metadata": {"name": "x"}, "spec": spec})).unwrap()
+            Object::new(json!({"apiVersion": version, "kind": kind, "metadata": {"name": "x"}, "spec": spec}))
+                .unwrap()
         };
         assert_eq!(replicas(&object("Deployment", "apps/v1", json!({})), 9), 1);
         assert_eq!(replicas(&object("DaemonSet", "apps/v1", json!({})), 9), 9);
         assert_eq!(replicas(&object("Job", "batch/v1", json!({"parallelism": 5, "completions": 3})), 9), 3);
-        let set = object("StatefulSet", "apps/v1", json!({"replicas": 3, "volumeClaimTemplates": [{"spec": {"resources": {"requests": {"storage": "1Gi"}}}}]}));
+        let set = object(
+            "StatefulSet",
+            "apps/v1",
+            json!({"replicas": 3, "volumeClaimTemplates": [{"spec": {"resources": {"requests": {"storage": "1Gi"}}}}]}),
+        );
         let claimed = claims(&set);
-        assert_eq!((claimed.len(), claimed[0].1, storage(claimed[0].0)), (1, 3, Quantity::of(&json!("1Gi")).unwrap()));
+        assert_eq!(
+            (claimed.len(), claimed[0].1, storage(claimed[0].0)),
+            (1, 3, Quantity::of(&json!("1Gi")).unwrap())
+        );
     }
 }

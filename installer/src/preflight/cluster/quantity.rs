@@ -7,10 +7,10 @@ use serde_json::Value;
 
 /// A quantity in thousandths.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Quantity(pub i128);
+pub(super) struct Quantity(pub(super) i128);
 
 /// Quantities by their resource: `cpu`, `memory`, `pods`.
-pub type Quantities = BTreeMap<String, Quantity>;
+pub(super) type Quantities = BTreeMap<String, Quantity>;
 
 /// No node and no quota has more digits.
 const DIGITS_MAX: usize = 24;
@@ -18,13 +18,13 @@ const DIGITS_MAX: usize = 24;
 impl Quantity {
     /// A whole number of something.
     #[must_use]
-    pub fn count(count: u64) -> Self {
+    pub(super) fn count(count: u64) -> Self {
         Self(i128::from(count).saturating_mul(1000))
     }
 
     /// As it is written, in a text or as a number.
     #[must_use]
-    pub fn of(value: &Value) -> Option<Self> {
+    pub(super) fn of(value: &Value) -> Option<Self> {
         match value {
             Value::String(text) => Self::parse(text.trim()),
             Value::Number(number) => Self::parse(&number.to_string()),
@@ -57,31 +57,31 @@ impl Quantity {
 
     /// So many of it.
     #[must_use]
-    pub fn times(self, count: u64) -> Self {
+    pub(super) fn times(self, count: u64) -> Self {
         Self(self.0.saturating_mul(i128::from(count)))
     }
 
     /// With this.
     #[must_use]
-    pub fn plus(self, other: Self) -> Self {
+    pub(super) fn plus(self, other: Self) -> Self {
         Self(self.0.saturating_add(other.0))
     }
 
     /// Without this.
     #[must_use]
-    pub fn minus(self, other: Self) -> Self {
+    pub(super) fn minus(self, other: Self) -> Self {
         Self(self.0.saturating_sub(other.0))
     }
 
     /// Whether it is at most so many hundredths of this.
     #[must_use]
-    pub fn is_within(self, percent: u8, of: Self) -> bool {
+    pub(super) fn is_within(self, percent: u8, of: Self) -> bool {
         self.0.saturating_mul(100) <= of.0.saturating_mul(i128::from(percent))
     }
 
     /// For people: bytes as such, everything else as Kubernetes writes it.
     #[must_use]
-    pub fn show(self, resource: &str) -> String {
+    pub(super) fn show(self, resource: &str) -> String {
         let whole = self.0.div_euclid(1000);
         if resource.ends_with("memory") || resource.ends_with("storage") {
             return u64::try_from(whole).map_or_else(|_| whole.to_string(), edge::show::bytes);
@@ -119,13 +119,13 @@ fn factor(unit: &str) -> Option<(i128, i32)> {
 
 /// The quantities of a map such as `limits` or `allocatable`.
 #[must_use]
-pub fn quantities(map: Option<&Value>) -> Quantities {
+pub(super) fn quantities(map: Option<&Value>) -> Quantities {
     let map = map.and_then(Value::as_object).into_iter().flatten();
     map.filter_map(|(name, value)| Some((name.clone(), Quantity::of(value)?))).collect()
 }
 
 /// Adds all of one to the other.
-pub fn add(sum: &mut Quantities, more: &Quantities) {
+pub(super) fn add(sum: &mut Quantities, more: &Quantities) {
     for (name, value) in more {
         let sum = sum.entry(name.clone()).or_default();
         *sum = sum.plus(*value);
@@ -133,7 +133,7 @@ pub fn add(sum: &mut Quantities, more: &Quantities) {
 }
 
 /// Takes the larger of each.
-pub fn at_least(sum: &mut Quantities, other: &Quantities) {
+pub(super) fn at_least(sum: &mut Quantities, other: &Quantities) {
     for (name, value) in other {
         let sum = sum.entry(name.clone()).or_default();
         *sum = (*sum).max(*value);

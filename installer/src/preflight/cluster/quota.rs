@@ -42,13 +42,22 @@ fn of_namespace(
 ) -> Result<Vec<Finding>, ClusterError> {
     let mut quotas = list(cluster, "v1", "resourcequotas", Some(namespace))?;
     // Those that come with the bundle hold from the start.
-    let brought = wanted.objects().filter(|object| object.kind() == "ResourceQuota" && object.namespace() == Some(namespace));
-    quotas.extend(brought.filter(|object| !quotas_has(&quotas, object.name())).map(|object| object.value().clone()).collect::<Vec<_>>());
+    let brought = wanted
+        .objects()
+        .filter(|object| object.kind() == "ResourceQuota" && object.namespace() == Some(namespace));
+    quotas.extend(
+        brought
+            .filter(|object| !quotas_has(&quotas, object.name()))
+            .map(|object| object.value().clone())
+            .collect::<Vec<_>>(),
+    );
     if quotas.is_empty() {
         return Ok(Vec::new());
     }
     let mut ranges = list(cluster, "v1", "limitranges", Some(namespace))?;
-    let brought = wanted.objects().filter(|object| object.kind() == "LimitRange" && object.namespace() == Some(namespace));
+    let brought = wanted
+        .objects()
+        .filter(|object| object.kind() == "LimitRange" && object.namespace() == Some(namespace));
     ranges.extend(brought.map(|object| object.value().clone()));
     let defaults = Defaults::of(&ranges);
     let nodes = if wanted.objects().any(|object| object.kind() == "DaemonSet") {
@@ -59,7 +68,8 @@ fn of_namespace(
     let there = |object: &&Object| object.namespace() == Some(namespace);
     let objects: Vec<&Object> = wanted.objects().filter(there).collect();
     let findings = quotas.iter().flat_map(|quota| {
-        let counted = |objects: &mut dyn Iterator<Item = &Object>| usage(objects, wanted, quota, &defaults, nodes);
+        let counted =
+            |objects: &mut dyn Iterator<Item = &Object>| usage(objects, wanted, quota, &defaults, nodes);
         let after = counted(&mut objects.iter().copied());
         let before = counted(&mut objects.iter().filter_map(|object| now.get(&object.id())));
         let mut findings = without_numbers(quota, &objects, &defaults);
@@ -74,7 +84,13 @@ fn quotas_has(quotas: &[Value], name: &str) -> bool {
 }
 
 /// Compares what a quota allows with what will be used.
-fn judge(quota: &Value, namespace: &str, after: &Quantities, before: &Quantities, headroom: u8) -> Vec<Finding> {
+fn judge(
+    quota: &Value,
+    namespace: &str,
+    after: &Quantities,
+    before: &Quantities,
+    headroom: u8,
+) -> Vec<Finding> {
     let title = format!("quota {} of namespace {namespace}", name_of(quota));
     let used = quantities(quota.pointer("/status/used"));
     let mut findings = Vec::new();
@@ -104,7 +120,11 @@ fn judge(quota: &Value, namespace: &str, after: &Quantities, before: &Quantities
     }
     if findings.is_empty() {
         let fact = format!("{title} has room");
-        findings.push(Finding::pass(ID, fact, format!("at most {headroom} % of each quota in use afterwards")));
+        findings.push(Finding::pass(
+            ID,
+            fact,
+            format!("at most {headroom} % of each quota in use afterwards"),
+        ));
     }
     findings
 }
@@ -124,11 +144,14 @@ fn without_numbers(quota: &Value, objects: &[&Object], defaults: &Defaults) -> V
     let hard = quantities(quota.pointer("/spec/hard"));
     let mut findings = Vec::new();
     for object in objects {
-        let Some(asked) = object.pod_spec().filter(|spec| counts(quota, spec)).map(|spec| demand(spec, defaults)) else { continue };
+        let Some(asked) =
+            object.pod_spec().filter(|spec| counts(quota, spec)).map(|spec| demand(spec, defaults))
+        else {
+            continue;
+        };
         let lacking = |prefix: &str, names: &[String]| -> Vec<String> {
-            let wanted = |name: &&String| {
-                hard.keys().any(|resource| plain(resource) == format!("{prefix}.{name}"))
-            };
+            let wanted =
+                |name: &&String| hard.keys().any(|resource| plain(resource) == format!("{prefix}.{name}"));
             names.iter().filter(wanted).map(|name| format!("{prefix}.{name}")).collect()
         };
         let mut missing = lacking("requests", &asked.unrequested);
@@ -184,7 +207,12 @@ fn usage(
                 count(served.plural.clone(), one);
             }
         }
-        match object.value().pointer("/spec/type").and_then(Value::as_str).filter(|_| object.kind() == "Service") {
+        match object
+            .value()
+            .pointer("/spec/type")
+            .and_then(Value::as_str)
+            .filter(|_| object.kind() == "Service")
+        {
             Some("LoadBalancer") => count("services.loadbalancers".to_string(), one),
             Some("NodePort") => count("services.nodeports".to_string(), one),
             _ => {}

@@ -108,7 +108,9 @@ fn of_pods(spec: &Value) -> Vec<(&str, Option<&str>)> {
     for container in each(spec, "/initContainers").chain(each(spec, "/containers")) {
         for variable in each(container, "/env") {
             let reference = variable.pointer("/valueFrom/secretKeyRef").filter(|value| is_needed(value));
-            found.extend(reference.and_then(|reference| Some((text(reference, "name")?, text(reference, "key")))));
+            found.extend(
+                reference.and_then(|reference| Some((text(reference, "name")?, text(reference, "key")))),
+            );
         }
         for source in each(container, "/envFrom").filter_map(|source| source.get("secretRef")) {
             found.extend(text(source, "name").filter(|_| is_needed(source)).map(|name| (name, None)));

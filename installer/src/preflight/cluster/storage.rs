@@ -21,7 +21,8 @@ pub(super) fn check(cluster: &dyn Cluster, wanted: &Wanted<'_>) -> Vec<Finding> 
     }
     for object in wanted.objects() {
         for (claim, _) in pods::claims(object) {
-            let is_bound = claim.get("volumeName").and_then(Value::as_str).is_some_and(|name| !name.is_empty());
+            let is_bound =
+                claim.get("volumeName").and_then(Value::as_str).is_some_and(|name| !name.is_empty());
             let class = claim.get("storageClassName").and_then(Value::as_str);
             // An empty name is for volumes that somebody has made beforehand.
             if class != Some("") && !(is_bound && class.is_none()) {
@@ -51,7 +52,9 @@ pub(super) fn check(cluster: &dyn Cluster, wanted: &Wanted<'_>) -> Vec<Finding> 
             Some(name) => classes.iter().any(|class| name_of(class) == name) || brought(name),
             None => classes.iter().any(is_default) || brings_default,
         };
-        let title = class.as_ref().map_or("a default storage class".to_string(), |name| format!("storage class {name}"));
+        let title = class
+            .as_ref()
+            .map_or("a default storage class".to_string(), |name| format!("storage class {name}"));
         if !there {
             let has = if names.is_empty() { "none".to_string() } else { names.clone() };
             findings.push(Finding::fail(

@@ -1,6 +1,7 @@
 //! `site.yaml`: what a person writes about the site. Without it, or without `targets`, the embedded
 //! default serves.
 
+mod rules;
 mod targets;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,8 +11,8 @@ use edge::yaml::{self, YAML_BYTES_MAX, YamlError};
 use edge::{Classified, Exit};
 use manifests::text::Name;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
+pub use rules::*;
 pub use targets::*;
 
 /// The document.
@@ -28,6 +29,12 @@ pub struct SiteConfig {
     pub values: BTreeMap<Name, Vec<PathBuf>>,
     /// What a wrong clock and an expiry mean here.
     pub time: TimePolicy,
+    /// When the site may be changed; always without any.
+    pub windows: Vec<Window>,
+    /// What has to be named for a change.
+    pub change: Option<ChangePolicy>,
+    /// How the checks before a change judge.
+    pub preflight: PreflightPolicy,
     /// How many versions are kept for a rollback. Nothing is ever removed in this version.
     pub keep: Option<u32>,
 }
@@ -91,7 +98,11 @@ struct Document {
     #[serde(default)]
     values: BTreeMap<Name, Vec<PathBuf>>,
     #[serde(default)]
-    windows: Option<IgnoredAny>,
+    windows: Vec<Window>,
+    #[serde(default)]
+    change: Option<ChangePolicy>,
+    #[serde(default)]
+    preflight: PreflightPolicy,
     #[serde(default)]
     time: TimePolicy,
     #[serde(default)]
@@ -124,14 +135,6 @@ pub enum ConfigError {
     /// It does not parse.
     #[error(transparent)]
     Yaml(#[from] YamlError),
-    /// The design has it and this version does not.
-    #[error("{}: `{key}` is not there yet in version {}", path.display(), env!("CARGO_PKG_VERSION"))]
-    NotYet {
-        /// Which file.
-        path: PathBuf,
-        /// Which key.
-        key: &'static str,
-    },
     /// Nowhere for a mirror to lead.
     #[error("{}: `targets.containerd.mirror` needs `targets.registry`, or a `url` of its own", path.display())]
     Mirror {
@@ -174,7 +177,6 @@ impl Classified for ConfigError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::NotYet { key, .. } => Some(format!("take `{key}` out of the file")),
             Self::Yaml(_) => Some("the keys are listed in docs/operator.md".to_string()),
             _ => None,
         }
@@ -192,13 +194,13 @@ impl SiteConfig {
             bytes => bytes.map_err(|source| ConfigError::Read { path: path.to_path_buf(), source })?,
         };
         let document: Document = yaml::parse(&path.display().to_string(), &String::from_utf8_lossy(&bytes))?;
-        document.refuse_what_is_not_there_yet(path)?;
         document.check_paths(path)?;
         let mirror = document.targets.containerd.as_ref().and_then(|containerd| containerd.mirror.as_ref());
         if mirror.is_some_and(|mirror| mirror.url.is_none()) && document.targets.registry.is_none() {
             return Err(ConfigError::Mirror { path: path.to_path_buf() });
         }
-        let Document { site, groups, mut targets, values, time, keep, .. } = document;
+        let Document { site, groups, mut targets, values, time, windows, change, preflight, keep, .. } =
+            document;
         let beside = path.parent().unwrap_or(Path::new(""));
         let values = values
             .into_iter()
@@ -211,7 +213,7 @@ impl SiteConfig {
             kubernetes.kubeconfig = beside.join(&kubernetes.kubeconfig);
         }
         settle_helm(&mut targets, path)?;
-        Ok(Self { site: Some(site), groups, targets, values, time, keep })
+        Ok(Self { site: Some(site), groups, targets, values, time, windows, change, preflight, keep })
     }
 }
 
@@ -248,16 +250,6 @@ fn has_mirrors(targets: &Targets) -> bool {
 }
 
 impl Document {
-    fn refuse_what_is_not_there_yet(&self, path: &Path) -> Result<(), ConfigError> {
-        let keys = [
-            ("windows", self.windows.is_some()),
-        ];
-        match keys.into_iter().find(|(_, there)| *there) {
-            Some((key, _)) => Err(ConfigError::NotYet { path: path.to_path_buf(), key }),
-            None => Ok(()),
-        }
-    }
-
     fn check_paths(&self, path: &Path) -> Result<(), ConfigError> {
         let python = self.targets.python.as_ref();
         let containerd = self.targets.containerd.as_ref();
@@ -300,17 +292,6 @@ mod tests {
     }
 
     #[test]
-    fn what_the_design_names_and_is_not_there_yet_is_refused_by_name() {
-        for (text, wanted) in [
-            ("windows: []\n", "windows"),
-        ] {
-            let error = load(&format!("{HEAD}{text}")).unwrap_err();
-            assert!(matches!(&error, ConfigError::NotYet { key, .. } if *key == wanted), "{error}");
-            assert_eq!(error.exit(), Exit::Usage);
-        }
-    }
-
-    #[test]
     fn targets_for_containers_need_no_more_than_their_name() {
         let targets = load(&format!("{HEAD}targets: {{docker: {{}}, containerd: {{}}}}\n")).unwrap().targets;
         let (docker, containerd) = (targets.docker.unwrap(), targets.containerd.unwrap());
@@ -349,6 +330,25 @@ mod tests {
         let registry = SiteConfig::load(&path).unwrap().targets.registry.unwrap();
         assert_eq!(registry.ca, Some(dir.path().join("ca.pem")));
         assert_eq!(registry.auth, Some(RegistryAuth::DockerConfig));
+    }
+
+    #[test]
+    fn windows_and_rules_of_change_are_read_and_what_is_wrong_in_them_is_named_with_its_place() {
+        let text = "windows:\n- {allow: 'Sun 02:00-06:00', timezone: Europe/Berlin}\n- {deny: 2026-12-24..2026-12-27, timezone: UTC}\nchange: {pattern: 'CHG-[0-9]+'}\npreflight: {headroom: 80}\n";
+        let config = load(&format!("{HEAD}{text}")).unwrap();
+        assert_eq!((config.windows.len(), config.preflight.headroom.get()), (2, 80));
+        assert!(config.change.unwrap().required, "who writes of tickets wants them");
+        assert_eq!(load(HEAD).unwrap().preflight.headroom.get(), 60);
+        for (text, wanted) in [
+            ("windows: [{allow: Sun, timezone: Europe/Atlantis}]\n", "Europe/Atlantis"),
+            ("windows: [{allow: Sun}]\n", "timezone"),
+            ("windows: [{allow: 'Sun 2-6', timezone: UTC}]\n", "Sun 2-6"),
+            ("change: {pattern: '['}\n", "regular expression"),
+            ("preflight: {headroom: 0}\n", "1 to 100"),
+        ] {
+            let error = load(&format!("{HEAD}{text}")).unwrap_err().to_string();
+            assert!(error.contains("site.yaml:4:") && error.contains(wanted), "{error}");
+        }
     }
 
     #[test]

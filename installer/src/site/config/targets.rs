@@ -50,6 +50,9 @@ pub struct RegistryTarget {
     /// Who we are to it; nobody without this.
     #[serde(default)]
     pub auth: Option<RegistryAuth>,
+    /// Whether it refuses to move a tag to another image.
+    #[serde(default)]
+    pub immutable: bool,
 }
 
 /// Where a login for the registry is looked up.

@@ -64,9 +64,11 @@ impl Files<'_> {
             return Ok(bytes.to_vec());
         }
         let path = store.blob_path(&file.digest);
-        store
-            .read(&file.digest, FILE_BYTES_MAX)
-            .map_err(|source| TargetError::Io { doing: "cannot read", path, source })
+        store.read(&file.digest, FILE_BYTES_MAX).map_err(|source| TargetError::Io {
+            doing: "cannot read",
+            path,
+            source,
+        })
     }
 }
 
@@ -80,7 +82,11 @@ impl Sets {
     ///
     /// # Errors
     /// The store has lost a file, or the cluster cannot be asked.
-    pub fn read(inventory: &Inventory, files: &Files<'_>, cluster: &dyn Cluster) -> Result<Self, TargetError> {
+    pub fn read(
+        inventory: &Inventory,
+        files: &Files<'_>,
+        cluster: &dyn Cluster,
+    ) -> Result<Self, TargetError> {
         let mut sets = Vec::new();
         for component in &inventory.components {
             if let Component::KubernetesManifests(set) = component {
