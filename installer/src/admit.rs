@@ -483,22 +483,20 @@ fn reread(
         let file = file.ok_or_else(|| AdmitError::Rotten(missing()))?;
         let size = file.metadata().map_err(AdmitError::Store)?.len();
         checklist.begin(&path, size).map_err(AdmitError::Rotten)?;
-        let wanted = checklist.inventory().is_looked_into(&content.digest);
-        let (found, document) = hashed(file, size, wanted, progress).map_err(AdmitError::Store)?;
+        let (found, document) = hashed(file, size, progress).map_err(AdmitError::Store)?;
         checklist.settle(found).map_err(AdmitError::Rotten)?;
         checklist.remember(found.digest, document);
     }
     checklist.finish().map_err(AdmitError::Rotten)
 }
 
-/// Hashes a file, and keeps the bytes of what may be a manifest, or is wanted.
+/// Hashes a file, and keeps the bytes of what may be a manifest.
 pub(crate) fn hashed(
     file: std::fs::File,
     size: u64,
-    wanted: bool,
     progress: &mut dyn Progress,
 ) -> io::Result<(Content, Vec<u8>)> {
-    let (found, keeper) = hashing::copy(&mut Watched { file, progress }, ManifestKeeper::of(size, wanted))?;
+    let (found, keeper) = hashing::copy(&mut Watched { file, progress }, ManifestKeeper::of_size(size))?;
     Ok((found, keeper.finish()))
 }
 

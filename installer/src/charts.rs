@@ -4,19 +4,22 @@
 //! *It may never* reach the cluster: what a chart looks up there (`lookup`) is not there while it is rendered, and
 //! its capabilities are those that somebody has read from the cluster before.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use discovery::helm::{Helm, HelmError, Question};
 use discovery::node;
 use edge::yaml::{self, YAML_BYTES_MAX, YamlError};
 use manifests::bundle::Content;
-use manifests::inventory::{Chart, Component, LOOKED_INTO_BYTES_MAX};
+use manifests::inventory::{Chart, Component};
 use manifests::text::{BundleVersion, Name};
 use manifests::{Digest, VerifiedBundle};
 
+use crate::cluster::Cluster;
 use crate::rendered::{Object, Rendered};
 use crate::site::config::{HelmTarget, SiteConfig};
-use crate::targets::{Context, TargetError};
+use crate::site::scratch::Scratch;
+use crate::targets::Context;
 
 /// The archive's name in a scratch directory.
 pub const ARCHIVE: &str = "chart.tgz";
@@ -59,8 +62,8 @@ pub enum ChartError {
         template: String,
     },
     /// The scratch directory.
-    #[error(transparent)]
-    Scratch(#[from] TargetError),
+    #[error("cannot write to the site directory")]
+    Scratch(#[source] std::io::Error),
 }
 
 /// A values file.
@@ -127,8 +130,13 @@ fn one<'a>(
             Err(error) => result = result.and(Err(error)),
         }
     }
-    let namespace = chart.namespace.as_ref().map_or(DEFAULT_NAMESPACE, Name::as_str).to_string();
-    (ToInstall { chart, release, namespace, values }, result)
+    (ToInstall { chart, release, namespace: namespace(chart).to_string(), values }, result)
+}
+
+/// The namespace of a chart's release.
+#[must_use]
+pub fn namespace(chart: &Chart) -> &str {
+    chart.namespace.as_ref().map_or(DEFAULT_NAMESPACE, Name::as_str)
 }
 
 /// The site's values files for a chart: those for its release, or else those for the chart.
@@ -182,6 +190,40 @@ pub struct Capabilities {
     pub api_versions: Vec<String>,
 }
 
+impl Capabilities {
+    /// Those of a cluster; what cannot be asked is left to Helm.
+    #[must_use]
+    pub fn of(cluster: &dyn Cluster) -> Self {
+        let get = |path: &str| cluster.get(path).ok().flatten().unwrap_or_default();
+        let version = get("/version");
+        let version = version.get("gitVersion").and_then(serde_json::Value::as_str);
+        let kubernetes = version.and_then(|version| version.parse().ok());
+        let mut api_versions = Vec::new();
+        for group in list(&get("/apis"), "groups") {
+            let name = group.get("name").and_then(serde_json::Value::as_str).unwrap_or_default();
+            // Helm knows the kinds of those that every cluster has.
+            let own = name.contains('.') && !name.ends_with(".k8s.io");
+            for version in list(&group, "versions") {
+                let version = version.get("groupVersion").and_then(serde_json::Value::as_str);
+                let Some(version) = version else { continue };
+                api_versions.push(version.to_string());
+                let resources = if own { get(&format!("/apis/{version}")) } else { Default::default() };
+                for resource in list(&resources, "resources") {
+                    let kind = resource.get("kind").and_then(serde_json::Value::as_str).unwrap_or_default();
+                    api_versions.push(format!("{version}/{kind}"));
+                }
+            }
+        }
+        api_versions.sort();
+        api_versions.dedup();
+        Self { kubernetes, api_versions }
+    }
+}
+
+fn list(value: &serde_json::Value, key: &str) -> Vec<serde_json::Value> {
+    value.get(key).and_then(serde_json::Value::as_array).cloned().unwrap_or_default()
+}
+
 /// A chart as it will come to the cluster.
 #[derive(Debug)]
 pub struct RenderedChart {
@@ -189,12 +231,56 @@ pub struct RenderedChart {
     pub text: String,
     /// The objects in it.
     pub rendered: Rendered,
+    /// How many of them are definitions that Helm installs and never removes.
+    pub definitions: usize,
+}
+
+/// What makes an object a hook, and which.
+const HOOK: &str = "helm.sh/hook";
+
+/// Whether an object is a hook that runs when a release is installed, changed or removed. A test runs only when
+/// somebody asks for it.
+#[must_use]
+pub fn is_hook(object: &Object) -> bool {
+    let when = object.annotation(HOOK).unwrap_or_default();
+    when.split(',').map(str::trim).any(|when| !when.is_empty() && !when.starts_with("test"))
+}
+
+impl RenderedChart {
+    /// What Helm does not take back, in words.
+    #[must_use]
+    pub fn stays(&self, chart: &ToInstall<'_>) -> Vec<String> {
+        let title = chart.title();
+        let objects = &self.rendered.objects;
+        let names = |found: Vec<&Object>| -> Option<String> {
+            let names: Vec<String> = found.iter().map(|object| object.id().to_string()).collect();
+            (!names.is_empty()).then(|| names.join(", "))
+        };
+        let mut notes = Vec::new();
+        if self.definitions > 0 {
+            notes.push(format!(
+                "{title} brings {} definitions of resources; Helm installs them and never takes them away",
+                self.definitions
+            ));
+        }
+        if let Some(hooks) = names(objects.iter().filter(|object| is_hook(object)).collect()) {
+            notes.push(format!("{title} has hooks ({hooks}); what they do is not taken back"));
+        }
+        let claims = |object: &&Object| object.value().pointer("/spec/volumeClaimTemplates").is_some();
+        if let Some(sets) = names(objects.iter().filter(claims).collect()) {
+            notes.push(format!("the volumes that {sets} claims stay when {title} goes"));
+        }
+        let kept = |object: &&Object| object.annotation("helm.sh/resource-policy") == Some("keep");
+        if let Some(kept) = names(objects.iter().filter(kept).collect()) {
+            notes.push(format!("{kept} stays when {title} goes, as the chart says"));
+        }
+        notes
+    }
 }
 
 /// Renders charts.
 pub struct Renderer<'a> {
     helm: Helm<'a>,
-    bundle: &'a VerifiedBundle,
     context: &'a Context<'a>,
     capabilities: Capabilities,
 }
@@ -206,12 +292,11 @@ impl<'a> Renderer<'a> {
     /// There is none.
     pub fn new(
         target: &HelmTarget,
-        bundle: &'a VerifiedBundle,
         capabilities: Capabilities,
         context: &'a Context<'a>,
     ) -> Result<Self, HelmError> {
         let helm = Helm::at(target.program().to_path_buf(), context.env)?;
-        Ok(Self { helm, bundle, context, capabilities })
+        Ok(Self { helm, context, capabilities })
     }
 
     /// The program.
@@ -225,17 +310,19 @@ impl<'a> Renderer<'a> {
     /// # Errors
     /// See [`ChartError`].
     pub fn render(&self, chart: &ToInstall<'_>, upgrade: bool) -> Result<RenderedChart, ChartError> {
-        let scratch = Scratch::new(self.context)?;
-        let content = |what: String, content: Content| bytes(self.bundle, content, what, self.context);
-        scratch.write(ARCHIVE, &content(chart.title(), chart.chart.archive)?)?;
+        let scratch = Scratch::make(self.context.site, "helm").map_err(ChartError::Scratch)?;
+        let write = |name: &str, bytes: &[u8]| {
+            std::fs::write(scratch.path().join(name), bytes).map_err(ChartError::Scratch)
+        };
+        write(ARCHIVE, &self.content(chart.chart.archive, chart.title())?)?;
         let mut values = Vec::new();
         for (position, file) in chart.values.iter().enumerate() {
             let name = values_name(position);
             let bytes = match &file.overlay {
                 Some(path) => overlay_bytes(path)?,
-                None => content(format!("values of {}", chart.title()), file.content)?,
+                None => self.content(file.content, format!("values of {}", chart.title()))?,
             };
-            scratch.write(&name, &bytes)?;
+            write(&name, &bytes)?;
             values.push(name);
         }
         let question = Question {
@@ -249,26 +336,49 @@ impl<'a> Renderer<'a> {
         };
         let text = self.helm.template(&question, scratch.path())?;
         let objects = objects(&text)?;
-        let rendered = Rendered {
-            from: format!("chart {}", chart.chart.name),
-            namespace: chart.namespace.clone(),
-            objects,
-        };
-        Ok(RenderedChart { text, rendered })
+        let from = format!("chart {}", chart.chart.name);
+        let rendered = Rendered { from, namespace: chart.namespace.clone(), objects };
+        let definitions = node::chunks(&text)
+            .iter()
+            .filter(|chunk| chunk.source.is_some_and(|source| source.contains("/crds/")))
+            .count();
+        Ok(RenderedChart { text, rendered, definitions })
+    }
+
+    /// A blob of the bundle, from the store or from what is lent.
+    fn content(&self, content: Content, what: String) -> Result<Vec<u8>, ChartError> {
+        let failed =
+            |error: std::io::Error| ChartError::Content { what: what.clone(), reason: error.to_string() };
+        let file = self.context.site.store().open(&content.digest).map_err(failed)?;
+        let file = file.ok_or_else(|| failed(std::io::ErrorKind::NotFound.into()))?;
+        let mut bytes = Vec::new();
+        file.take(content.size.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
+        if Content::of(&bytes) == content {
+            return Ok(bytes);
+        }
+        Err(failed(std::io::Error::new(std::io::ErrorKind::InvalidData, "it has changed")))
     }
 }
 
-/// Everything that the charts of a bundle bring to the cluster of this site. Charts that cannot be rendered are
-/// left out: `helm/render` says which.
+/// Everything that the charts of a bundle bring to the cluster of this site, one entry for each chart that becomes a
+/// release. Charts that cannot be rendered are left out: `helm/render` says which.
 #[must_use]
-pub fn rendered(bundle: &VerifiedBundle, capabilities: Capabilities, context: &Context<'_>) -> Vec<Rendered> {
+pub fn rendered(bundle: &VerifiedBundle, context: &Context<'_>) -> Vec<Rendered> {
     let Some(target) = &context.config.targets.helm else { return Vec::new() };
-    let Ok(renderer) = Renderer::new(target, bundle, capabilities, context) else { return Vec::new() };
+    let capabilities = capabilities(target, context);
+    let Ok(renderer) = Renderer::new(target, capabilities, context) else { return Vec::new() };
     let charts = to_install(bundle, context.config).into_iter();
     charts
         .filter(|(_, overlays)| overlays.is_ok())
         .filter_map(|(chart, _)| Some(renderer.render(&chart, false).ok()?.rendered))
         .collect()
+}
+
+/// What the cluster of a target can do.
+#[must_use]
+pub fn capabilities(target: &HelmTarget, context: &Context<'_>) -> Capabilities {
+    let cluster = target.cluster(context.config.targets.kubernetes.as_ref());
+    Capabilities::of(&crate::cluster::Kubectl::of(&cluster, context.env))
 }
 
 /// What a values file is called in a scratch directory.
@@ -293,43 +403,6 @@ fn objects(text: &str) -> Result<Vec<Object>, ChartError> {
         }
     }
     Ok(objects)
-}
-
-/// A blob of the bundle, as it passed by, or from the site store.
-fn bytes(
-    bundle: &VerifiedBundle,
-    content: Content,
-    what: String,
-    context: &Context<'_>,
-) -> Result<Vec<u8>, ChartError> {
-    if let Some(bytes) = bundle.looked_into(&content.digest) {
-        return Ok(bytes.to_vec());
-    }
-    let limit = LOOKED_INTO_BYTES_MAX.max(content.size);
-    let read = context.site.store().read(&content.digest, limit);
-    read.map_err(|error| ChartError::Content { what, reason: error.to_string() })
-}
-
-/// A directory for one question to Helm, gone with it. Values are in it, so it is for its owner only.
-struct Scratch(tempfile::TempDir);
-
-impl Scratch {
-    fn new(context: &Context<'_>) -> Result<Self, ChartError> {
-        let parent = context.site.run_dir();
-        let failed = |source| TargetError::Io { doing: "cannot write to", path: parent.clone(), source };
-        layout::durable::make_directory(&parent).map_err(failed)?;
-        Ok(Self(tempfile::Builder::new().prefix("render-").tempdir_in(&parent).map_err(failed)?))
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), ChartError> {
-        let path = self.path().join(name);
-        let written = std::fs::write(&path, bytes);
-        written.map_err(|source| TargetError::Io { doing: "cannot write", path, source }.into())
-    }
 }
 
 /// What tells one release from another with the same name: the chart, its values and the images in them.

@@ -286,7 +286,7 @@ impl<'a> Incoming<'a> {
 fn held_to(content: &Content, pieces: &Path) -> io::Result<()> {
     let found = File::open(pieces).and_then(|file| {
         let long = file.metadata()?.len() == content.size;
-        Ok(long && hashed(file, content.size, false, &mut Silent)?.0 == *content)
+        Ok(long && hashed(file, content.size, &mut Silent)?.0 == *content)
     })?;
     if found {
         return Ok(());
@@ -315,8 +315,7 @@ fn settled_by(
     if !metadata.is_file() || metadata.len() != content.size {
         return Ok(false);
     }
-    let wanted = assembly.inventory().is_looked_into(&content.digest);
-    let (found, document) = hashed(opened, content.size, wanted, progress)?;
+    let (found, document) = hashed(opened, content.size, progress)?;
     Ok(found == content && assembly.settle_kept(path, found, document).is_ok())
 }
 

@@ -21,6 +21,7 @@ pub mod journal;
 pub mod loan;
 pub mod plan;
 pub mod preflight;
+pub mod references;
 pub mod rendered;
 pub mod repair;
 pub mod serve;

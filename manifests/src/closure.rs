@@ -17,28 +17,19 @@ use crate::verify::Damage;
 /// An index in an index in an index is nobody's image.
 const NESTING_MAX: usize = 4;
 
-/// The manifests that passed by, and beside them what a site looks into.
+/// The manifests that passed by.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Manifests(BTreeMap<Digest, Vec<u8>>, BTreeMap<Digest, Vec<u8>>);
+pub(crate) struct Manifests(BTreeMap<Digest, Vec<u8>>);
 
 impl Manifests {
-    /// Keeps these bytes if they have the shape of a manifest; configurations and layers have not. Keeps them
-    /// also if a site looks into them before it changes anything.
-    pub(crate) fn remember(&mut self, digest: Digest, bytes: Vec<u8>, inventory: &Inventory) {
-        if inventory.is_looked_into(&digest) {
-            self.1.insert(digest, bytes.clone());
-        }
+    /// Keeps these bytes if they have the shape of a manifest; configurations and layers have not.
+    pub(crate) fn remember(&mut self, digest: Digest, bytes: Vec<u8>) {
         let has_shape = |media_type| {
             !matches!(ManifestDocument::parse(&bytes, media_type), Err(crate::oci::OciError::Shape(_)))
         };
         if bytes.first() == Some(&b'{') && (has_shape(MEDIA_MANIFEST) || has_shape(MEDIA_INDEX)) {
             self.0.insert(digest, bytes);
         }
-    }
-
-    /// What a site looks into.
-    pub(crate) fn looked_into(&self, digest: &Digest) -> Option<&[u8]> {
-        self.1.get(digest).map(Vec::as_slice)
     }
 
     /// One of them, if it is what its descriptor says.

@@ -33,9 +33,6 @@ use crate::text::{
 /// Bounds `inventory.json` and `SHA256SUMS`: 100,000 files need about 20 MiB.
 pub const INVENTORY_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
-/// Bounds what a site looks into before it keeps anything. Charts and manifests of the field stay far below it.
-pub const LOOKED_INTO_BYTES_MAX: u64 = 16 * 1024 * 1024;
-
 /// The version of the document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum InventorySchema {
@@ -811,27 +808,6 @@ impl Inventory {
             }
         }
         Ok(())
-    }
-
-    /// Whether a blob is one that a site looks into before it changes anything: a chart's archive, a file of its
-    /// values, or a Kubernetes manifest, of no more than [`LOOKED_INTO_BYTES_MAX`].
-    #[must_use]
-    pub fn is_looked_into(&self, digest: &Digest) -> bool {
-        let fits = |size: u64| size <= LOOKED_INTO_BYTES_MAX;
-        self.components.iter().any(|component| match component {
-            Component::Chart(chart) => {
-                (chart.archive.digest == *digest && fits(chart.archive.size))
-                    || chart
-                        .values
-                        .iter()
-                        .flat_map(|values| &values.files)
-                        .any(|file| file.digest == *digest && fits(file.size))
-            }
-            Component::KubernetesManifests(set) => {
-                set.files.iter().any(|file| file.digest == *digest && fits(file.size))
-            }
-            _ => false,
-        })
     }
 
     /// The size of a blob.

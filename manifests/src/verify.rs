@@ -515,7 +515,7 @@ impl Checklist {
     /// Keeps the bytes of a settled blob if they are a manifest: when everything was seen, each component
     /// is followed from its manifest to its last layer.
     pub fn remember(&mut self, digest: Digest, bytes: Vec<u8>) {
-        self.manifests.remember(digest, bytes, &self.contents.inventory);
+        self.manifests.remember(digest, bytes);
     }
 
     fn named(&self, damage: Damage) -> Damage {
@@ -579,7 +579,7 @@ impl Tally {
         check(path.clone(), found, expected)
             .map_err(|damage| named(damage, &self.contents.inventory, &self.manifests))?;
         self.expected.remove(path);
-        self.manifests.remember(found.digest, document, &self.contents.inventory);
+        self.manifests.remember(found.digest, document);
         Ok(())
     }
 
@@ -669,13 +669,6 @@ impl VerifiedBundle {
     #[must_use]
     pub fn inventory(&self) -> &Inventory {
         self.contents.inventory()
-    }
-
-    /// A chart's archive, a values file or a Kubernetes manifest, as it passed by: what a site looks into before
-    /// anything is kept. What is too long for that ([`Inventory::is_looked_into`]) is not here.
-    #[must_use]
-    pub fn looked_into(&self, digest: &Digest) -> Option<&[u8]> {
-        self.contents.manifests.looked_into(digest)
     }
 
     /// A manifest or index of one of its images, as it passed by: a plan needs some before anything is kept.

@@ -40,11 +40,10 @@ impl<W: Write> Write for HashingWriter<W> {
 }
 
 /// Keeps the bytes of what may be an image manifest as they pass by: a file that starts as a JSON object does
-/// and is no longer than a manifest may be. Of anything else it keeps nothing, but what is wanted whole.
+/// and is no longer than a manifest may be. Of anything else it keeps nothing.
 #[derive(Debug, Clone)]
 pub struct ManifestKeeper {
     may_be: bool,
-    wanted: bool,
     bytes: Vec<u8>,
 }
 
@@ -52,13 +51,7 @@ impl ManifestKeeper {
     /// For a file of this size.
     #[must_use]
     pub fn of_size(size: u64) -> Self {
-        Self { may_be: size <= MANIFEST_BYTES_MAX, wanted: false, bytes: Vec::new() }
-    }
-
-    /// For a file of this size that is kept, whatever it is, if somebody looks into it.
-    #[must_use]
-    pub fn of(size: u64, wanted: bool) -> Self {
-        Self { wanted, ..Self::of_size(size) }
+        Self { may_be: size <= MANIFEST_BYTES_MAX, bytes: Vec::new() }
     }
 
     /// Looks at the next bytes.
@@ -66,7 +59,7 @@ impl ManifestKeeper {
         if self.bytes.is_empty() && !bytes.is_empty() {
             self.may_be &= bytes.first() == Some(&b'{');
         }
-        if self.may_be || self.wanted {
+        if self.may_be {
             self.bytes.extend_from_slice(bytes);
         }
     }

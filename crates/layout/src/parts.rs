@@ -267,12 +267,6 @@ impl Assembly {
         Self { expected, tally: contents.tally(), carried: BTreeMap::new(), kept: BTreeSet::new() }
     }
 
-    /// The inventory behind it.
-    #[must_use]
-    pub fn inventory(&self) -> &manifests::Inventory {
-        self.tally.inventory()
-    }
-
     /// What the archive must be.
     #[must_use]
     pub fn expected(&self) -> &Expected {
@@ -584,11 +578,7 @@ impl Pass<'_> {
         }
         let whole = here == bytes;
         let state = match here.start == bytes.start {
-            true => {
-                let wanted = self.assembly.tally.inventory().is_looked_into(&content.digest);
-                let document = ManifestKeeper::of(content.size, wanted);
-                Some(Carry { hasher: Hasher::new(), document })
-            }
+            true => Some(Carry { hasher: Hasher::new(), document: ManifestKeeper::of_size(content.size) }),
             false => self.assembly.carried.get(&here.start).cloned(),
         };
         let wanted = !self.assembly.tally.is_settled(path);

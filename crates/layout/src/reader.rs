@@ -257,10 +257,7 @@ impl<R: Read> BundleReader<R> {
             let before = self.offset;
             let (path, size) = self.header("a header")?;
             checklist.begin(&path, size).map_err(|damage| ReadError::Damaged { offset: before, damage })?;
-            let wanted =
-                matches!(&path, ArchivePath::Blob(blob) if checklist.inventory().is_looked_into(blob));
-            let keeper = ManifestKeeper::of(size, wanted);
-            let (found, document) = self.content(&path, size, keeper, sink, &mut buffer, passed)?;
+            let (found, document) = self.content(&path, size, sink, &mut buffer, passed)?;
             checklist.settle(found).map_err(|damage| ReadError::Damaged { offset: self.offset, damage })?;
             checklist.remember(found.digest, document);
             sink.end().map_err(|source| ReadError::Sink { path: path.clone(), source })?;
@@ -270,12 +267,11 @@ impl<R: Read> BundleReader<R> {
         checklist.finish().map_err(|damage| ReadError::Damaged { offset: self.offset, damage })
     }
 
-    /// Streams one entry; gives what passed, and the bytes that are kept of it.
+    /// Streams one entry; gives what passed, and the bytes of what may be a manifest.
     fn content(
         &mut self,
         path: &ArchivePath,
         size: u64,
-        mut document: ManifestKeeper,
         sink: &mut dyn Sink,
         buffer: &mut [u8],
         passed: &mut dyn FnMut(u64),
@@ -287,7 +283,7 @@ impl<R: Read> BundleReader<R> {
             _ => Digest::of(b""),
         };
         sink.begin(path, Content { digest, size }).map_err(failed)?;
-        let mut hasher = Hasher::new();
+        let (mut hasher, mut document) = (Hasher::new(), ManifestKeeper::of_size(size));
         let mut left = size;
         while left > 0 {
             let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());

@@ -7,6 +7,7 @@ mod drive;
 mod history;
 mod inspect;
 mod plan;
+pub(crate) mod post_render;
 mod preflight;
 mod rollback;
 mod serve;
@@ -67,6 +68,9 @@ enum Command {
     /// The audit log
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// What Helm starts to give images their names on this site
+    #[command(hide = true)]
+    PostRender(post_render::PostRenderArgs),
     /// Write a report (not there yet)
     #[command(hide = true)]
     Report(NotYetArgs),
@@ -98,6 +102,7 @@ fn dispatch(arguments: Arguments, env: &mut Env) -> Result<(), Failure> {
         Command::History(args) => args.run(&site, &mut screen),
         Command::Serve(args) => args.run(&site, &mut screen),
         Command::Audit(command) => command.run(&site, &mut screen),
+        Command::PostRender(args) => args.run(&mut screen),
         Command::Report(_) => Err(Failure::not_yet("`installer report`")),
         Command::Receipt(_) => Err(Failure::not_yet("`installer receipt`")),
         Command::Diagnose(_) => Err(Failure::not_yet("`installer diagnose`")),

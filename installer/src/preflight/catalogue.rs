@@ -215,6 +215,11 @@ pub const CHECKS: &[Check] = &[
         "nobody else has written a mirror's file (only warns with `replace: true`); warns where the registry wants a login, which the file cannot hold",
         Open("an undo puts the old file back"),
     ),
+    row(
+        "containerd/registries",
+        "k3s' `registries.yaml` can be added to, and nobody else has an entry for an upstream registry of ours; warns that k3s has to be started anew",
+        Open("the entry of somebody else stays, and may lead to the images as well"),
+    ),
     row("python/interpreter", "the interpreter is there, with `venv` and `ensurepip`", WRONG_KIND),
     row("python/target", "wheels were carried for its version and platform", WRONG_KIND),
     row("python/abi", "of each project there is a wheel with a tag that the interpreter takes", WRONG_KIND),
@@ -222,6 +227,28 @@ pub const CHECKS: &[Check] = &[
         "python/resolve",
         "pip resolves the wheels in a new environment, as a dry run without a network",
         WRONG_KIND,
+    ),
+    row("helm/version", "`helm` is there, of version 3 or 4", NOBODY_THERE),
+    row("helm/reachable", "the cluster answers Helm, and lets us read releases", NOBODY_THERE),
+    row(
+        "helm/pending",
+        "nobody is at work on a release of ours, and nobody was killed at it",
+        Strict("Helm refuses to change it"),
+    ),
+    row(
+        "helm/release",
+        "no release of the name came from elsewhere (only warns with `targets.helm.replace: true`); warns of one that has failed",
+        Open("an undo gives the release back"),
+    ),
+    row(
+        "helm/render",
+        "each chart renders with the values of this site, whose files are there and parse",
+        Strict("it would not install"),
+    ),
+    row(
+        "helm/images",
+        "each image in what comes out is in the bundle or in the site's registry, and with `images: rewrite` its name can be replaced where it stands; warns of what only looks like an image",
+        Open("something else on site may have the image"),
     ),
     row(
         "scripts/allowed",

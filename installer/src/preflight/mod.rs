@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod containerd;
 pub mod disk;
 pub mod docker;
+pub mod helm;
 pub mod junit;
 pub mod overrides;
 pub mod python;
@@ -130,6 +131,9 @@ pub fn check(
         findings.extend(containerd::check(&images, target, context));
     }
     findings.extend(cluster::check(bundle, config, context));
+    if let Some(target) = &config.targets.helm {
+        findings.extend(helm::check(bundle, target, context));
+    }
     findings.extend(scripts::check(due, config, context));
     findings.extend(rollback::check(bundle, judged, context));
     findings

@@ -153,6 +153,24 @@ pub fn chart_place(chart: &Chart) -> (String, String) {
     (format!("charts/{}", chart.name), chart.version.as_str().replace('+', "_"))
 }
 
+/// What a registry names by a tag or digest.
+///
+/// # Errors
+/// The registry.
+pub fn find(
+    target: &RegistryTarget,
+    repository: &str,
+    name: &str,
+    context: &Context<'_>,
+) -> Result<Option<Digest>, TargetError> {
+    let url = target.url.trim_end_matches('/');
+    let failed = |source| TargetError::Registry { url: url.to_string(), source };
+    let registry = reached(url, target.ca.as_deref(), target.auth, context)?;
+    let repository = registry.repository(repository).map_err(failed)?;
+    let name: TagOrDigest = name.parse().map_err(failed)?;
+    Ok(repository.head_manifest(&name).map_err(failed)?.map(|found| found.digest))
+}
+
 /// Fills in what the registry has now. Tells whether the image and its companions are in place already.
 ///
 /// # Errors

@@ -15,9 +15,9 @@ use crate::preflight::Finding;
 const REACHABLE: &str = "cluster/reachable";
 const NEEDED: &str = "a cluster that answers and knows who we are";
 
-/// Asks for the version, which everybody may, and for a permission, which only those may ask whom it knows. Gives
-/// the version if both were answered.
-pub(super) fn reachable(cluster: &dyn Cluster, requires: &Requires) -> (Vec<Finding>, Option<String>) {
+/// Asks for the version, which everybody may, and for a permission, which only those may ask whom it knows. Tells
+/// whether both were answered.
+pub(super) fn reachable(cluster: &dyn Cluster, requires: &Requires) -> (Vec<Finding>, bool) {
     let version = match cluster
         .get("/version")
         .and_then(|found| may(cluster, "get", ("", "pods"), None).map(|_| found))
@@ -26,7 +26,7 @@ pub(super) fn reachable(cluster: &dyn Cluster, requires: &Requires) -> (Vec<Find
         Err(error) => {
             let remedy = edge::Classified::hint(&error)
                 .unwrap_or_else(|| "check `targets.kubernetes` in site.yaml".to_string());
-            return (vec![Finding::fail(REACHABLE, crate::apply::chain(&error), NEEDED, remedy)], None);
+            return (vec![Finding::fail(REACHABLE, crate::apply::chain(&error), NEEDED, remedy)], false);
         }
     };
     let version = version.get("gitVersion").and_then(Value::as_str).unwrap_or_default().to_string();
@@ -43,7 +43,7 @@ pub(super) fn reachable(cluster: &dyn Cluster, requires: &Requires) -> (Vec<Find
             Finding::fail("cluster/version", format!("it is Kubernetes {version}"), needed, remedy)
         });
     }
-    (findings, Some(version))
+    (findings, true)
 }
 
 /// Whether every kind is served that is brought or required.

@@ -24,12 +24,12 @@ use serde_json::Value;
 
 use super::Finding;
 use crate::apply::chain;
-use crate::charts::{self, Capabilities};
+use crate::charts;
 use crate::cluster::kinds::{Kinds, collection};
 use crate::cluster::{Cluster, ClusterError, Kubectl, items};
 use crate::rendered::{Object, ObjectId, Rendered};
 use crate::site::config::SiteConfig;
-use crate::targets::kubernetes::{Files, Sets, owner};
+use crate::targets::kubernetes::{Sets, owner};
 use crate::targets::{Context, TargetError};
 
 /// What a chart's release adds to what is looked at.
@@ -135,30 +135,28 @@ pub fn check(bundle: &VerifiedBundle, config: &SiteConfig, context: &Context<'_>
         return Vec::new();
     }
     let cluster = Kubectl::of(&target, context.env);
-    let (mut findings, version) = apis::reachable(&cluster, &bundle.inventory().requires);
-    let Some(version) = version else { return findings };
-    findings
-        .extend(look(bundle, &version, config, &cluster, context).unwrap_or_else(|finding| vec![finding]));
+    let (mut findings, is_there) = apis::reachable(&cluster, &bundle.inventory().requires);
+    if is_there {
+        findings.extend(look(bundle, config, &cluster, context).unwrap_or_else(|finding| vec![finding]));
+    }
     findings
 }
 
 fn look(
     bundle: &VerifiedBundle,
-    version: &str,
     config: &SiteConfig,
     cluster: &Kubectl<'_>,
     context: &Context<'_>,
 ) -> Result<Vec<Finding>, Finding> {
-    let applied = config.targets.kubernetes.as_ref();
-    let files = Files::Passing(bundle, context.site.store());
-    let sets = Sets::read(bundle.inventory(), &files, cluster).map_err(|error| unreadable(&error))?;
-    let mut rendered = if applied.is_some() { sets.rendered() } else { Vec::new() };
+    let read = || Sets::read(bundle.inventory(), &context.site.store(), cluster);
+    let applied = match &config.targets.kubernetes {
+        Some(target) => Some((target, read().map_err(|error| unreadable(&error))?)),
+        None => None,
+    };
+    let mut rendered = applied.as_ref().map(|(_, sets)| sets.rendered()).unwrap_or_default();
     let mut releases = Vec::new();
     if let Some(helm) = &config.targets.helm {
-        let api_versions =
-            groups(cluster).map_err(|error| blind("cluster/apis", "groups of kinds", &error))?;
-        let capabilities = Capabilities { kubernetes: version.parse().ok(), api_versions };
-        rendered.extend(charts::rendered(bundle, capabilities, context));
+        rendered.extend(charts::rendered(bundle, context));
         let places = charts::to_install(bundle, config).into_iter();
         releases.extend(places.map(|(chart, _)| ReleasePlace {
             namespace: chart.namespace.to_string(),
@@ -170,20 +168,11 @@ fn look(
     let wanted = Wanted::new(rendered, requires, releases, headroom, cluster)
         .map_err(|error| blind("cluster/apis", "kinds that the cluster serves", &error))?;
     let mut findings = on(cluster, &wanted);
-    if let Some(target) = applied {
+    if let Some((target, sets)) = &applied {
         let owner = owner(&bundle.manifest().publisher, &bundle.manifest().product);
-        findings.extend(objects::check(cluster, &sets, &owner, target));
+        findings.extend(objects::check(cluster, sets, &owner, target));
     }
     Ok(findings)
-}
-
-/// Every version of every group that is served.
-fn groups(cluster: &dyn Cluster) -> Result<Vec<String>, ClusterError> {
-    let found = cluster.get("/apis")?.unwrap_or_default();
-    let groups = found.get("groups").and_then(Value::as_array).into_iter().flatten();
-    let versions = groups.filter_map(|group| group.get("versions")?.as_array()).flatten();
-    let names = versions.filter_map(|version| version.get("groupVersion")?.as_str());
-    Ok(names.map(ToString::to_string).collect())
 }
 
 /// Everything that is asked of a cluster that answers.

@@ -136,7 +136,7 @@ pub enum ConfigError {
     #[error(transparent)]
     Yaml(#[from] YamlError),
     /// Nowhere for a mirror to lead.
-    #[error("{}: `targets.containerd.mirror` needs `targets.registry`, or a `url` of its own", path.display())]
+    #[error("{}: `mirror` and `registries` of `targets.containerd` need `targets.registry`, or a `url` of their own", path.display())]
     Mirror {
         /// Which file.
         path: PathBuf,
@@ -196,7 +196,11 @@ impl SiteConfig {
         let document: Document = yaml::parse(&path.display().to_string(), &String::from_utf8_lossy(&bytes))?;
         document.check_paths(path)?;
         let mirror = document.targets.containerd.as_ref().and_then(|containerd| containerd.mirror.as_ref());
-        if mirror.is_some_and(|mirror| mirror.url.is_none()) && document.targets.registry.is_none() {
+        let registries =
+            document.targets.containerd.as_ref().and_then(|containerd| containerd.registries.as_ref());
+        let leads_nowhere = mirror.is_some_and(|mirror| mirror.url.is_none())
+            || registries.is_some_and(|registries| registries.url.is_none());
+        if leads_nowhere && document.targets.registry.is_none() {
             return Err(ConfigError::Mirror { path: path.to_path_buf() });
         }
         let Document { site, groups, mut targets, values, time, windows, change, preflight, keep, .. } =
@@ -259,6 +263,10 @@ impl Document {
             (
                 "targets.containerd.mirror.directory",
                 containerd.and_then(|containerd| Some(&containerd.mirror.as_ref()?.directory)),
+            ),
+            (
+                "targets.containerd.registries.file",
+                containerd.and_then(|containerd| Some(&containerd.registries.as_ref()?.file)),
             ),
             ("targets.python.interpreter", python.map(|python| &python.interpreter)),
             ("targets.python.venvs", python.map(|python| &python.venvs)),

@@ -118,6 +118,25 @@ pub struct ContainerdTarget {
     /// Where containerd reads which registry has an upstream registry's images.
     #[serde(default)]
     pub mirror: Option<MirrorFiles>,
+    /// Where k3s reads the same.
+    #[serde(default)]
+    pub registries: Option<RegistriesFile>,
+}
+
+/// The file by which k3s finds images in the site's registry under their own names.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegistriesFile {
+    /// The file.
+    #[serde(default = "k3s_registries")]
+    pub file: PathBuf,
+    /// `installer serve`, as the node reaches it; without it `targets.registry`.
+    #[serde(default)]
+    pub url: Option<String>,
+}
+
+fn k3s_registries() -> PathBuf {
+    PathBuf::from("/etc/rancher/k3s/registries.yaml")
 }
 
 /// Files by which containerd finds images in the site's registry under their own names.

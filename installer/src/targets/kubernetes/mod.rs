@@ -29,7 +29,7 @@ use crate::site::config::KubernetesTarget;
 
 pub(crate) use live::owner_of;
 pub use live::{Drift, Owner};
-pub use set::{Files, Sets, order};
+pub use set::{Sets, order};
 
 /// The annotation that says whose an object is: `PUBLISHER/PRODUCT`. Only objects that came with a bundle have
 /// it; one that was there before gets none, and so is never deleted.
@@ -158,7 +158,7 @@ impl<'a> Patience<'a> {
 /// ready in time.
 pub fn perform(step: &Objects, kept: &Path, context: &Context<'_>) -> Result<(), TargetError> {
     let cluster = Kubectl::of(&step.cluster, context.env);
-    let desired = set::desired(step, context.site.store())?;
+    let desired = set::desired(step, &context.site.store())?;
     for (planned, object) in step.objects.iter().zip(&desired) {
         restore::keep(planned, &cluster, kept)?;
         match object {
@@ -226,7 +226,7 @@ pub fn undo(step: &Objects, kept: &Path, context: &Context<'_>) -> Result<(), Ta
 /// The cluster cannot be asked.
 pub fn is_new(step: &Objects, context: &Context<'_>) -> Result<bool, TargetError> {
     let cluster = Kubectl::of(&step.cluster, context.env);
-    let desired = set::desired(step, context.site.store())?;
+    let desired = set::desired(step, &context.site.store())?;
     for (planned, object) in step.objects.iter().zip(&desired) {
         let now = cluster.get(&planned.path)?;
         let done = match (object, now) {
@@ -253,21 +253,25 @@ pub struct Removal {
     pub notes: Vec<String>,
 }
 
-/// Compares what the version that is left had with what stays, and with the cluster. Give an inventory without
-/// components as what stays to remove a product.
+/// Compares what the version that is left had with what stays, and with the cluster. Nothing stays where a product
+/// goes.
 ///
 /// # Errors
 /// The cluster cannot be asked, or the store has lost a file of the set.
 pub fn removal(
     left: &Inventory,
-    (staying, staying_files): (&Inventory, &Files<'_>),
+    staying: Option<&Inventory>,
     owner: &Owner,
     target: &KubernetesTarget,
     context: &Context<'_>,
 ) -> Result<Removal, TargetError> {
     let cluster = Kubectl::of(target, context.env);
-    let stay: Vec<ObjectId> = Sets::read(staying, staying_files, &cluster)?.ids();
-    let sets = Sets::read(left, &Files::Kept(context.site.store()), &cluster)?;
+    let store = context.site.store();
+    let stay: Vec<ObjectId> = match staying {
+        Some(staying) => Sets::read(staying, &store, &cluster)?.ids(),
+        None => Vec::new(),
+    };
+    let sets = Sets::read(left, &store, &cluster)?;
     let mut removal = Removal::default();
     for (set, objects) in sets.iter().rev() {
         let mut gone = Vec::new();
@@ -333,7 +337,7 @@ pub fn drift(
     context: &Context<'_>,
 ) -> Result<Vec<(ObjectId, Drift)>, TargetError> {
     let cluster = Kubectl::of(target, context.env);
-    let sets = Sets::read(shipped, &Files::Kept(context.site.store()), &cluster)?;
+    let sets = Sets::read(shipped, &context.site.store(), &cluster)?;
     let mut found = Vec::new();
     for (_, objects) in sets.iter() {
         for object in objects {

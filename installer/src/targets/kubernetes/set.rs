@@ -2,7 +2,6 @@
 //! order in which a cluster needs them.
 
 use layout::store::Store;
-use manifests::VerifiedBundle;
 use manifests::inventory::{Component, Inventory};
 use manifests::kubernetes::{KubernetesManifests, PlainFile};
 
@@ -46,32 +45,6 @@ pub struct Sets {
     kinds: Kinds,
 }
 
-/// Where the bytes of files are read from.
-pub enum Files<'a> {
-    /// From a bundle that was just checked and may not be in the store yet.
-    Passing(&'a VerifiedBundle, Store),
-    /// From the site store.
-    Kept(Store),
-}
-
-impl Files<'_> {
-    fn read(&self, file: &PlainFile) -> Result<Vec<u8>, TargetError> {
-        let (passing, store) = match self {
-            Self::Passing(bundle, store) => (bundle.looked_into(&file.digest), store),
-            Self::Kept(store) => (None, store),
-        };
-        if let Some(bytes) = passing {
-            return Ok(bytes.to_vec());
-        }
-        let path = store.blob_path(&file.digest);
-        store.read(&file.digest, FILE_BYTES_MAX).map_err(|source| TargetError::Io {
-            doing: "cannot read",
-            path,
-            source,
-        })
-    }
-}
-
 /// Where a set's objects go that name no namespace.
 pub(super) fn namespace_of(set: &KubernetesManifests) -> String {
     set.namespace.as_ref().map_or(NAMESPACE_DEFAULT.to_string(), ToString::to_string)
@@ -82,15 +55,11 @@ impl Sets {
     ///
     /// # Errors
     /// The store has lost a file, or the cluster cannot be asked.
-    pub fn read(
-        inventory: &Inventory,
-        files: &Files<'_>,
-        cluster: &dyn Cluster,
-    ) -> Result<Self, TargetError> {
+    pub fn read(inventory: &Inventory, store: &Store, cluster: &dyn Cluster) -> Result<Self, TargetError> {
         let mut sets = Vec::new();
         for component in &inventory.components {
             if let Component::KubernetesManifests(set) = component {
-                sets.push((set.clone(), read(&set.files, files)?));
+                sets.push((set.clone(), read(&set.files, store)?));
             }
         }
         sets.sort_by_key(|(set, _)| set.order);
@@ -151,10 +120,12 @@ impl Sets {
 }
 
 /// The objects of files in the order in which they are applied, without their namespaces.
-fn read(files: &[PlainFile], from: &Files<'_>) -> Result<Vec<Object>, TargetError> {
+fn read(files: &[PlainFile], store: &Store) -> Result<Vec<Object>, TargetError> {
     let mut objects = Vec::new();
     for file in files {
-        let bytes = from.read(file)?;
+        let path = store.blob_path(&file.digest);
+        let bytes = store.read(&file.digest, FILE_BYTES_MAX);
+        let bytes = bytes.map_err(|source| TargetError::Io { doing: "cannot read", path, source })?;
         let broken = |reason: String| TargetError::Manifest {
             digest: file.digest,
             reason: format!("{}: {reason}", file.path),
@@ -166,8 +137,8 @@ fn read(files: &[PlainFile], from: &Files<'_>) -> Result<Vec<Object>, TargetErro
 }
 
 /// For each object of a step what is to be there, or nothing if it is to be gone.
-pub(super) fn desired(step: &Objects, store: Store) -> Result<Vec<Option<Object>>, TargetError> {
-    let objects = read(&step.files, &Files::Kept(store))?;
+pub(super) fn desired(step: &Objects, store: &Store) -> Result<Vec<Option<Object>>, TargetError> {
+    let objects = read(&step.files, store)?;
     let find = |planned: &PlannedObject| {
         if planned.change == ObjectChange::Delete {
             return Ok(None);
