@@ -151,6 +151,7 @@ pub fn plan(
     }
     steps.mirrors(bundle, config)?;
     steps.cluster(bundle, config, context)?;
+    steps.remove_objects(bundle, due, config, context)?;
     steps.changes.extend(due.after.iter().cloned().map(Step::Script));
     steps.publish(bundle.digest(), context)?;
     let current = ledger.as_ref().and_then(Ledger::current);
@@ -284,6 +285,26 @@ pub fn releases_to_remove(
         }
     }
     Ok(steps)
+}
+
+/// The objects that the version which is left had in its sets of manifests and the new one has not.
+///
+/// # Errors
+/// The cluster cannot be asked, or a file of a set is not in the store.
+pub fn objects_to_remove(
+    left: &Inventory,
+    new: Option<&Inventory>,
+    owner: &kubernetes::Owner,
+    config: &SiteConfig,
+    context: &Context<'_>,
+) -> Result<kubernetes::Removal, PlanError> {
+    let is_set = |component: &Component| matches!(component, Component::KubernetesManifests(_));
+    match &config.targets.kubernetes {
+        Some(target) if left.components.iter().any(is_set) => {
+            Ok(kubernetes::removal(left, new, owner, target, context)?)
+        }
+        _ => Ok(kubernetes::Removal::default()),
+    }
 }
 
 /// The plan while it is being made.
@@ -450,6 +471,22 @@ impl Steps {
             }
         }
         Ok(steps)
+    }
+
+    /// Deletes what the version that is left had in the cluster and this one has not.
+    fn remove_objects(
+        &mut self,
+        bundle: &VerifiedBundle,
+        due: &Due,
+        config: &SiteConfig,
+        context: &Context<'_>,
+    ) -> Result<(), PlanError> {
+        let Some(left) = &due.left else { return Ok(()) };
+        let owner = kubernetes::owner(&bundle.manifest().publisher, &bundle.manifest().product);
+        let removal = objects_to_remove(left, Some(bundle.inventory()), &owner, config, context)?;
+        self.changes.extend(removal.steps.into_iter().map(Step::Objects));
+        self.notes.extend(removal.notes);
+        Ok(())
     }
 
     /// The releases of a bundle as they shall be, with what people have to know of each.
