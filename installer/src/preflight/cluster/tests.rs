@@ -215,8 +215,12 @@ fn nodes_leave_the_headroom_and_every_pod_has_one() {
     let cluster = good().with_items("/api/v1/nodes", &[node("3")]);
     let fact = only(&findings(&cluster), "cluster/capacity", Verdict::Fail);
     assert_eq!(fact, "cpu: 0 of the nodes' 3 are requested, and 2 would be");
-    let cluster =
-        good().with_items("/api/v1/nodes", &[node("900m"), node("900m"), node("900m"), node("900m")]);
+    let small = ["one", "two", "three", "four"].map(|name| {
+        let mut node = node("900m");
+        node["metadata"]["name"] = json!(name);
+        node
+    });
+    let cluster = good().with_items("/api/v1/nodes", &small);
     let fact = only(&findings(&cluster), "cluster/capacity", Verdict::Fail);
     assert!(fact.contains("one lacks cpu 1 (900m is free)"), "{fact}");
     let mut objects = workload();
