@@ -239,7 +239,7 @@ fn wait_for_rollout(
     let mut look = |left: Duration| rollout::look(wanted, &kubectl.within(left.max(PAUSE)));
     let (end, mut seen) = wait(within, &*context.env.clock, stop, &mut look);
     if end == End::TimeIsOver {
-        for pod in rollout::unready_pods(wanted, &kubectl.within(LOOK_LIMIT)) {
+        for pod in rollout::pods_in_trouble(wanted, &kubectl.within(LOOK_LIMIT)) {
             seen.text.push_str(&format!("; {pod}"));
         }
     }

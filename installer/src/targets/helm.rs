@@ -295,9 +295,9 @@ impl<'a> Cli<'a> {
     /// nothing if nobody can be asked.
     fn unready(&self) -> Vec<String> {
         let target = KubernetesTarget {
-            kubeconfig: self.step.kubeconfig.clone(),
             context: self.step.context.clone(),
             kubectl: self.step.kubectl.clone(),
+            ..KubernetesTarget::at(self.step.kubeconfig.clone())
         };
         let cluster = Kubectl::of(&target, self.context.env);
         let namespace = &self.step.namespace;
@@ -321,7 +321,7 @@ fn text<'a>(value: &'a serde_json::Value, pointer: &str) -> &'a str {
 }
 
 /// `pod x: Pending, container a: ImagePullBackOff (…)`
-pub(crate) fn unready_pod(pod: &serde_json::Value) -> Option<String> {
+fn unready_pod(pod: &serde_json::Value) -> Option<String> {
     let list = |pointer: &str| pod.pointer(pointer).and_then(serde_json::Value::as_array);
     let is_ready = list("/status/conditions")
         .into_iter()
