@@ -130,7 +130,7 @@ fn takes(wheelhouse: &Wheelhouse, wheels: &[&Wheel], tags: &BTreeSet<String>) ->
     let requirement = format!("wheelhouse {}: wheels with tags that the interpreter takes", wheelhouse.name);
     let id = "python/abi";
     if without.is_empty() {
-        let fact = format!("of each of {} projects there is one", projects.len());
+        let fact = format!("each of {} projects has one", projects.len());
         return (true, Finding::pass(id, fact, requirement));
     }
     let fact = format!("for another interpreter or platform: {}", without.join(", "));
