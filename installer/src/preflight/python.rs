@@ -163,7 +163,7 @@ fn resolves(
     let id = "python/resolve";
     let requirement = format!("wheelhouse {}: pip installs it from these wheels alone", wheelhouse.name);
     let is_here = |wheel: &&Wheel| context.site.store().blob_path(&wheel.digest).is_file();
-    if !wheels.iter().all(|wheel| is_here(wheel)) {
+    if !wheels.iter().all(is_here) {
         // Discs are read in any order, and there may be no room: then `apply` asks pip before it changes anything.
         let fact =
             "not looked at yet: the wheels are not in the site store; `apply` asks once it has loaded them";
