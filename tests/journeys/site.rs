@@ -706,7 +706,7 @@ fn plan_and_apply_print_the_same_steps_as_json() {
         ]
     );
     assert_eq!((&plan["applied"], &plan["plan"]["from"]), (&json!(false), &json!(null)));
-    assert_eq!(keys(&plan["findings"][0]), ["fact", "id", "requirement", "verdict"]);
+    assert_eq!(keys(&plan["findings"][0]), ["area", "fact", "id", "requirement", "strict", "verdict"]);
     let kinds: Vec<_> =
         plan["plan"]["steps"].as_array().unwrap().iter().map(|step| keys(step)[0].to_string()).collect();
     assert_eq!(kinds, ["file", "publish", "record"]);
