@@ -9,6 +9,7 @@ use manifests::audit::Outcome;
 use manifests::bundle::BundleDigest;
 use manifests::{Inventory, VerifiedBundle};
 
+use super::change::change;
 use super::checks::{Asked, CheckArgs, stopped};
 use super::drive::AtTheDrive;
 use super::plan::{Document, show};
@@ -21,7 +22,6 @@ use crate::due;
 use crate::journal;
 use crate::plan::{self, Plan};
 use crate::site::Site;
-use crate::site::lock::SiteLock;
 use crate::targets::{self, Context};
 use crate::witness::Judged;
 
@@ -55,20 +55,19 @@ impl ApplyArgs {
             let judged = super::judged(site, screen.env)?;
             return self.show_only(site, &judged, screen, &given, &asked);
         }
-        let _lock = SiteLock::take(site, screen.env)?;
-        let judged = super::judged_under_lock(site, screen.env)?;
-        let log = AuditLog::of(site, screen.env);
-        let medium = given.title().display().to_string();
-        let mut facts = about([("medium", medium)]);
-        facts.extend(asked.facts());
-        log.append(screen.env, "apply", Outcome::Intent, facts.clone())?;
-        let bars = screen.wants_bars();
-        let changer = AtTheDrive::of(screen);
-        let load =
-            |context: &Context<'_>| admitted(context, bars, &given, self.repair, (&changer, &log, &asked));
-        let from = Source { load: &load, command: "apply" };
-        carry_out(site, &judged, screen, &log, &from, &asked)
-            .map_err(|failure| close(failure, "apply", &log, screen, facts))
+        change(site, screen, |screen, judged, log| {
+            let medium = given.title().display().to_string();
+            let mut facts = about([("medium", medium)]);
+            facts.extend(asked.facts());
+            log.append(screen.env, "apply", Outcome::Intent, facts.clone())?;
+            let bars = screen.wants_bars();
+            let changer = AtTheDrive::of(screen);
+            let load =
+                |context: &Context<'_>| admitted(context, bars, &given, self.repair, (&changer, log, &asked));
+            let from = Source { load: &load, command: "apply" };
+            carry_out(site, judged, screen, log, &from, &asked)
+                .map_err(|failure| close(failure, "apply", log, screen, facts))
+        })
     }
 
     fn show_only(
@@ -124,7 +123,7 @@ pub(super) fn close(
         _ => Outcome::Failed,
     };
     facts.extend(about([("error", failure.messages().join(": "))]));
-    match log.append(screen.env, event, outcome, facts) {
+    match log.with_reserve(|| log.append(screen.env, event, outcome, facts.clone())) {
         Ok(()) => failure,
         Err(error) => failure.and(&error.to_string()),
     }
