@@ -28,7 +28,7 @@ use installer::site::Site;
 use installer::targets::{Context, kubernetes};
 use onsite::{another_site, audit_holds, build, installer, says, site_yaml, wait_until, with_run};
 use serde_json::{Value, json};
-use testkit::Cluster;
+use testkit::{Cluster, RealRegistry, RealRegistryOptions};
 
 const IMAGE: &str = "registry.example.com/shop/web:1";
 const PASSWORD: &str = "correct-horse-battery";
@@ -383,6 +383,28 @@ fn a_definition_comes_before_what_it_defines_and_stays_when_that_goes() {
 }
 
 #[test]
+fn images_of_manifests_get_their_names_in_the_sites_registry_by_digest() {
+    let Some(scene) = Scene::new("") else { return };
+    let Some(registry) = RealRegistry::start(RealRegistryOptions::default()) else { return };
+    let kubeconfig = scene.cluster.kubeconfig();
+    let targets = [
+        format!("registry: {{url: \"{}\", prefix: mirror}}", registry.url()),
+        format!("kubernetes: {{kubeconfig: {}, images: rewrite}}", kubeconfig.display()),
+    ];
+    site_yaml(&scene.site, &targets);
+    scene.bundle("1", 1, &[web(1, None), settings(json!({"image": "not one"}))]);
+    let applied = scene.apply("1").ok();
+    assert!(applied.stdout.contains(&format!("image {IMAGE} becomes")), "{}", applied.stdout);
+    let digest = image("amd64", &[layer(1, 500)]).root.digest;
+    let host = registry.url().trim_start_matches("http://").to_string();
+    let now = &scene.objects()["Deployment web"];
+    let found = &now["spec"]["template"]["spec"]["containers"][0]["image"];
+    assert_eq!(*found, json!(format!("{host}/mirror/registry.example.com/shop/web@{digest}")));
+    assert!(scene.apply("1").ok().stdout.contains("everything is in place already"));
+    assert_eq!(drifted(&scene), Vec::<String>::new());
+}
+
+#[test]
 fn drift_names_the_fields_that_somebody_has_changed_and_the_objects_that_are_gone() {
     let Some(scene) = Scene::new("") else { return };
     scene.bundle("1", 1, &[settings(json!({"a": "one"})), secret(PASSWORD), only("first-only")]);
@@ -418,7 +440,7 @@ fn drifted(scene: &Scene) -> Vec<String> {
     let context = Context { site: &site, config: &config, env: &env, http: &http };
     let owner = kubernetes::owner(&bundle.manifest().publisher, &bundle.manifest().product);
     let target = config.targets.kubernetes.as_ref().unwrap();
-    let found = kubernetes::drift(bundle.inventory(), &owner, target, &context).unwrap().into_iter();
+    let found = kubernetes::drift(&bundle, &owner, target, &context).unwrap().into_iter();
     let mut told: Vec<String> = found
         .filter(|(_, drift)| *drift != kubernetes::Drift::AsShipped)
         .map(|(id, drift)| format!("{id}: {drift:?}"))

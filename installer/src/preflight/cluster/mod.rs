@@ -149,8 +149,12 @@ fn look(
     context: &Context<'_>,
 ) -> Result<Vec<Finding>, Finding> {
     let read = || Sets::read(bundle.inventory(), &context.site.store(), cluster);
+    let renamed = |target, sets: Sets| sets.renamed(bundle, target, context);
     let applied = match &config.targets.kubernetes {
-        Some(target) => Some((target, read().map_err(|error| unreadable(&error))?)),
+        Some(target) => {
+            let sets = read().and_then(|sets| renamed(target, sets));
+            Some((target, sets.map_err(|error| unreadable(&error))?))
+        }
         None => None,
     };
     let mut rendered = applied.as_ref().map(|(_, sets)| sets.rendered()).unwrap_or_default();
