@@ -140,7 +140,7 @@ fn a_quota_that_is_too_small_is_found() {
 #[test]
 fn pods_that_fit_on_no_node_are_found() {
     let Some(scene) = Scene::new() else { return };
-    scene.quota("1000");
+    scene.quota("64");
     let mut objects = needs_all();
     objects[0]["spec"]["template"]["spec"]["nodeSelector"] = json!({"kubernetes.io/arch": "s390x"});
     let said = only(&scene.failing(&objects), "cluster/capacity");
