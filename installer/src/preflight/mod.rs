@@ -128,7 +128,7 @@ pub fn check(
         findings.extend(docker::check(&images, bundle, target, context));
     }
     if let Some(target) = config.targets.containerd.as_ref().filter(|_| !images.is_empty()) {
-        findings.extend(containerd::check(&images, target, context));
+        findings.extend(containerd::check(&images, bundle.inventory(), target, context));
     }
     findings.extend(cluster::check(bundle, config, context));
     if let Some(target) = &config.targets.helm {
