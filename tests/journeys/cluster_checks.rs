@@ -70,14 +70,23 @@ impl Scene {
         self.failing_in(&self.namespace, objects)
     }
 
+    /// The same for a bundle that requires this.
+    fn failing_requiring(&self, requires: &str) -> Vec<(String, String)> {
+        self.failing_of(&self.namespace, &needs_all(), &format!("requires: {requires}\n"))
+    }
+
     fn failing_in(&self, namespace: &str, objects: &[Value]) -> Vec<(String, String)> {
+        self.failing_of(namespace, objects, "")
+    }
+
+    fn failing_of(&self, namespace: &str, objects: &[Value], more: &str) -> Vec<(String, String)> {
         let _ = std::fs::remove_dir_all(self.sender.path("k8s"));
         for (number, object) in objects.iter().enumerate() {
             self.sender.write(&format!("k8s/{number:02}.json"), object.to_string());
         }
         write_layout(&self.sender, "images", &[("web", &image("amd64", &[layer(1, 500)]))]);
         let rest = format!(
-            "images: [{{source: 'oci:images:web', name: '{IMAGE}'}}]\nmanifests: [{{source: k8s/, namespace: {namespace}}}]\n"
+            "images: [{{source: 'oci:images:web', name: '{IMAGE}'}}]\nmanifests: [{{source: k8s/, namespace: {namespace}}}]\n{more}"
         );
         build(&self.sender, "1", 1, &rest, "1.tar");
         let bundle = self.sender.path("1.tar");
@@ -196,6 +205,27 @@ fn a_kind_that_the_cluster_does_not_serve_is_found() {
         json!({"apiVersion": "monitoring.example.org/v1", "kind": "Monitor", "metadata": {"name": "m"}}),
     );
     has(&only(&scene.failing(&objects), "cluster/apis"), &["monitoring.example.org/v1/Monitor"]);
+}
+
+#[test]
+fn what_the_bundle_requires_of_a_cluster_is_looked_for_there() {
+    let Some(scene) = Scene::new() else { return };
+    has(
+        &only(&scene.failing_requiring("{kubernetes: \"<1.20\"}"), "cluster/version"),
+        &["it is Kubernetes v1."],
+    );
+    let apis = scene.failing_requiring("{apis: [monitoring.example.org/v1/Monitor, apps/v1/Deployment]}");
+    has(&only(&apis, "cluster/apis"), &["monitoring.example.org/v1/Monitor"]);
+    let classes = scene.failing_requiring("{storageClasses: [fast, simulated]}");
+    has(&only(&classes, "cluster/storage-class"), &["no storage class fast"]);
+    let place = &scene.namespace;
+    let secrets =
+        scene.failing_requiring(&format!("{{secrets: [{place}/login:password, {place}/login:absent]}}"));
+    has(&only(&secrets, "cluster/secrets"), &["/login has no key absent"]);
+    let met = format!("{{kubernetes: \">=1.28\", secrets: [{place}/login], storageClasses: [simulated]}}");
+    assert_eq!(scene.failing_requiring(&met), []);
+    site_yaml(&scene.site, &[]);
+    has(&only(&scene.failing_requiring(&met), "cluster/reachable"), &["site.yaml names none"]);
 }
 
 #[test]

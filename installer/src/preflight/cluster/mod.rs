@@ -130,7 +130,9 @@ pub fn concerns(inventory: &Inventory) -> bool {
 pub fn check(bundle: &VerifiedBundle, config: &SiteConfig, context: &Context<'_>) -> Vec<Finding> {
     let helm = config.targets.helm.as_ref();
     let of_helm = helm.map(|helm| helm.cluster(config.targets.kubernetes.as_ref()));
-    let Some(target) = config.targets.kubernetes.clone().or(of_helm) else { return Vec::new() };
+    let Some(target) = config.targets.kubernetes.clone().or(of_helm) else {
+        return apis::no_cluster(&bundle.inventory().requires).into_iter().collect();
+    };
     if !concerns(bundle.inventory()) {
         return Vec::new();
     }
