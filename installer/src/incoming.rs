@@ -71,6 +71,25 @@ fn root(store: &Store) -> PathBuf {
     store.root().join("incoming")
 }
 
+/// The bytes on the disk of everything that was begun: of discs, and of a run that was killed. The next load either
+/// goes on with it or removes it first, so it is room as well.
+#[must_use]
+pub fn bytes_begun(store: &Store) -> u64 {
+    let mut directories = vec![root(store), store.root().join("quarantine")];
+    let mut bytes = 0_u64;
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+            use std::os::unix::fs::MetadataExt;
+            match entry.metadata() {
+                Ok(found) if found.is_dir() => directories.push(entry.path()),
+                Ok(found) => bytes = bytes.saturating_add(found.blocks().saturating_mul(512)),
+                Err(_) => {}
+            }
+        }
+    }
+    bytes
+}
+
 /// Forgets what was begun, of whatever bundle: another one was loaded meanwhile.
 ///
 /// # Errors

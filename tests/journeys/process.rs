@@ -159,7 +159,7 @@ fn commands(help: &str) -> Vec<String> {
 fn every_command_has_a_help_that_fits_a_screen() {
     let world = World::new();
     for (program, names) in [
-        ("installer", "trust verify inspect plan apply rollback status history serve audit"),
+        ("installer", "trust verify inspect preflight plan apply rollback status history serve audit"),
         ("bundler", "key trust lock images build split sign attest inspect verify diff"),
     ] {
         let run = |args: &[&str]| {

@@ -176,22 +176,31 @@ fn a_step_that_fails_after_the_switch_switches_back_and_removes_the_new_environm
 }
 
 #[test]
-fn a_wheel_that_needs_one_that_was_not_carried_fails_and_leaves_nothing() {
+fn a_wheel_that_pip_takes_and_cannot_unpack_fails_and_leaves_nothing() {
     let Some(python) = Python::find() else { return };
     let world = python_lab(&python);
-    write_wheels(&world, "wheels", &greeting("1.0")[..1]);
+    write_wheels(&world, "wheels", &[with_a_broken_module()]);
     build(&world, "1", 1, WHEELS, "b.tar");
     let ran = world.installer(&APPLY).expect_exit(Exit::Undone);
-    says(&ran, &["pip", "words"]);
+    says(&ran, &["pip install"]);
     assert!(tree(&world, "venvs", &[]).is_empty());
     assert!(tree(&world, "site/ledger", &[]).is_empty());
+}
+
+/// A wheel whose metadata is right, so that pip resolves it, and whose module has another checksum than its archive
+/// says.
+fn with_a_broken_module() -> (String, Vec<u8>) {
+    let (name, mut bytes) = wheel("words", "1.0", &[], "VERSION = '1.0'\n");
+    let module = bytes.windows(8).position(|window| window == b"words.py").unwrap();
+    bytes[module + 8 + 3] ^= 0x55;
+    (name, bytes)
 }
 
 #[test]
 fn an_environment_that_failed_leaves_no_working_directory_in_the_store() {
     let Some(python) = Python::find() else { return };
     let world = python_lab(&python);
-    write_wheels(&world, "wheels", &greeting("1.0")[..1]);
+    write_wheels(&world, "wheels", &[with_a_broken_module()]);
     build(&world, "1", 1, WHEELS, "b.tar");
     world.installer(&APPLY).expect_exit(Exit::Undone).stderr.clear();
     let left: Vec<_> = tree(&world, "site/store", &["blobs", "bundles"]).into_keys().collect();
@@ -697,7 +706,7 @@ fn plan_and_apply_print_the_same_steps_as_json() {
         ]
     );
     assert_eq!((&plan["applied"], &plan["plan"]["from"]), (&json!(false), &json!(null)));
-    assert_eq!(keys(&plan["findings"][0]), ["fact", "id", "requirement", "verdict"]);
+    assert_eq!(keys(&plan["findings"][0]), ["area", "fact", "id", "requirement", "strict", "verdict"]);
     let kinds: Vec<_> =
         plan["plan"]["steps"].as_array().unwrap().iter().map(|step| keys(step)[0].to_string()).collect();
     assert_eq!(kinds, ["file", "publish", "record"]);

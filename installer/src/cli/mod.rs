@@ -166,7 +166,8 @@ fn log_verdict<T>(
             Ok(found)
         }
         Err(failure) => {
-            let outcome = if failure.exit() == Exit::Refused { Outcome::Refused } else { Outcome::Failed };
+            let is_decision = matches!(failure.exit(), Exit::Refused | Exit::NotReady);
+            let outcome = if is_decision { Outcome::Refused } else { Outcome::Failed };
             let pairs = [
                 ("medium", medium),
                 ("error", failure.messages().join(": ")),
