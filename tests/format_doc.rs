@@ -746,6 +746,20 @@ fn the_site_yaml_of_the_runbook_is_one() {
 }
 
 #[test]
+fn the_runbook_lists_every_check_as_the_program_has_it() {
+    use installer::preflight::catalogue::{CHECKS, Rule};
+    let text = page("operator.md");
+    let mut lines = text.lines().skip_while(|line| !line.starts_with("| id | what is looked at |"));
+    let listed: Vec<&str> = lines.by_ref().skip(2).take_while(|line| line.starts_with('|')).collect();
+    let row = |id: &str, meaning: &str, rule: &Rule| match rule {
+        Rule::Strict(why) => format!("| `{id}` | {meaning} | no: {why} |"),
+        Rule::Open(why) => format!("| `{id}` | {meaning} | yes: {why} |"),
+    };
+    let wanted: Vec<String> = CHECKS.iter().map(|check| row(check.id, check.meaning, &check.rule)).collect();
+    assert_eq!(listed, wanted);
+}
+
+#[test]
 fn the_pages_list_every_exit_code() {
     let codes: Vec<String> = (0..=8).map(|code: u8| code.to_string()).collect();
     assert_eq!(edge::Exit::Unreachable.code(), 8, "the last one");

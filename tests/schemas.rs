@@ -110,6 +110,27 @@ fn the_schema_of_the_list_of_images_names_the_keys_that_bundler_prints() {
     holds(&definitions["place"], &each(&images, "places"));
 }
 
+#[test]
+fn the_schema_of_preflight_names_the_keys_that_installer_prints() {
+    let world = e2e::World::new();
+    world.trust();
+    world.write("files/a.conf", "a\n");
+    world.spec("1", 1, "files: [{source: files, dest: /etc}]\n");
+    world.bundler(&["build", "--key", "keys/rel.key.pem", "--out", "b.tar"]).ok();
+    let rules = "windows: [{deny: daily, timezone: UTC}]\nchange: {pattern: 'CHG-[0-9]+'}\n";
+    world.write("site/site.yaml", format!("apiVersion: airlock/v1\nkind: Site\nsite: s\n{rules}"));
+    let command = ["--output", "json", "preflight", "b.tar", "--override", "window/open", "--reason", "x"];
+    let json = world.installer(&command).expect_exit(edge::Exit::NotReady).json();
+    let schema = schema("preflight.schema.json");
+    holds(&schema, &[&json]);
+    holds(&schema["$defs"]["counts"], &[&json["counts"]]);
+    holds(&schema["$defs"]["finding"], &each(&[&json], "findings"));
+    assert_eq!((json["ready"].as_bool(), json["counts"]["overridden"].as_u64()), (Some(false), Some(1)));
+    // Where another command stops at them, they are beside its message.
+    let error = world.installer(&["--output", "json", "plan", "b.tar"]).json();
+    holds(&schema["$defs"]["finding"], &each(&[&error["error"], &json], "findings"));
+}
+
 /// An image without layers.
 fn manifest() -> String {
     let config = manifests::Digest::of(b"{}");

@@ -60,12 +60,11 @@ impl Loan {
 }
 
 fn read_by_checks(component: &Component, config: &SiteConfig) -> Vec<Digest> {
-    let targets = &config.targets;
     match component {
-        Component::Wheelhouse(wheelhouse) if targets.python.is_some() => {
+        Component::Wheelhouse(wheelhouse) if config.targets.python.is_some() => {
             wheelhouse.wheels.iter().map(|wheel| wheel.digest).collect()
         }
-        Component::Chart(chart) if targets.helm.is_some() => {
+        Component::Chart(chart) if config.targets.helm.is_some() => {
             let values = chart.values.iter().flat_map(|values| &values.files);
             values.map(|file| file.digest).chain([chart.archive.digest]).collect()
         }

@@ -127,10 +127,11 @@ pub(crate) fn with_run<T>(
     act(&Run { context: &context, audit: &audit, watch, say: &|_| {} }, plan)
 }
 
-/// Fails unless stderr has all of these words.
+/// Fails unless stderr has all of these words, wherever its lines are broken.
 pub(crate) fn says(ran: &Ran, words: &[&str]) {
+    let said = ran.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
     for word in words {
-        assert!(ran.stderr.contains(word), "`{word}` is missing: {}", ran.stderr);
+        assert!(said.contains(word), "`{word}` is missing: {}", ran.stderr);
     }
 }
 

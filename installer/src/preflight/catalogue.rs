@@ -113,7 +113,7 @@ pub const CHECKS: &[Check] = &[
     row("registry/login", "it takes our login", NOBODY_THERE),
     row(
         "registry/push",
-        "it lets us push: an upload is begun and cancelled, and nothing stays",
+        "it lets us push: an upload is begun and cancelled, and no blob and no tag stays of it",
         NOBODY_THERE,
     ),
     row(

@@ -127,7 +127,7 @@ pub fn check(
         findings.extend(docker::check(&images, bundle, target, context));
     }
     if let Some(target) = config.targets.containerd.as_ref().filter(|_| !images.is_empty()) {
-        findings.extend(containerd::check(&images, target, context));
+        findings.extend(containerd::check(&images, bundle.inventory(), target, context));
     }
     if let Some(target) = &config.targets.helm {
         findings.extend(helm::check(bundle, target, context));

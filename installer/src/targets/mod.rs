@@ -203,6 +203,10 @@ impl Classified for TargetError {
                 "log in with `docker login` or `podman login` as the user who runs this, with `auth: docker-config` under `targets.registry` in site.yaml"
                     .to_string(),
             ),
+            Self::Registry { source: ::registry::RegistryError::Refused { status: 409 | 412, .. }, .. } => Some(
+                "a registry that moves no tags: with `targets.registry.immutable: true` in site.yaml a tag in the way is found before anything changes; ask the sender for other tags"
+                    .to_string(),
+            ),
             Self::Registry { .. } => {
                 Some("check `targets.registry` in site.yaml, and that the registry is running".to_string())
             }
