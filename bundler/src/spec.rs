@@ -480,25 +480,12 @@ impl<'de> Deserialize<'de> for ScriptSpec {
             }
             (Some(_), Some(_)) => return Err(broken("has `undo` and `irreversible`: take one of them out")),
         };
-        let within = map.within.map_or(Some(Within::default()), |text| time_limit(&text));
+        let within = map.within.map_or(Some(Within::default()), |text| Within::of_text(&text));
         let within =
             within.ok_or_else(|| broken("needs a `within` such as 90s, 10m or 2h, at most a day"))?;
         let when = map.when.unwrap_or(When::After);
         Ok(Self { undo, when, name: map.name, within, source: map.source })
     }
-}
-
-/// `90s`, `10m` or `2h`.
-fn time_limit(text: &str) -> Option<Within> {
-    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let unit = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        _ => return None,
-    };
-    let number = number.bytes().all(|byte| byte.is_ascii_digit()).then(|| number.parse::<u64>().ok())??;
-    Within::new(number.checked_mul(unit)?)
 }
 
 /// A spec, where it lies, and the identity of its text.

@@ -69,6 +69,8 @@ pub struct Due {
     pub unchanged: Vec<String>,
     /// What cannot be taken back, in words.
     pub notes: Vec<String>,
+    /// What the version that the site runs has brought, where that is another one and it is known.
+    pub left: Option<Inventory>,
 }
 
 impl Due {
@@ -94,6 +96,7 @@ pub fn due(bundle: &VerifiedBundle, judged: &Judged, site: &Site) -> Result<Due,
     let ledger = site.ledger(&manifest.publisher, &manifest.product)?;
     let mut below = in_force(ledger.as_ref());
     let mut due = Due::default();
+    due.left = left(bundle, ledger.as_ref(), judged, site);
     let (mut first, mut rest) = (Vec::new(), Vec::new());
     let mut is_present = true;
     while let Some(newer) = below.pop_if(|newer| newer.applied.order > manifest.order) {
@@ -127,6 +130,14 @@ pub fn due(bundle: &VerifiedBundle, judged: &Judged, site: &Site) -> Result<Due,
         due.after = after.iter().map(run).collect();
     }
     Ok(due)
+}
+
+/// What the present version has brought. What was kept of it and cannot be believed is as if it were not there:
+/// less is known of what may be taken away then, and nothing is taken away that is not known.
+fn left(bundle: &VerifiedBundle, ledger: Option<&Ledger>, judged: &Judged, site: &Site) -> Option<Inventory> {
+    let current = ledger?.current().filter(|current| current.bundle != bundle.digest())?;
+    let known = judged.remembered.has_applied(current.bundle, current.root_version);
+    known.then(|| admit::kept_inventory(site, &judged.trust, current).ok()).flatten()
 }
 
 /// The versions whose scripts are in force, the newest last: going back to one took those above it away.

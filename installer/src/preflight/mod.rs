@@ -6,6 +6,7 @@
 
 pub mod catalogue;
 pub mod clock;
+pub mod cluster;
 pub mod containerd;
 pub mod disk;
 pub mod docker;
@@ -129,6 +130,7 @@ pub fn check(
     if let Some(target) = config.targets.containerd.as_ref().filter(|_| !images.is_empty()) {
         findings.extend(containerd::check(&images, bundle.inventory(), target, context));
     }
+    findings.extend(cluster::check(bundle, config, context));
     if let Some(target) = &config.targets.helm {
         findings.extend(helm::check(bundle, target, context));
     }

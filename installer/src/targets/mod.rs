@@ -6,6 +6,7 @@ pub mod docker;
 pub mod files;
 pub mod helm;
 pub mod images;
+pub mod kubernetes;
 pub mod mirror;
 pub mod publish;
 pub mod python;
@@ -22,6 +23,7 @@ use manifests::Digest;
 use manifests::text::{Marking, Name};
 
 use crate::audit::About;
+use crate::cluster::ClusterError;
 use crate::plan::Step;
 use crate::site::config::SiteConfig;
 use crate::site::{Site, SiteError};
@@ -177,6 +179,23 @@ pub enum TargetError {
         /// Which.
         name: Name,
     },
+    /// A Kubernetes cluster.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// Workloads that do not get where they should.
+    #[error("not ready in time: {}", waiting.join("; "))]
+    Rollout {
+        /// Which, and why.
+        waiting: Vec<String>,
+    },
+    /// Objects of a cluster that are not as they were.
+    #[error("{}", objects.join("; "))]
+    NotRestored {
+        /// Which, and why.
+        objects: Vec<String>,
+        /// Whether one of them may be put back later.
+        may_pass: bool,
+    },
     /// The site.
     #[error(transparent)]
     Site(#[from] SiteError),
@@ -186,6 +205,7 @@ impl Classified for TargetError {
     fn exit(&self) -> Exit {
         match self {
             Self::Site(error) => error.exit(),
+            Self::Cluster(error) => error.exit(),
             Self::InTheWay { .. }
             | Self::Moved { .. }
             | Self::Overlay { .. }
@@ -235,6 +255,11 @@ impl Classified for TargetError {
             Self::Overlay { .. } => Some("look at the new plan, and apply again".to_string()),
             Self::CannotDelete { .. } => Some("delete the tag with the registry's own tools".to_string()),
             Self::Site(error) => error.hint(),
+            Self::Cluster(error) => error.hint(),
+            Self::Rollout { .. } => Some(
+                "look at those objects and their pods with `kubectl describe`; `targets.kubernetes.within` is how long is waited"
+                    .to_string(),
+            ),
             _ => None,
         }
     }
@@ -250,6 +275,8 @@ impl TargetError {
             Self::Silent { .. } => true,
             Self::Io { source, .. } => source.kind() == io::ErrorKind::StorageFull,
             Self::ScriptNotAllowed { .. } => true,
+            Self::Cluster(error) => error.may_pass(),
+            Self::NotRestored { may_pass, .. } => *may_pass,
             _ => false,
         }
     }
@@ -285,6 +312,7 @@ pub fn perform(step: &Step, kept: &std::path::Path, context: &Context<'_>) -> Re
         Step::Mirror(mirror) => mirror::perform(mirror, kept)?,
         Step::Venv(venv) => python::perform(venv, context)?,
         Step::File(file) => files::perform(file, kept, context)?,
+        Step::Objects(objects) => kubernetes::perform(objects, kept, context)?,
         Step::Release(release) => return helm::perform(release, kept, context),
         Step::Script(run) => return scripts::perform(run, kept, context),
         Step::Publish(publish) => publish::perform(publish, context)?,
@@ -305,6 +333,7 @@ pub fn undo(step: &Step, kept: &std::path::Path, context: &Context<'_>) -> Resul
         Step::Mirror(mirror) => files::undo(&mirror.write, kept)?,
         Step::Venv(venv) => python::undo(venv, context)?,
         Step::File(file) => files::undo(file, kept)?,
+        Step::Objects(objects) => kubernetes::undo(objects, kept, context)?,
         Step::Release(release) => helm::undo(release, kept, context)?,
         Step::Script(run) => return scripts::undo(run, kept, context),
         Step::Publish(publish) => publish::undo(publish, context)?,
@@ -325,6 +354,7 @@ pub fn probe(step: &Step, context: &Context<'_>) -> Result<State, TargetError> {
         Step::Mirror(mirror) => files::state(&mirror.write.path)?.is_some_and(|now| now.is(mirror.write.new)),
         Step::Venv(venv) => python::is_new(venv)?,
         Step::File(file) => files::state(&file.path)?.is_some_and(|now| now.is(file.new)),
+        Step::Objects(objects) => kubernetes::is_new(objects, context)?,
         Step::Release(release) => helm::is_new(release, context)?,
         // There is nothing to look at: it is done when it has said so, and the journal keeps that.
         Step::Script(_) => true,
