@@ -69,7 +69,7 @@ fn read_by_checks(component: &Component, config: &SiteConfig) -> Vec<Digest> {
             let values = chart.values.iter().flat_map(|values| &values.files);
             values.map(|file| file.digest).chain([chart.archive.digest]).collect()
         }
-        Component::KubernetesManifests(set) if targets.kubernetes.is_some() => {
+        Component::KubernetesManifests(set) if config.targets.kubernetes.is_some() => {
             set.files.iter().map(|file| file.digest).collect()
         }
         _ => Vec::new(),
