@@ -58,6 +58,8 @@ fn the_schema_of_bundle_yaml_names_the_keys_that_bundler_takes() {
     assert_eq!(keys(&definitions["files"]), bundle("files: [{zzz: 1}]\n"));
     assert_eq!(keys(&definitions["manifests"]), bundle("manifests: [{zzz: 1}]\n"));
     assert_eq!(keys(&definitions["script"]), bundle("scripts: [{zzz: 1}]\n"));
+    assert_eq!(keys(&definitions["requires"]), bundle("requires: {zzz: 1}\n"));
+    assert_eq!(keys(&definitions["health"]), bundle("health: [{zzz: 1}]\n"));
 }
 
 /// The keys of these objects are those of a definition: none that it does not name, each that it requires, and

@@ -57,7 +57,7 @@ fn state(world: &World) -> (Tree, Tree, serde_json::Value) {
     let ledger = std::fs::read(world.path("site/ledger/acme.demo.json")).unwrap();
     let mut ledger: serde_json::Value = serde_json::from_slice(&ledger).unwrap();
     ledger["applied"][0]["time"].take();
-    let site = tree(world, "site", &["audit", "journal", "lock", "ledger", "site.yaml"]);
+    let site = tree(world, "site", &["audit", "journal", "key", "lock", "ledger", "site.yaml"]);
     (tree(world, "root", &[]), site, ledger)
 }
 

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::journal;
 use crate::site::Site;
+use crate::site::key::Named;
 use crate::site::ledger::{Applied, Mark};
 
 /// The arguments of `status`.
@@ -20,6 +21,8 @@ struct Document {
     site: Option<String>,
     trust_root: String,
     fingerprint: Digest,
+    /// The key that signs the site's log.
+    site_key: Option<Named>,
     products: Vec<Product>,
     /// A bundle whose apply was cut off.
     interrupted: Option<BundleDigest>,
@@ -53,15 +56,26 @@ impl StatusArgs {
             .collect();
         let interrupted = journal::unfinished(site)?.map(|found| found.plan.bundle);
         let name = config.site.as_ref().map(ToString::to_string);
-        let human = human(name.as_deref(), &root.title(), &products, interrupted);
+        let site_key = site.named_key()?;
+        let human = human(name.as_deref(), &root.title(), site_key.as_ref(), &products, interrupted);
         let (trust_root, fingerprint) = (root.title(), root.fingerprint());
-        screen.result(&human, &Document { site: name, trust_root, fingerprint, products, interrupted })
+        let document = Document { site: name, trust_root, fingerprint, site_key, products, interrupted };
+        screen.result(&human, &document)
     }
 }
 
-fn human(site: Option<&str>, root: &str, products: &[Product], interrupted: Option<BundleDigest>) -> String {
-    let mut text =
-        format!("site       {}\ntrust root {root}\n", site.unwrap_or("has no name: there is no site.yaml"));
+fn human(
+    site: Option<&str>,
+    root: &str,
+    key: Option<&Named>,
+    products: &[Product],
+    interrupted: Option<BundleDigest>,
+) -> String {
+    let key = key.map_or("there is none yet".to_string(), |key| key.keyid.to_string());
+    let mut text = format!(
+        "site       {}\ntrust root {root}\nsite key   {key}\n",
+        site.unwrap_or("has no name: there is no site.yaml")
+    );
     let row = |product: &Product| {
         let current = product.current.as_ref();
         vec![
