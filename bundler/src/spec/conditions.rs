@@ -10,11 +10,11 @@ use manifests::health::{
 };
 use manifests::range::Range;
 use manifests::requires::{ApiRef, RequiredSet, Requires, SecretRef};
+use manifests::script::Within;
 use manifests::text::{DnsLabel, DnsName, FileName, LongLine, Name, printable};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
-use super::time_limit;
 use crate::media;
 
 #[derive(Deserialize)]
@@ -113,7 +113,7 @@ impl HealthMap {
         self.refuse_what_does_not_belong_together()?;
         let within = match &self.within {
             None => HealthCheck::WITHIN_DEFAULT,
-            Some(text) => time_limit(text)
+            Some(text) => Within::of_text(text)
                 .ok_or("a health check needs a `within` such as 90s, 10m or 2h, at most a day")?,
         };
         let Self { http, status, contains, tcp, command, rollout, namespace, name, .. } = self;

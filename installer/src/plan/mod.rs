@@ -461,10 +461,15 @@ impl Steps {
         };
         let cluster = Kubectl::of(target, context.env);
         let owner = kubernetes::owner(&bundle.manifest().publisher, &bundle.manifest().product);
-        let sets = kubernetes::Sets::read(bundle.inventory(), &context.site.store(), &cluster)?;
+        let sets = kubernetes::Sets::read(bundle.inventory(), &context.site.store(), &cluster)?
+            .renamed(bundle, target, context)?;
         let mut steps = Vec::new();
         for (set, _) in sets.iter() {
             let looked = kubernetes::look(&sets, set, &owner, target, &cluster)?;
+            let line = |image: &RenamedImage| {
+                format!("manifests {}: image {} becomes {}", set.name, image.from, image.to)
+            };
+            self.notes.extend(looked.step.images.iter().map(line));
             self.unchanged.extend(looked.unchanged);
             if !looked.step.objects.is_empty() {
                 steps.push((set.order, looked.step));
@@ -510,7 +515,7 @@ impl Steps {
             let upgrade = helm::is_installed(&bare, context)?;
             let rendered = renderer.render(&chart, upgrade).map_err(failed)?;
             self.notes.extend(rendered.stays(&chart));
-            let resolved = references::resolve(&rendered.text, chart.chart, bundle, context)
+            let resolved = references::resolve(&rendered.text, &chart.chart.images, bundle, context)
                 .map_err(|source| PlanError::References { chart: chart.title(), source })?;
             let release = release(&chart, &resolved, target, config);
             if let ReleaseAction::Install(new) = &release.action {

@@ -388,6 +388,12 @@ pub struct Objects {
     /// The files of the set, in the site store; none if everything is deleted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<PlainFile>,
+    /// Images that get other names, each with the new one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<RenamedImage>,
+    /// Names of images that stay what they are. None if all do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<String>,
     /// What is changed, in its order.
     pub objects: Vec<PlannedObject>,
 }
@@ -549,7 +555,7 @@ pub struct PlannedValues {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RenamedImage {
-    /// As the chart names it, with Docker's defaults written out.
+    /// As the chart or the manifest names it, with Docker's defaults written out.
     pub from: String,
     /// As the cluster gets it.
     pub to: String,

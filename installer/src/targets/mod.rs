@@ -182,6 +182,14 @@ pub enum TargetError {
     /// A Kubernetes cluster.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
+    /// Images in manifests that cannot get their names on site.
+    #[error("the images of {set}: {reason}")]
+    Images {
+        /// Which set.
+        set: String,
+        /// Why not.
+        reason: String,
+    },
     /// Workloads that do not get where they should.
     #[error("not ready in time: {}", waiting.join("; "))]
     Rollout {

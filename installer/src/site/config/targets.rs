@@ -232,6 +232,9 @@ pub struct KubernetesTarget {
     /// Whether fields are taken that somebody else manages, and objects of another product.
     #[serde(default)]
     pub force: bool,
+    /// What becomes of the names of images in manifests.
+    #[serde(default)]
+    pub images: ImageReferences,
     /// How long what was applied may take to be rolled out, and what was deleted to go.
     #[serde(default = "five_minutes", with = "time_limit")]
     pub within: Within,
@@ -241,7 +244,14 @@ impl KubernetesTarget {
     /// A cluster as this file describes it, with nothing else said about it.
     #[must_use]
     pub fn at(kubeconfig: PathBuf) -> Self {
-        Self { kubeconfig, context: None, kubectl: None, force: false, within: five_minutes() }
+        Self {
+            kubeconfig,
+            context: None,
+            kubectl: None,
+            force: false,
+            images: ImageReferences::Keep,
+            within: five_minutes(),
+        }
     }
 }
 
@@ -333,7 +343,7 @@ fn yes() -> bool {
     true
 }
 
-/// What becomes of the names of images in charts.
+/// What becomes of the names of images in charts and manifests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ImageReferences {
