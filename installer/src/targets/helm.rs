@@ -196,7 +196,7 @@ impl<'a> Cli<'a> {
 
     /// Changes something, and waits for it. `stop` ends Helm with all it has started.
     fn change(&self, doing: &str, args: &[&str], stop: &dyn Fn() -> bool) -> Result<(), TargetError> {
-        let timeout = self.step.timeout.to_string();
+        let timeout = format!("{}s", self.step.timeout.seconds());
         let program = self.program().args(args).args(["--wait", "--timeout", &timeout]);
         let mut program = self.placed(program);
         let limit = Duration::from_secs(self.step.timeout.seconds());
