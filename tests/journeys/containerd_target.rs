@@ -324,6 +324,44 @@ fn a_node_finds_images_in_the_sites_registry_under_their_own_names() {
     assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
 }
 
+#[test]
+fn k3s_is_told_of_the_sites_registry_beside_what_others_have_told_it() {
+    let options = RealRegistryOptions { delete: true, ..RealRegistryOptions::default() };
+    let (Some(containerd), Some(registry)) = (containerd(), RealRegistry::start(options)) else {
+        return;
+    };
+    let sender = sender();
+    let world = another_site(&sender);
+    std::fs::create_dir(world.path("root")).unwrap();
+    let file = world.path("etc/rancher/k3s/registries.yaml");
+    let more = format!(", registries: {{file: {}}}", file.display());
+    let target = format!("registry: {{url: \"{}\", prefix: mirror}}", registry.url());
+    let files = format!("files: {{root: {}}}", world.path("root").display());
+    site_yaml(&world, &[target, containerd.as_target(&more), files]);
+    let theirs = "# by hand\nmirrors:\n    docker.io: {endpoint: ['https://cache:5000']} # the cache\nconfigs:\n    'cache:5000': {auth: {username: a, password: '1.10'}}\n";
+    world.write("etc/rancher/k3s/registries.yaml", theirs);
+    let _ = apply(&sender, &world, "bad.tar").expect_exit(Exit::Undone);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), theirs, "an undo gives the old file back");
+    let ran = apply(&sender, &world, "0.tar").ok();
+    assert!(ran.stdout.contains("start it anew afterwards"), "{}", ran.stdout);
+    let text = std::fs::read_to_string(&file).unwrap();
+    for line in theirs.lines() {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    let read: serde_json::Value = edge::yaml::parse("registries.yaml", &text).unwrap();
+    let entry = &read["mirrors"]["registry.example.com"];
+    assert_eq!(entry["endpoint"][0], registry.url());
+    assert_eq!(entry["rewrite"]["^(.*)$"], "mirror/registry.example.com/$1");
+    apply(&sender, &world, "2.tar").ok();
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
+    // An entry of somebody else for the same registry is theirs.
+    let taken = "mirrors:\n  registry.example.com: {endpoint: ['https://cache:5000']}\n";
+    std::fs::write(&file, taken).unwrap();
+    let ran = world.installer(&["rollback", "--yes"]).expect_exit(Exit::NotReady);
+    says(&ran, &["containerd/registries", "entries of somebody else for registry.example.com"]);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), taken);
+}
+
 // ---- power cuts ---------------------------------------------------------------------------------------
 
 /// A site of version 0 with nothing else in containerd.

@@ -8,12 +8,12 @@ use manifests::bundle::{BundleDigest, Content};
 use manifests::companion::{self, Companion, CompanionKind};
 use manifests::inventory::{FileMode, Wheel};
 use manifests::kubernetes::PlainFile;
-use manifests::script::{Script, ScriptFile, Undo};
+use manifests::script::{Script, ScriptFile, Undo, Within};
 use manifests::text::{BundleVersion, FileName, Name, PackageVersion, printable};
 use manifests::{Descriptor, Digest};
 use serde::{Deserialize, Serialize};
 
-use crate::site::config::{KubernetesTarget, Namespace, RegistryAuth, Timeout};
+use crate::site::config::{KubernetesTarget, Namespace, RegistryAuth};
 use crate::site::ledger::Ledger;
 
 /// One change, with what it takes to take it back.
@@ -497,7 +497,7 @@ pub struct Release {
     /// Its namespace.
     pub namespace: String,
     /// How long Helm waits for it, each way.
-    pub timeout: Timeout,
+    pub timeout: Within,
     /// What becomes of it.
     pub action: ReleaseAction,
     /// As it is now; nothing if Helm knows none of this name.
