@@ -461,7 +461,8 @@ mod tests {
         fn document(&self, entries: usize, seed: u8) -> (Vec<u8>, FoundSignature) {
             let first = Digest::from_hex(&self.heads[0].digest).unwrap();
             let (head, time) = (&self.heads[entries - 1], Timestamp::from_unix_seconds(0).unwrap());
-            let document = CheckpointDocument::about(Some("lab".parse().unwrap()), id(seed), first, head, time);
+            let document =
+                CheckpointDocument::about(Some("lab".parse().unwrap()), id(seed), first, head, time);
             let bytes = document.unwrap().to_bytes().unwrap();
             let signature = FoundSignature { claimed: id(seed), bytes: secret(seed).sign(&bytes).unwrap() };
             (bytes, signature)
@@ -492,7 +493,10 @@ mod tests {
         assert_eq!(found(&["a", "x", "c", "d"]), Err(Contradiction::Rewritten { entries: 3 }));
         assert_eq!(found(&["a", "b", "x"]), Err(Contradiction::Rewritten { entries: 3 }));
         assert_eq!(found(&["x", "b", "c"]), Err(Contradiction::AnotherLog { entries: 3 }));
-        assert_eq!(Comparison::of([&checkpoint]).end(&Head::default()), Err(Contradiction::Shorter { entries: 3, has: 0 }));
+        assert_eq!(
+            Comparison::of([&checkpoint]).end(&Head::default()),
+            Err(Contradiction::Shorter { entries: 3, has: 0 })
+        );
     }
 
     #[test]
@@ -500,7 +504,8 @@ mod tests {
         let log = Log::of(&["a"]);
         let (bytes, good) = log.document(1, 1);
         let keys = [secret(1).public().unwrap()];
-        let verify = |bytes: &[u8], signatures: &[FoundSignature]| Checkpoint::verify(bytes, signatures, &keys);
+        let verify =
+            |bytes: &[u8], signatures: &[FoundSignature]| Checkpoint::verify(bytes, signatures, &keys);
         verify(&bytes, std::slice::from_ref(&good)).unwrap();
         assert!(matches!(verify(&bytes, &[]), Err(CheckpointError::Unsigned)));
         let other = log.document(1, 2);

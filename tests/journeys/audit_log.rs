@@ -35,7 +35,13 @@ fn site() -> World {
     for sequence in [1, 2] {
         world.write("note", sequence.to_string());
         let version = sequence.to_string();
-        build(&world, &version, sequence, "files: [{source: note, dest: /etc/demo}]\n", &format!("{sequence}.tar"));
+        build(
+            &world,
+            &version,
+            sequence,
+            "files: [{source: note, dest: /etc/demo}]\n",
+            &format!("{sequence}.tar"),
+        );
     }
     world.installer(&["apply", "1.tar", "--yes"]).ok();
     world
@@ -137,7 +143,10 @@ fn a_site_has_a_key_from_its_first_day_closed_to_others_and_shown_by_its_id() {
     assert_eq!(std::fs::read_to_string(world.path("site/key/1.pub.pem")).unwrap(), pem);
     let key: Vec<Event> = entries(&world).into_iter().map(|entry| entry.event).collect();
     let of_key: Vec<_> = key.iter().filter(|event| event.event == KEY_EVENT).collect();
-    assert_eq!(of_key.iter().map(|event| event.outcome).collect::<Vec<_>>(), [Outcome::Intent, Outcome::Done]);
+    assert_eq!(
+        of_key.iter().map(|event| event.outcome).collect::<Vec<_>>(),
+        [Outcome::Intent, Outcome::Done]
+    );
     assert!(of_key.iter().all(|event| event.about["keyid"] == id));
     if let Some(openssl) = real_part("openssl") {
         let mut command = program(&world, openssl, &["pkey", "-in", "site/key/1.key.pem", "-pubout"]);
@@ -534,7 +543,18 @@ fn the_auditor_follows_from_the_key_on_paper_to_the_present_one_with_public_tool
     let endorsement = format!("site/audit/checkpoints/{}.checkpoint.json", announced.seq + 1);
     let signature = format!("{endorsement}.sigs/{}.sig", announced.event.about["previous"]);
     let key = "site/key/1.pub.pem";
-    let args = ["pkeyutl", "-verify", "-pubin", "-inkey", key, "-rawin", "-in", &endorsement, "-sigfile", &signature];
+    let args = [
+        "pkeyutl",
+        "-verify",
+        "-pubin",
+        "-inkey",
+        key,
+        "-rawin",
+        "-in",
+        &endorsement,
+        "-sigfile",
+        &signature,
+    ];
     output(&mut program(&world, openssl, &args));
 }
 
@@ -583,7 +603,10 @@ fn a_lost_key_is_replaced_with_a_reason_and_every_auditor_is_told() {
     let second = keyid(&world);
     assert!(shown.contains(&format!("nobody has signed for the key {second}")), "{shown}");
     assert_ne!(first, second);
-    let lost = entries(&world).iter().filter(|entry| entry.event.about.get("lost").is_some_and(|why| why == "the disk was bad")).count();
+    let lost = entries(&world)
+        .iter()
+        .filter(|entry| entry.event.about.get("lost").is_some_and(|why| why == "the disk was bad"))
+        .count();
     assert_eq!(lost, 2);
 }
 
@@ -659,7 +682,10 @@ fn a_spreadsheets_parser_reads_every_row_and_no_cell_is_a_formula() {
             cell.strip_prefix('\'').unwrap_or(cell).to_string()
         };
         assert_eq!(cell("seq"), entry.seq.to_string());
-        assert_eq!((cell("event"), cell("outcome")), (entry.event.event.clone(), entry.event.outcome.to_string()));
+        assert_eq!(
+            (cell("event"), cell("outcome")),
+            (entry.event.event.clone(), entry.event.outcome.to_string())
+        );
         assert_eq!(cell("prev"), entry.prev);
         let about: std::collections::BTreeMap<String, String> = serde_json::from_str(&cell("about")).unwrap();
         assert_eq!(about, entry.event.about);
@@ -688,7 +714,9 @@ fn syslog(message: &str) -> (Vec<String>, Vec<(String, String)>, String) {
             let (mut text, mut characters) = (String::new(), value.char_indices());
             let end = loop {
                 match characters.next().unwrap() {
-                    (_, '\\') => text.push(characters.next().map(|(_, c)| c).filter(|c| "\"\\]".contains(*c)).unwrap()),
+                    (_, '\\') => {
+                        text.push(characters.next().map(|(_, c)| c).filter(|c| "\"\\]".contains(*c)).unwrap())
+                    }
                     (_, ']') => panic!("a bracket that is not escaped: {message}"),
                     (at, '"') => break at,
                     (_, character) => text.push(character),
@@ -821,7 +849,10 @@ fn an_event_of_any_kind_finds_its_place_in_the_log() {
     let facts = about([("id", "disk/site-store".to_string()), ("reason", "the disk is new".to_string())]);
     log.append(&env, "preflight.override", Outcome::Done, facts).unwrap();
     let last = json(&world, "audit show --last 1")["entries"][0].clone();
-    assert_eq!((&last["event"], &last["about"]["reason"]), (&"preflight.override".into(), &"the disk is new".into()));
+    assert_eq!(
+        (&last["event"], &last["about"]["reason"]),
+        (&"preflight.override".into(), &"the disk is new".into())
+    );
     // One that no reader would take is not written, and the log goes on.
     let endless = (0..100).map(|number| (number.to_string(), "x".repeat(2000))).collect();
     assert!(log.append(&env, "preflight.override", Outcome::Done, endless).is_err());
@@ -833,7 +864,9 @@ fn an_event_of_any_kind_finds_its_place_in_the_log() {
 fn nothing_of_the_key_and_the_log_is_readable_by_others() {
     let world = site();
     let closed = |path: &str| world.path(path).metadata().unwrap().permissions().mode() & 0o077 == 0;
-    for path in ["site/key", "site/audit", "site/audit/checkpoints", "site/audit/reserve", LOG, "site/key/1.key.pem"] {
+    for path in
+        ["site/key", "site/audit", "site/audit/checkpoints", "site/audit/reserve", LOG, "site/key/1.key.pem"]
+    {
         assert!(closed(path), "{path}");
     }
 }

@@ -167,7 +167,9 @@ fn every_command_of_the_auditors_guide_does_what_the_guide_says() {
     let mut said = String::new();
     for block in blocks() {
         // Programs that later blocks call by name; the others are run as they stand.
-        if let Some(name @ ("check-audit.sh" | "check-checkpoints.sh" | "check-image.sh")) = block.file.as_deref() {
+        if let Some(name @ ("check-audit.sh" | "check-checkpoints.sh" | "check-image.sh")) =
+            block.file.as_deref()
+        {
             std::fs::write(desk.join(name), &block.text).unwrap();
             continue;
         }
@@ -199,7 +201,8 @@ fn the_guide_finds_a_log_that_was_cut_or_written_anew_since_a_checkpoint_was_car
     let desk = desk(&world);
     let compare: Vec<Block> = blocks().into_iter().filter(|block| block.text.contains("head.json")).collect();
     assert_eq!(compare.len(), 1);
-    let all = blocks().into_iter().find(|block| block.file.as_deref() == Some("check-checkpoints.sh")).unwrap();
+    let all =
+        blocks().into_iter().find(|block| block.file.as_deref() == Some("check-checkpoints.sh")).unwrap();
     std::fs::write(desk.join("check-checkpoints.sh"), all.text).unwrap();
     let path = desk.join("SITE/audit/audit.jsonl");
     let honest = std::fs::read_to_string(&path).unwrap();

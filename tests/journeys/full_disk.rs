@@ -64,7 +64,8 @@ fn on_a_small_disk(sender: &World) -> Option<(World, Mount)> {
 
 /// Takes every byte that the disk still has.
 fn fill(world: &World) {
-    let mut file = std::fs::File::options().append(true).create(true).open(world.path("site/filler")).unwrap();
+    let mut file =
+        std::fs::File::options().append(true).create(true).open(world.path("site/filler")).unwrap();
     for size in [65_536, 4096, 512, 1] {
         while file.write_all(&vec![0; size]).is_ok() {}
     }
@@ -78,7 +79,11 @@ type State = (BTreeMap<PathBuf, String>, BTreeMap<PathBuf, String>);
 
 /// What an apply changes: the files, and what the site says of itself, times aside.
 fn state(world: &World) -> State {
-    let site = tree(world, "site", &["audit", "journal", "key", "lock", "filler", "store/blobs", "store/bundles", "ledger"]);
+    let site = tree(
+        world,
+        "site",
+        &["audit", "journal", "key", "lock", "filler", "site.yaml", "store/blobs", "store/bundles", "ledger"],
+    );
     (tree(world, "root", &[]), site)
 }
 
@@ -102,7 +107,8 @@ fn journals_hold(world: &World) {
             let text = std::fs::read_to_string(&path).unwrap();
             assert!(text.is_empty() || text.ends_with('\n'), "{text}");
             for line in text.lines().filter(|line| !line.is_empty()) {
-                serde_json::from_str::<serde_json::Value>(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+                serde_json::from_str::<serde_json::Value>(line)
+                    .unwrap_or_else(|error| panic!("{error}: {line}"));
             }
         }
     }
@@ -119,7 +125,11 @@ fn an_apply_and_a_rollback_on_a_full_disk_do_nothing() {
     for args in [&["apply", "2.tar", "--yes"][..], &["rollback", "1", "--yes"], &["audit", "checkpoint"]] {
         let ran = world.installer(args).expect_exit(Exit::Unreachable);
         says(&ran, &["audit.jsonl", "No space left", "hint: nothing is done without its entry in the log"]);
-        assert_eq!((state(&world), world.snapshot("site/journal"), entries(&world).len()), before, "{args:?}");
+        assert_eq!(
+            (state(&world), world.snapshot("site/journal"), entries(&world).len()),
+            before,
+            "{args:?}"
+        );
     }
     make_room(&world);
     world.installer(&["apply", "2.tar", "--yes"]).ok();
@@ -183,7 +193,11 @@ fn a_disk_that_fills_up_at_any_moment_of_an_apply_leads_to_the_undo_of_all_of_it
                 assert!(steps >= step && steps <= step + 2, "{steps} of {what}");
                 let text = installer_says(error);
                 assert!(!text.contains("and the log or journal could not be written"), "{text}");
-                assert!(text.contains("could not be written, and nothing is done without it") || text.contains("No space left"), "{text}");
+                assert!(
+                    text.contains("could not be written, and nothing is done without it")
+                        || text.contains("No space left"),
+                    "{text}"
+                );
                 undone += 1;
             }
             other => panic!("{moment} {step}: {other:?}"),

@@ -228,7 +228,8 @@ pub fn survey(
         each(&line);
     });
     match read {
-        Err(AuditError::Broken { source: ChainBreak::CutOff { .. }, .. }) if last == LastLine::MayBeCutOff => {}
+        Err(AuditError::Broken { source: ChainBreak::CutOff { .. }, .. })
+            if last == LastLine::MayBeCutOff => {}
         Err(error) => return Err(error.into()),
         Ok(_) => {}
     }

@@ -33,7 +33,18 @@ pub enum Framing {
 
 /// The columns of the CSV form.
 const COLUMNS: [&str; 12] = [
-    "seq", "time", "event", "outcome", "uid", "user", "sudo_user", "host", "tool", "about", "prev", "digest",
+    "seq",
+    "time",
+    "event",
+    "outcome",
+    "uid",
+    "user",
+    "sudo_user",
+    "host",
+    "tool",
+    "about",
+    "prev",
+    "digest",
 ];
 
 /// RFC 5424, table 1: log audit.
@@ -198,9 +209,17 @@ mod tests {
             time: "2026-11-20T12:00:00Z".parse().unwrap(),
             event: "apply.step".into(),
             outcome,
-            actor: Actor { uid: 0, user: "root".into(), sudo_user: Some("=kim".into()), host: "site 1".into() },
+            actor: Actor {
+                uid: 0,
+                user: "root".into(),
+                sudo_user: Some("=kim".into()),
+                host: "site 1".into(),
+            },
             tool: "installer 0".into(),
-            about: about.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect::<BTreeMap<_, _>>(),
+            about: about
+                .iter()
+                .map(|(key, value)| ((*key).into(), (*value).into()))
+                .collect::<BTreeMap<_, _>>(),
         }
     }
 
@@ -230,15 +249,26 @@ mod tests {
         let text = written(Format::Csv, Framing::Lf, event(Outcome::Done, &[("a", "x")]));
         assert!(text.starts_with("0,2026-11-20T12:00:00Z,apply.step,done,0,root,\"'=kim\",site 1,installer 0,\"{\"\"a\"\":\"\"x\"\"}\",0000"), "{text}");
         assert!(text.ends_with("\r\n"));
-        assert_eq!(head(Format::Csv), b"seq,time,event,outcome,uid,user,sudo_user,host,tool,about,prev,digest\r\n");
+        assert_eq!(
+            head(Format::Csv),
+            b"seq,time,event,outcome,uid,user,sudo_user,host,tool,about,prev,digest\r\n"
+        );
     }
 
     #[test]
     fn a_syslog_message_has_the_severity_of_its_outcome_and_escapes_what_the_rfc_names() {
         let about = [("a]=\"b c", "x\"y]z\\"), ("long", "line\nfeed é")];
         let text = written(Format::Syslog, Framing::Lf, event(Outcome::Failed, &about));
-        assert!(text.starts_with("<107>1 2026-11-20T12:00:00Z site_1 airlock - apply.step [airlock@32473 seq=\"0\""), "{text}");
-        assert!(text.contains("[about@32473 a___b_c=\"x\\\"y\\]z\\\\\" long=\"line\\\\nfeed \\\\u{e9}\"]"), "{text}");
+        assert!(
+            text.starts_with(
+                "<107>1 2026-11-20T12:00:00Z site_1 airlock - apply.step [airlock@32473 seq=\"0\""
+            ),
+            "{text}"
+        );
+        assert!(
+            text.contains("[about@32473 a___b_c=\"x\\\"y\\]z\\\\\" long=\"line\\\\nfeed \\\\u{e9}\"]"),
+            "{text}"
+        );
         assert!(text.ends_with("] apply.step failed\n") && text.matches('\n').count() == 1, "{text}");
         for (outcome, priority) in
             [(Outcome::Intent, 110), (Outcome::Done, 109), (Outcome::Refused, 108), (Outcome::Undone, 108)]

@@ -54,7 +54,7 @@ impl RollbackArgs {
             let load = |context: &Context<'_>| readmit(context, judged, &target, bars);
             carry_out(site, judged, screen, log, &load)
                 .map_err(|failure| close(failure, "rollback", log, screen, facts.clone()))?;
-            log.with_reserve(|| log.append(screen.env, "rollback", Outcome::Done, facts.clone()))?;
+            log.insist(|| log.append(screen.env, "rollback", Outcome::Done, facts.clone()))?;
             Ok(())
         })
     }

@@ -228,8 +228,8 @@ impl Site {
             PrivateError::Read(source) => failed("cannot read", &path)(source),
             other => failed("cannot read", &path)(io::Error::other(other)),
         })?;
-        let secret = SecretKey::from_pem(&text)
-            .map_err(|source| SiteKeyError::Key { path: path.clone(), source })?;
+        let secret =
+            SecretKey::from_pem(&text).map_err(|source| SiteKeyError::Key { path: path.clone(), source })?;
         if secret.public()?.id() != public.id() {
             return Err(unfit(path, "it is not the private half of the public key beside it"));
         }

@@ -75,7 +75,8 @@ impl ExportArgs {
     /// A new file, closed to others as the log is; gone again if it does not become whole.
     fn write_file(&self, site: &Site, head: &Head, out: &Path) -> Result<u64, Failure> {
         let failed = |source: io::Error| {
-            let failure = Failure::new(Exit::Unreachable, format!("cannot write {}: {source}", out.display()));
+            let failure =
+                Failure::new(Exit::Unreachable, format!("cannot write {}: {source}", out.display()));
             if source.kind() == io::ErrorKind::AlreadyExists {
                 failure.hint("an export is never overwritten: choose another --out")
             } else {
@@ -84,9 +85,8 @@ impl ExportArgs {
         };
         let file = File::options().write(true).create_new(true).mode(0o600).open(out).map_err(failed)?;
         let mut file = BufWriter::new(file);
-        let written = self
-            .write(site, head, &mut |bytes| file.write_all(bytes).map_err(failed))
-            .and_then(|exported| {
+        let written =
+            self.write(site, head, &mut |bytes| file.write_all(bytes).map_err(failed)).and_then(|exported| {
                 file.flush().and_then(|()| file.get_ref().sync_all()).map_err(failed)?;
                 Ok(exported)
             });

@@ -143,7 +143,10 @@ mod tests {
     #[test]
     fn digests_and_key_ids_are_shortened_and_other_words_are_not() {
         let hex = "0123456789ab".to_string() + &"0".repeat(52);
-        assert_eq!(shortened(&format!("of sha256:{hex} by {hex}")), "of sha256:0123456789ab… by 0123456789ab…");
+        assert_eq!(
+            shortened(&format!("of sha256:{hex} by {hex}")),
+            "of sha256:0123456789ab… by 0123456789ab…"
+        );
         assert_eq!(shortened("sha256:12 done"), "sha256:12 done");
     }
 }

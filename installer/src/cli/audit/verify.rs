@@ -72,11 +72,7 @@ impl VerifyArgs {
             } else {
                 "the site's own copy of the key: compare its id with the one on paper"
             };
-            human.push_str(&format!(
-                "{} agrees\n  {} with {whose}\n",
-                path.display(),
-                line(compared)
-            ));
+            human.push_str(&format!("{} agrees\n  {} with {whose}\n", path.display(), line(compared)));
         }
         screen.result(&human, &verdict)
     }

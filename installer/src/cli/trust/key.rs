@@ -91,12 +91,8 @@ impl KeyCommand {
 
 fn show(site: &Site, screen: &mut Screen<'_>) -> Result<(), Failure> {
     let (keys, site_key) = (site.public_keys()?, site.named_key()?);
-    let replaced: Vec<Replaced> = keys
-        .iter()
-        .rev()
-        .skip(1)
-        .map(|key| Replaced { keyid: key.id(), scheme: key.scheme() })
-        .collect();
+    let replaced: Vec<Replaced> =
+        keys.iter().rev().skip(1).map(|key| Replaced { keyid: key.id(), scheme: key.scheme() }).collect();
     let public_key = keys.last().map(|key| key.pem().to_string());
     let file = site_key.as_ref().map(|key| site.public_key_path(key.number));
     let mut human = for_people(site_key.as_ref());

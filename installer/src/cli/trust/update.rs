@@ -19,8 +19,8 @@ use manifests::{Digest, Trust};
 use serde::Serialize;
 
 use super::root_facts;
-use crate::cli::change::change;
 use crate::audit::{About, AuditLog, about};
+use crate::cli::change::change;
 use crate::site::{Site, SiteError};
 
 /// How many documents of a directory are read: a medium must not fill the memory.
