@@ -275,8 +275,8 @@ impl Run<'_> {
 
     /// In this order, so that the log never says done of what the next run would take back.
     fn commit(&self, plan: &Plan, journal: &mut Journal) -> Result<(), Unwritten> {
-        self.audit.with_reserve(|| journal.write(Line::Committed))?;
-        Ok(self.audit.with_reserve(|| self.log("apply", Outcome::Done, plan, None, About::new()))?)
+        self.audit.insist(|| journal.write(Line::Committed))?;
+        Ok(self.audit.insist(|| self.log("apply", Outcome::Done, plan, None, About::new()))?)
     }
 
     /// A step that says it is done is asked once more.
@@ -305,12 +305,12 @@ impl Run<'_> {
         gaps.note(self.last_word("apply.step", Outcome::Failed, plan, Some(number), &failed));
         if begun == 0 {
             // Nothing was done, so nothing is undone. A journal that stays open is looked at by the next run.
-            let _ = self.audit.with_reserve(|| journal.write(Line::RolledBack));
+            let _ = self.audit.insist(|| journal.write(Line::RolledBack));
             if let Cause::Unwritten(unwritten) = source {
                 return Err(unwritten.into());
             }
         }
-        gaps.note(self.audit.with_reserve(|| journal.write(Line::Undo)));
+        gaps.note(self.audit.insist(|| journal.write(Line::Undo)));
         let begun: Vec<usize> = (0..begun).collect();
         let stuck = self.backward(plan, journal, &begun, &mut gaps)?;
         if let Some(first) = gaps.first {
@@ -325,7 +325,8 @@ impl Run<'_> {
     }
 
     /// Takes steps back, the last first. What cannot be taken back is listed, and the rest still is: also
-    /// if log or journal cannot be written, since a full disk must not keep things half done.
+    /// if log or journal cannot be written, since a full disk must not keep things half done. The room that
+    /// was kept is for this.
     fn backward(
         &self,
         plan: &Plan,
@@ -335,18 +336,19 @@ impl Run<'_> {
     ) -> Result<Vec<String>, ApplyError> {
         let kept = journal.kept_dir();
         let (mut stuck, mut may_pass) = (Vec::new(), false);
+        self.audit.release_room();
         for number in begun.iter().rev().copied() {
             let Some(step) = plan.steps.get(number) else { continue };
             self.watch.at("undoing", number)?;
             match targets::undo(step, &kept, self.context) {
                 Ok(facts) => {
-                    gaps.note(self.audit.with_reserve(|| journal.write(Line::Undone(number))));
+                    gaps.note(self.audit.insist(|| journal.write(Line::Undone(number))));
                     gaps.note(self.last_word("apply.step", Outcome::Undone, plan, Some(number), &facts));
                 }
                 Err(error) => {
                     may_pass |= error.may_pass();
                     let cause = chain(&error);
-                    gaps.note(self.audit.with_reserve(|| journal.write(Line::Stuck(number))));
+                    gaps.note(self.audit.insist(|| journal.write(Line::Stuck(number))));
                     let mut about = audit::about([("cause", cause.clone()), ("undo", "failed".to_string())]);
                     about.extend(error.facts());
                     gaps.note(self.last_word("apply.step", Outcome::Failed, plan, Some(number), &about));
@@ -360,7 +362,7 @@ impl Run<'_> {
         // again.
         if !may_pass {
             let line = if stuck.is_empty() { Line::RolledBack } else { Line::Broken };
-            gaps.note(self.audit.with_reserve(|| journal.write(line)));
+            gaps.note(self.audit.insist(|| journal.write(line)));
         }
         Ok(stuck)
     }
@@ -374,7 +376,7 @@ impl Run<'_> {
         step: Option<usize>,
         about: &About,
     ) -> Result<(), AuditError> {
-        self.audit.with_reserve(|| self.log(event, outcome, plan, step, about.clone()))
+        self.audit.insist(|| self.log(event, outcome, plan, step, about.clone()))
     }
 
     fn log(

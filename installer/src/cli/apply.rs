@@ -123,7 +123,7 @@ pub(super) fn close(
         _ => Outcome::Failed,
     };
     facts.extend(about([("error", failure.messages().join(": "))]));
-    match log.with_reserve(|| log.append(screen.env, event, outcome, facts.clone())) {
+    match log.insist(|| log.append(screen.env, event, outcome, facts.clone())) {
         Ok(()) => failure,
         Err(error) => failure.and(&error.to_string()),
     }

@@ -58,7 +58,7 @@ impl RollbackArgs {
             let from = Source { load: &load, command: "rollback" };
             carry_out(site, judged, screen, log, &from, &asked)
                 .map_err(|failure| close(failure, "rollback", log, screen, facts.clone()))?;
-            log.with_reserve(|| log.append(screen.env, "rollback", Outcome::Done, facts.clone()))?;
+            log.insist(|| log.append(screen.env, "rollback", Outcome::Done, facts.clone()))?;
             Ok(())
         })
     }
