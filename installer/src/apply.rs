@@ -82,6 +82,9 @@ pub enum ApplyError {
     PowerCut(#[from] PowerCut),
 }
 
+/// What opens the way again after something has failed.
+const ACKNOWLEDGE: &str = "installer acknowledge --reason TEXT";
+
 impl Classified for ApplyError {
     fn exit(&self) -> Exit {
         match self {
@@ -96,11 +99,13 @@ impl Classified for ApplyError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Undone { source, .. } => {
-                let next = "mend the cause and run the same command again".to_string();
-                Some(source.hint().unwrap_or(next))
+                let mend = source.hint().unwrap_or("mend the cause".to_string());
+                Some(format!("{mend}; then say so, and run the same command again: {ACKNOWLEDGE}"))
             }
             Self::NotUndone { .. } | Self::LeftOver { .. } => {
-                Some("put right by hand what is listed; `installer history` and the journal directory say what was begun".to_string())
+                Some(format!(
+                    "put right by hand what is listed, the journal directory says what was begun; then say so: {ACKNOWLEDGE}"
+                ))
             }
             Self::Site(error) => error.hint(),
             Self::Audit(error) => error.hint(),
@@ -280,6 +285,7 @@ impl Run<'_> {
         step: Option<usize>,
         mut about: About,
     ) -> Result<(), ApplyError> {
+        let event = event.replacen("apply", plan.kind.word(), 1);
         about.insert("bundle".to_string(), plan.bundle.to_string());
         about.insert("product".to_string(), format!("{} {}", plan.product, plan.version));
         if let Some((number, step)) = step.and_then(|number| Some((number, plan.steps.get(number)?))) {
@@ -288,7 +294,7 @@ impl Run<'_> {
         } else {
             about.extend(applied_facts(plan));
         }
-        self.audit.append(self.context.env, event, outcome, about)?;
+        self.audit.append(self.context.env, &event, outcome, about)?;
         Ok(())
     }
 }

@@ -58,7 +58,7 @@ impl ApplyArgs {
         let bars = screen.wants_bars();
         let changer = AtTheDrive::of(screen);
         let load = |context: &Context<'_>| admitted(context, bars, &given, self.repair, &changer, &log);
-        carry_out(site, &judged, screen, &log, &load)
+        carry_out(site, &judged, screen, &log, "applied", &load)
             .map_err(|failure| close(failure, "apply", &log, screen, about([("medium", medium)])))
     }
 
@@ -120,14 +120,16 @@ pub(super) fn close(
 /// Where a bundle comes from: a medium, or what the site has kept.
 pub(super) type Load<'a> = dyn Fn(&Context<'_>) -> Result<VerifiedBundle, Failure> + 'a;
 
-/// Loads the bundle, and applies it.
+/// Loads the bundle, and applies it. `what` is the word for it once it is done.
 pub(super) fn carry_out(
     site: &Site,
     judged: &Judged,
     screen: &mut Screen<'_>,
     log: &AuditLog,
+    what: &str,
     load: &Load<'_>,
 ) -> Result<(), Failure> {
+    let started = screen.env.clock.monotonic();
     let (config, http) = (site.config()?, super::client()?);
     let (stderr, live) =
         (screen.env.stderr.clone(), screen.env.stderr_is_terminal || screen.common.verbose > 0);
@@ -170,8 +172,13 @@ pub(super) fn carry_out(
     }
     let first = if resumed { "an interrupted apply was dealt with first\n" } else { "" };
     let last = if plan.steps.is_empty() { "was in place already" } else { "is in place" };
-    let human = format!("{shown}\n{first}applied: {} {} {last}\n", plan.product, plan.version);
-    screen.result(&human, &Document { plan: &plan, findings: &findings, applied: true })
+    let seconds = context.env.clock.monotonic().saturating_sub(started).as_secs_f64();
+    let human = format!(
+        "{shown}\n{first}{what}: {} {} {last} ({seconds:.1} s)\n",
+        plan.product, plan.version
+    );
+    let document = Document { plan: &plan, findings: &findings, applied: true, seconds: Some(seconds) };
+    screen.result(&human, &document)
 }
 
 /// Verifies and loads the bundle, and logs how that ended.

@@ -1,5 +1,7 @@
 //! The command line of `installer`: what can be typed. One file for each subcommand.
 
+mod abandon;
+mod acknowledge;
 mod apply;
 mod audit;
 mod drive;
@@ -54,6 +56,10 @@ enum Command {
     Apply(apply::ApplyArgs),
     /// Go back to a version that was applied here before; needs no medium
     Rollback(rollback::RollbackArgs),
+    /// Take back what was cut off by a power cut or a kill; needs no bundle and no medium
+    Abandon(abandon::AbandonArgs),
+    /// Say that somebody has looked at what failed, so that it may go on
+    Acknowledge(acknowledge::AcknowledgeArgs),
     /// What this site runs
     Status(status::StatusArgs),
     /// What was applied here, and when
@@ -92,6 +98,8 @@ fn dispatch(arguments: Arguments, env: &mut Env) -> Result<(), Failure> {
         Command::Plan(args) => args.run(&site, &mut screen),
         Command::Apply(args) => args.run(&site, &mut screen),
         Command::Rollback(args) => args.run(&site, &mut screen),
+        Command::Abandon(args) => args.run(&site, &mut screen),
+        Command::Acknowledge(args) => args.run(&site, &mut screen),
         Command::Status(args) => args.run(&site, &mut screen),
         Command::History(args) => args.run(&site, &mut screen),
         Command::Serve(args) => args.run(&site, &mut screen),

@@ -26,6 +26,9 @@ pub(super) struct Document<'a> {
     pub(super) plan: &'a Plan,
     pub(super) findings: &'a [Finding],
     pub(super) applied: bool,
+    /// How long it took, from the first check to the last step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) seconds: Option<f64>,
 }
 
 impl PlanArgs {
@@ -45,7 +48,7 @@ impl PlanArgs {
         }
         let plan = plan::plan(&bundle, &due, &config, &context)?;
         let human = format!("{}{}\nnothing was changed\n", show_findings(&findings), show(&plan));
-        screen.result(&human, &Document { plan: &plan, findings: &findings, applied: false })
+        screen.result(&human, &Document { plan: &plan, findings: &findings, applied: false, seconds: None })
     }
 }
 

@@ -54,7 +54,7 @@ impl RollbackArgs {
         log.append(screen.env, "rollback", Outcome::Intent, facts.clone())?;
         let bars = screen.wants_bars();
         let load = |context: &Context<'_>| readmit(context, &judged, &target, bars);
-        carry_out(site, &judged, screen, &log, &load)
+        carry_out(site, &judged, screen, &log, "rolled back", &load)
             .map_err(|failure| close(failure, "rollback", &log, screen, facts.clone()))?;
         log.append(screen.env, "rollback", Outcome::Done, facts)?;
         Ok(())

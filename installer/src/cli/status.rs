@@ -8,8 +8,10 @@ use manifests::bundle::BundleDigest;
 use serde::Serialize;
 
 use crate::journal;
+use crate::preflight::failed::fact;
 use crate::site::Site;
 use crate::site::ledger::{Applied, Mark};
+use crate::witness::{Failed, Remembered};
 
 /// The arguments of `status`.
 #[derive(Debug, Args)]
@@ -23,6 +25,8 @@ struct Document {
     products: Vec<Product>,
     /// A bundle whose apply was cut off.
     interrupted: Option<BundleDigest>,
+    /// What failed and nobody has looked at since.
+    failed: Vec<Failed>,
 }
 
 #[derive(Serialize)]
@@ -52,14 +56,21 @@ impl StatusArgs {
             })
             .collect();
         let interrupted = journal::unfinished(site)?.map(|found| found.plan.bundle);
+        let failed: Vec<Failed> = Remembered::of(site)?.all_failed().cloned().collect();
         let name = config.site.as_ref().map(ToString::to_string);
-        let human = human(name.as_deref(), &root.title(), &products, interrupted);
+        let human = human(name.as_deref(), &root.title(), &products, interrupted, &failed);
         let (trust_root, fingerprint) = (root.title(), root.fingerprint());
-        screen.result(&human, &Document { site: name, trust_root, fingerprint, products, interrupted })
+        screen.result(&human, &Document { site: name, trust_root, fingerprint, products, interrupted, failed })
     }
 }
 
-fn human(site: Option<&str>, root: &str, products: &[Product], interrupted: Option<BundleDigest>) -> String {
+fn human(
+    site: Option<&str>,
+    root: &str,
+    products: &[Product],
+    interrupted: Option<BundleDigest>,
+    failed: &[Failed],
+) -> String {
     let mut text =
         format!("site       {}\ntrust root {root}\n", site.unwrap_or("has no name: there is no site.yaml"));
     let row = |product: &Product| {
@@ -78,7 +89,10 @@ fn human(site: Option<&str>, root: &str, products: &[Product], interrupted: Opti
         text.push_str("nothing was applied here yet\n");
     }
     if let Some(bundle) = interrupted {
-        text.push_str(&format!("an apply of {bundle} was cut off: run it again to finish it\n"));
+        text.push_str(&format!("an apply of {bundle} was cut off: run it again to finish it, or take it back: installer abandon\n"));
+    }
+    for failed in failed {
+        text.push_str(&format!("{}: look at it, then installer acknowledge --reason TEXT\n", fact(failed)));
     }
     text
 }

@@ -4,10 +4,11 @@
 //! *Invariant:* a plan is made from a [`VerifiedBundle`], so there is none for bytes that were not
 //! checked.
 
+mod away;
 mod step;
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use manifests::bundle::{BundleDigest, Sequence};
 use manifests::companion::Companion;
@@ -17,11 +18,13 @@ use manifests::{Descriptor, Digest, VerifiedBundle};
 use serde::{Deserialize, Serialize};
 
 use crate::due::Due;
+use crate::retire::Leaving;
 use crate::site::SiteError;
 use crate::site::config::SiteConfig;
 use crate::site::ledger::{Applied, Ledger, Signer};
 use crate::targets::{Context, TargetError, containerd, docker, files, mirror, python, registry};
 
+pub use away::*;
 pub use step::*;
 
 /// The version of the document.
@@ -32,12 +35,41 @@ pub enum PlanSchema {
     V1,
 }
 
+/// What becomes of a product.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PlanKind {
+    /// A bundle of it is put in place.
+    #[default]
+    Apply,
+    /// It is taken off the site.
+    Remove,
+}
+
+impl PlanKind {
+    fn is_apply(&self) -> bool {
+        *self == Self::Apply
+    }
+
+    /// The word for it in the log.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Apply => "apply",
+            Self::Remove => "remove",
+        }
+    }
+}
+
 /// What an apply will do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
     /// What this is.
     pub schema: PlanSchema,
+    /// What becomes of the product.
+    #[serde(default, skip_serializing_if = "PlanKind::is_apply")]
+    pub kind: PlanKind,
     /// The bundle.
     pub bundle: BundleDigest,
     /// Who publishes it.
@@ -59,6 +91,9 @@ pub struct Plan {
     /// What a person has to know beside the steps, in words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// Places that were put in place by an earlier plan and are nobody's business any more, whatever is there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub released: Vec<PathBuf>,
 }
 
 /// Why a plan cannot be made. These are errors: a thing could not be looked at.
@@ -119,14 +154,16 @@ pub fn plan(
         }
     }
     steps.mirrors(bundle, config)?;
+    steps.retire(bundle, due, config, context)?;
     steps.changes.extend(due.after.iter().cloned().map(Step::Script));
-    steps.publish(bundle.digest(), context)?;
+    steps.publish(bundle, ledger.as_ref(), context)?;
     let current = ledger.as_ref().and_then(Ledger::current);
     if !steps.changes.is_empty() || current.is_none_or(|current| current.bundle != bundle.digest()) {
         steps.record(bundle, ledger.as_ref(), context);
     }
     Ok(Plan {
         schema: PlanSchema::V1,
+        kind: PlanKind::Apply,
         bundle: bundle.digest(),
         publisher: manifest.publisher.clone(),
         product: manifest.product.clone(),
@@ -141,7 +178,9 @@ pub fn plan(
             .iter()
             .cloned()
             .chain(bundle.inventory().components.iter().filter_map(left_to_people))
+            .chain(steps.notes)
             .collect(),
+        released: steps.released,
     })
 }
 
@@ -162,6 +201,8 @@ struct Steps {
     unchanged: Vec<String>,
     pushed: Vec<(String, Vec<Digest>)>,
     engine: Option<docker::Facts>,
+    notes: Vec<String>,
+    released: Vec<PathBuf>,
 }
 
 impl Steps {
@@ -281,7 +322,7 @@ impl Steps {
             name: wheelhouse.name.clone(),
             interpreter: target.interpreter.clone(),
             venv: target.venvs.join(format!(".{}-{}", wheelhouse.name, bundle.0.short())),
-            link: target.venvs.join(wheelhouse.name.as_str()),
+            link: python::link(target, &wheelhouse.name),
             old: None,
             was_complete: false,
             wheels: wheels.collect(),
@@ -294,16 +335,41 @@ impl Steps {
     fn file_set(&mut self, set: &FileSet, config: &SiteConfig) -> Result<(), PlanError> {
         let Some(target) = &config.targets.files else { return Ok(()) };
         for file in &set.files {
-            let below = Path::new(set.dest.as_str().trim_start_matches('/')).join(file.path.as_str());
+            let path = files::place(target, set, file);
             let new = FileState { digest: file.digest, mode: file.mode };
-            let mut write =
-                WriteFile { path: target.root.join(below), old: None, new, new_directories: Vec::new() };
+            let mut write = WriteFile { path, old: None, new, new_directories: Vec::new() };
             let in_place = files::look(&mut write, &target.root)?;
             // Two files of one plan may need the same new directory; only the first makes it.
             let made: Vec<PathBuf> = self.new_directories();
             write.new_directories.retain(|directory| !made.contains(directory));
             self.add(in_place, Step::File(write));
         }
+        Ok(())
+    }
+
+    /// Takes away what the version that is left had put in place and this one has not.
+    fn retire(
+        &mut self,
+        bundle: &VerifiedBundle,
+        due: &Due,
+        config: &SiteConfig,
+        context: &Context<'_>,
+    ) -> Result<(), PlanError> {
+        let manifest = bundle.manifest();
+        let product = (manifest.publisher.clone(), manifest.product.clone());
+        let (left, new) = (due.left.as_ref(), Some(bundle.inventory()));
+        let leaving = match Leaving::of(product, left, new, config, context) {
+            Ok(leaving) => leaving,
+            Err(error) => {
+                let unknown = crate::apply::chain(&error);
+                self.notes.push(format!("nothing of the version before is taken away: {unknown}"));
+                return Ok(());
+            }
+        };
+        let retired = leaving.retire()?;
+        self.changes.extend(retired.steps);
+        self.notes.extend(retired.notes);
+        self.released.extend(retired.released);
         Ok(())
     }
 
@@ -316,11 +382,24 @@ impl Steps {
         self.changes.iter().flat_map(of).collect()
     }
 
-    /// The newest first; what was shown before stays behind it.
-    fn publish(&mut self, bundle: BundleDigest, context: &Context<'_>) -> Result<(), PlanError> {
+    /// The newest first; what was shown before stays behind it, but for versions that are gone back from:
+    /// somebody who asks for the newest would still get those.
+    fn publish(
+        &mut self,
+        bundle: &VerifiedBundle,
+        ledger: Option<&Ledger>,
+        context: &Context<'_>,
+    ) -> Result<(), PlanError> {
+        let (digest, order) = (bundle.digest(), bundle.manifest().order);
+        let left: BTreeSet<BundleDigest> = ledger
+            .iter()
+            .flat_map(|ledger| &ledger.applied)
+            .filter(|applied| applied.order > order)
+            .map(|applied| applied.bundle)
+            .collect();
         let old = context.site.published()?;
-        let mut new = vec![bundle];
-        new.extend(old.iter().copied().filter(|shown| *shown != bundle));
+        let mut new = vec![digest];
+        new.extend(old.iter().copied().filter(|shown| *shown != digest && !left.contains(shown)));
         let in_place = old == new;
         self.add(in_place, Step::Publish(Publish { old, new }));
         Ok(())
@@ -337,6 +416,7 @@ impl Steps {
             time: context.env.clock.now(),
             root_version: bundle.root_version(),
             signers: Signer::of(bundle.signatures()),
+            removed: None,
         };
         let new = Ledger::with(before, &manifest.publisher, &manifest.product, applied);
         self.changes.push(Step::Record(Record { old: before.cloned(), new }));

@@ -12,6 +12,7 @@ use manifests::text::{BundleVersion, FileName, Name, PackageVersion};
 use manifests::{Descriptor, Digest};
 use serde::{Deserialize, Serialize};
 
+use super::away::{Unlink, Unwrite};
 use crate::site::config::{Namespace, RegistryAuth};
 use crate::site::ledger::Ledger;
 
@@ -31,6 +32,10 @@ pub enum Step {
     Venv(Venv),
     /// Write a file.
     File(WriteFile),
+    /// Take a file away.
+    Unwrite(Unwrite),
+    /// Take the link to an environment away.
+    Unlink(Unlink),
     /// Run a script.
     Script(RunScript),
     /// Show the bundle in the embedded server.
@@ -451,7 +456,8 @@ impl Step {
             Self::Push(_) => "registry",
             Self::Load(_) => "docker",
             Self::Import(_) | Self::Mirror(_) => "containerd",
-            Self::Venv(_) => "python",
+            Self::Venv(_) | Self::Unlink(_) => "python",
+            Self::Unwrite(unwrite) => unwrite.target(),
             Self::File(_) => "files",
             Self::Script(_) => "scripts",
             Self::Publish(_) => "serve",
@@ -480,6 +486,8 @@ impl Step {
             }
             Self::Venv(venv) => format!("{} with {} wheels", venv.link.display(), venv.wheels.len()),
             Self::File(file) => format!("{} (mode {})", file.path.display(), file.new.mode),
+            Self::Unwrite(unwrite) => unwrite.subject(),
+            Self::Unlink(unlink) => unlink.subject(),
             Self::Script(run) => run.subject(),
             Self::Publish(publish) => {
                 let shown = publish.new.first().map(|bundle| bundle.0.short()).unwrap_or_default();
@@ -489,9 +497,11 @@ impl Step {
                 }
             }
             Self::Record(record) => {
-                let version =
-                    record.new.current().map(|applied| applied.version.to_string()).unwrap_or_default();
-                format!("{} {version} as applied", record.new.product)
+                let product = &record.new.product;
+                record.new.current().map_or_else(
+                    || format!("{product} as removed"),
+                    |current| format!("{product} {} as applied", current.version),
+                )
             }
         }
     }
@@ -511,6 +521,7 @@ impl Step {
             Self::Push(_) | Self::Venv(_) | Self::File(_) | Self::Mirror(_) => "add",
             Self::Script(RunScript { direction: Direction::Do, .. }) => "run",
             Self::Script(_) => "undo",
+            Self::Unwrite(_) | Self::Unlink(_) => "remove",
             Self::Publish(_) => "show",
             Self::Record(_) => "record",
         };

@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod containerd;
 pub mod docker;
+pub mod failed;
 pub mod python;
 pub mod registry;
 pub mod scripts;
@@ -106,6 +107,7 @@ pub fn check(
     context: &Context<'_>,
 ) -> Vec<Finding> {
     let mut findings = clock::check(&times(bundle, judged, context.env), &config.time);
+    findings.extend(failed::check(bundle, judged, context));
     let components = &bundle.inventory().components;
     if let Some(target) = &config.targets.registry {
         findings.push(registry::reachable(target, context));

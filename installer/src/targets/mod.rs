@@ -1,6 +1,7 @@
 //! Where content is applied. Each kind of target can look (for the plan), do, undo, and tell whether a
 //! step is done (`probe`). `do` and `undo` may be run twice: after a crash nobody knows how far they came.
 
+pub mod away;
 pub mod containerd;
 pub mod docker;
 pub mod files;
@@ -191,7 +192,7 @@ impl Classified for TargetError {
                 Some(format!("wait for it, or end it and all it started: kill -- -{process}"))
             }
             Self::Script { said, .. } => Some(format!(
-                "what it said is in {}; mend the cause and run the same command again",
+                "what it said is in {}",
                 said.path.display()
             )),
             Self::CannotDelete { .. } => Some("delete the tag with the registry's own tools".to_string()),
@@ -246,6 +247,8 @@ pub fn perform(step: &Step, kept: &std::path::Path, context: &Context<'_>) -> Re
         Step::Mirror(mirror) => mirror::perform(mirror, kept)?,
         Step::Venv(venv) => python::perform(venv, context)?,
         Step::File(file) => files::perform(file, kept, context)?,
+        Step::Unwrite(unwrite) => away::unwrite(unwrite, kept)?,
+        Step::Unlink(unlink) => away::unlink(unlink)?,
         Step::Script(run) => return scripts::perform(run, kept, context),
         Step::Publish(publish) => publish::perform(publish, context)?,
         Step::Record(record) => publish::record(record, context)?,
@@ -265,6 +268,8 @@ pub fn undo(step: &Step, kept: &std::path::Path, context: &Context<'_>) -> Resul
         Step::Mirror(mirror) => files::undo(&mirror.write, kept)?,
         Step::Venv(venv) => python::undo(venv, context)?,
         Step::File(file) => files::undo(file, kept)?,
+        Step::Unwrite(unwrite) => away::rewrite(unwrite, kept)?,
+        Step::Unlink(unlink) => away::relink(unlink)?,
         Step::Script(run) => return scripts::undo(run, kept, context),
         Step::Publish(publish) => publish::undo(publish, context)?,
         Step::Record(record) => publish::unrecord(record, context)?,
@@ -284,6 +289,8 @@ pub fn probe(step: &Step, context: &Context<'_>) -> Result<State, TargetError> {
         Step::Mirror(mirror) => files::state(&mirror.write.path)?.is_some_and(|now| now.is(mirror.write.new)),
         Step::Venv(venv) => python::is_new(venv)?,
         Step::File(file) => files::state(&file.path)?.is_some_and(|now| now.is(file.new)),
+        Step::Unwrite(unwrite) => away::is_unwritten(unwrite)?,
+        Step::Unlink(unlink) => away::is_unlinked(unlink)?,
         // There is nothing to look at: it is done when it has said so, and the journal keeps that.
         Step::Script(_) => true,
         Step::Publish(publish) => context.site.published()? == publish.new,

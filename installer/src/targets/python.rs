@@ -77,6 +77,20 @@ pub fn choose<'a>(wheelhouse: &'a Wheelhouse, version: &PythonVersion) -> Vec<&'
     wheelhouse.wheels.iter().filter(wanted).collect()
 }
 
+/// The link that names the environment of a wheelhouse.
+#[must_use]
+pub fn link(target: &PythonTarget, wheelhouse: &Name) -> PathBuf {
+    target.venvs.join(wheelhouse.as_str())
+}
+
+/// Where a link points, as it says and as a path of its own.
+///
+/// # Errors
+/// Something that is no link is in the way.
+pub fn points_to(link: &Path) -> Result<Option<(PathBuf, PathBuf)>, TargetError> {
+    Ok(link_target(link)?.map(|target| (target.clone(), link.with_file_name(target))))
+}
+
 /// Fills in where the link points now. Tells whether it points to this environment already.
 ///
 /// # Errors
@@ -87,7 +101,8 @@ pub fn look(venv: &mut Venv) -> Result<bool, TargetError> {
     is_new(venv)
 }
 
-fn link_target(link: &Path) -> Result<Option<PathBuf>, TargetError> {
+/// Where a link points; nothing if it is not there.
+pub(super) fn link_target(link: &Path) -> Result<Option<PathBuf>, TargetError> {
     match std::fs::read_link(link) {
         Ok(target) => Ok(Some(target)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -193,7 +208,7 @@ fn pins(venv: &Venv) -> String {
 }
 
 /// Points the link somewhere else, in one step.
-fn switch(link: &Path, target: &Path) -> Result<(), TargetError> {
+pub(super) fn switch(link: &Path, target: &Path) -> Result<(), TargetError> {
     let failed = |source| TargetError::Io { doing: "cannot switch", path: link.to_path_buf(), source };
     let mut name = std::ffi::OsString::from(".");
     name.push(link.file_name().unwrap_or_default());
