@@ -102,11 +102,9 @@ impl Classified for ApplyError {
                 let mend = source.hint().unwrap_or("mend the cause".to_string());
                 Some(format!("{mend}; then say so, and run the same command again: {ACKNOWLEDGE}"))
             }
-            Self::NotUndone { .. } | Self::LeftOver { .. } => {
-                Some(format!(
-                    "put right by hand what is listed, the journal directory says what was begun; then say so: {ACKNOWLEDGE}"
-                ))
-            }
+            Self::NotUndone { .. } | Self::LeftOver { .. } => Some(format!(
+                "put right by hand what is listed, the journal directory says what was begun; then say so: {ACKNOWLEDGE}"
+            )),
             Self::Site(error) => error.hint(),
             Self::Audit(error) => error.hint(),
             Self::PowerCut(_) => None,

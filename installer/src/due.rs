@@ -154,12 +154,7 @@ pub fn due_for_removal(ledger: &Ledger, judged: &Judged, site: &Site) -> Result<
 
 /// What the present version has brought. What was kept of it and cannot be believed is as if it were not there:
 /// less is known of what may be taken away then, and nothing is taken away that is not known.
-fn left(
-    bundle: &VerifiedBundle,
-    ledger: Option<&Ledger>,
-    judged: &Judged,
-    site: &Site,
-) -> Option<Inventory> {
+fn left(bundle: &VerifiedBundle, ledger: Option<&Ledger>, judged: &Judged, site: &Site) -> Option<Inventory> {
     let current = ledger?.current().filter(|current| current.bundle != bundle.digest())?;
     let known = judged.remembered.has_applied(current.bundle, current.root_version);
     known.then(|| admit::kept_inventory(site, &judged.trust, current).ok()).flatten()

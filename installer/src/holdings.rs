@@ -4,12 +4,14 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use manifests::companion::Companion;
 use manifests::inventory::{Component, Image, Inventory};
+use manifests::{Descriptor, Digest};
 
 use crate::origins::Product;
 use crate::site::config::SiteConfig;
 use crate::site::{Site, SiteError};
-use crate::targets::{files, mirror, python};
+use crate::targets::{containerd, files, mirror, python, registry};
 
 /// The places.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,6 +20,14 @@ pub struct Holdings {
     pub files: BTreeSet<PathBuf>,
     /// Links to environments.
     pub links: BTreeSet<PathBuf>,
+    /// Names in the site's registry: repository and tag.
+    pub tags: BTreeSet<(String, Option<String>)>,
+    /// What they stand for, and what is attached to it: repository and digest.
+    pub manifests: BTreeSet<(String, Digest)>,
+    /// Names of images in engines.
+    pub names: BTreeSet<String>,
+    /// Images, and what they consist of.
+    pub images: BTreeSet<Digest>,
 }
 
 impl Holdings {
@@ -28,7 +38,24 @@ impl Holdings {
         let mut images: Vec<&Image> = Vec::new();
         for component in &inventory.components {
             match component {
-                Component::Image(image) => images.push(image),
+                Component::Image(image) => {
+                    images.push(image);
+                    let tag = image.name.tag().map(str::to_string);
+                    held.names.extend(containerd::names(image));
+                    held.images.extend(&image.blobs);
+                    held.images.insert(image.manifest.digest);
+                    held.in_registry(
+                        config,
+                        &image.name.site_path(),
+                        tag,
+                        &image.manifest,
+                        &image.companions,
+                    );
+                }
+                Component::Chart(chart) => {
+                    let (path, tag) = registry::chart_place(chart);
+                    held.in_registry(config, &path, Some(tag), &chart.manifest, &chart.companions);
+                }
                 Component::Wheelhouse(wheelhouse) => {
                     let target = config.targets.python.as_ref();
                     held.links.extend(target.map(|target| python::link(target, &wheelhouse.name)));
@@ -49,6 +76,24 @@ impl Holdings {
         held
     }
 
+    fn in_registry(
+        &mut self,
+        config: &SiteConfig,
+        path: &str,
+        tag: Option<String>,
+        manifest: &Descriptor,
+        companions: &[Companion],
+    ) {
+        let Some(target) = &config.targets.registry else { return };
+        let repository = registry::repository(target, path);
+        self.tags.insert((repository.clone(), tag));
+        for companion in companions {
+            self.tags.extend(companion.tag().map(|tag| (repository.clone(), Some(tag))));
+            self.manifests.insert((repository.clone(), companion.manifest.digest));
+        }
+        self.manifests.insert((repository, manifest.digest));
+    }
+
     /// What the present versions of all products but this one hold.
     ///
     /// # Errors
@@ -67,8 +112,13 @@ impl Holdings {
         Ok(held)
     }
 
-    fn join(&mut self, other: Self) {
+    /// Both together.
+    pub fn join(&mut self, other: Self) {
         self.files.extend(other.files);
         self.links.extend(other.links);
+        self.tags.extend(other.tags);
+        self.manifests.extend(other.manifests);
+        self.names.extend(other.names);
+        self.images.extend(other.images);
     }
 }

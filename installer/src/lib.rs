@@ -13,8 +13,10 @@ pub mod audit;
 pub mod cli;
 pub mod cluster;
 pub mod discs;
+pub mod drift;
 pub mod due;
 pub mod explain;
+pub mod gc;
 pub mod holdings;
 pub mod incoming;
 pub mod journal;
@@ -26,6 +28,7 @@ pub mod retire;
 pub mod serve;
 pub mod shelf;
 pub mod site;
+pub mod stock;
 pub mod targets;
 pub mod witness;
 

@@ -194,10 +194,9 @@ fn file(
             .is_ok_and(|kept| kept.is_some_and(|kept| kept.digest == before.file.digest))
     });
     if lost {
-        retired.notes.push(format!(
-            "{} is left alone: what was there before is not kept any more",
-            path.display()
-        ));
+        retired
+            .notes
+            .push(format!("{} is left alone: what was there before is not kept any more", path.display()));
         return Ok(None);
     }
     Ok(Some(Unwrite { path: path.to_path_buf(), of: origin.of, old, before, directories: Vec::new() }))

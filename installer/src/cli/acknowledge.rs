@@ -35,9 +35,8 @@ impl AcknowledgeArgs {
         site.trust()?;
         let _lock = SiteLock::take(site, screen.env)?;
         let judged = super::judged_under_lock(site, screen.env)?;
-        let wanted = |failed: &&Failed| {
-            self.product.as_ref().is_none_or(|product| failed.product == product.as_str())
-        };
+        let wanted =
+            |failed: &&Failed| self.product.as_ref().is_none_or(|product| failed.product == product.as_str());
         let failed: Vec<&Failed> = judged.remembered.all_failed().filter(wanted).collect();
         let failed = match failed.as_slice() {
             [failed] => *failed,

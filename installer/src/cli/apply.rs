@@ -16,7 +16,7 @@ use crate::audit::{About, AuditLog, about};
 use crate::discs::{self, Given};
 use crate::due;
 use crate::journal;
-use crate::plan;
+use crate::plan::{self, PlanKind};
 use crate::preflight;
 use crate::site::Site;
 use crate::site::lock::SiteLock;
@@ -173,10 +173,8 @@ pub(super) fn carry_out(
     let first = if resumed { "an interrupted apply was dealt with first\n" } else { "" };
     let last = if plan.steps.is_empty() { "was in place already" } else { "is in place" };
     let seconds = context.env.clock.monotonic().saturating_sub(started).as_secs_f64();
-    let human = format!(
-        "{shown}\n{first}{what}: {} {} {last} ({seconds:.1} s)\n",
-        plan.product, plan.version
-    );
+    let human =
+        format!("{shown}\n{first}{what}: {} {} {last} ({seconds:.1} s)\n", plan.product, plan.version);
     let document = Document { plan: &plan, findings: &findings, applied: true, seconds: Some(seconds) };
     screen.result(&human, &document)
 }
@@ -208,10 +206,10 @@ fn admitted(
     })
 }
 
-/// Deals with a run that was cut off: the same bundle's is gone on with, another one's is taken back.
+/// Deals with a run that was cut off: an apply of the same bundle is gone on with, everything else is taken back.
 fn recover(site: &Site, run: &Run<'_>, bundle: BundleDigest) -> Result<bool, Failure> {
     let Some(found) = journal::unfinished(site)? else { return Ok(false) };
-    if found.plan.bundle == bundle {
+    if found.plan.bundle == bundle && found.plan.kind == PlanKind::Apply {
         run.resume(&found)?;
     } else {
         run.take_back(&found)?;

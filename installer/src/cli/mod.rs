@@ -4,10 +4,13 @@ mod abandon;
 mod acknowledge;
 mod apply;
 mod audit;
+mod drift;
 mod drive;
+mod gc;
 mod history;
 mod inspect;
 mod plan;
+mod remove;
 mod rollback;
 mod serve;
 mod status;
@@ -56,6 +59,12 @@ enum Command {
     Apply(apply::ApplyArgs),
     /// Go back to a version that was applied here before; needs no medium
     Rollback(rollback::RollbackArgs),
+    /// Take a whole product off this site
+    Remove(remove::RemoveArgs),
+    /// Remove what no rollback needs
+    Gc(gc::GcArgs),
+    /// Look whether what runs is what was shipped
+    Drift(drift::DriftArgs),
     /// Take back what was cut off by a power cut or a kill; needs no bundle and no medium
     Abandon(abandon::AbandonArgs),
     /// Say that somebody has looked at what failed, so that it may go on
@@ -98,6 +107,9 @@ fn dispatch(arguments: Arguments, env: &mut Env) -> Result<(), Failure> {
         Command::Plan(args) => args.run(&site, &mut screen),
         Command::Apply(args) => args.run(&site, &mut screen),
         Command::Rollback(args) => args.run(&site, &mut screen),
+        Command::Remove(args) => args.run(&site, &mut screen),
+        Command::Gc(args) => args.run(&site, &mut screen),
+        Command::Drift(args) => args.run(&site, &mut screen),
         Command::Abandon(args) => args.run(&site, &mut screen),
         Command::Acknowledge(args) => args.run(&site, &mut screen),
         Command::Status(args) => args.run(&site, &mut screen),

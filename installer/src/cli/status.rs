@@ -60,7 +60,8 @@ impl StatusArgs {
         let name = config.site.as_ref().map(ToString::to_string);
         let human = human(name.as_deref(), &root.title(), &products, interrupted, &failed);
         let (trust_root, fingerprint) = (root.title(), root.fingerprint());
-        screen.result(&human, &Document { site: name, trust_root, fingerprint, products, interrupted, failed })
+        screen
+            .result(&human, &Document { site: name, trust_root, fingerprint, products, interrupted, failed })
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::OldFile;
+use super::{Import, Load, OldFile, Push};
 
 /// Take away a file that an earlier plan wrote, and put back what was there before it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +68,49 @@ pub struct Unlink {
     pub old: PathBuf,
     /// Where it pointed before, and will again.
     pub before: Option<PathBuf>,
+}
+
+/// Take away what was pushed or loaded, and give its names back. The old values in it are those of the time before
+/// it ever came.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Withdraw {
+    /// A tag, and what is attached to its image.
+    Push(Push),
+    /// An image in a Docker Engine.
+    Load(Load),
+    /// An image in containerd.
+    Import(Import),
+}
+
+impl Withdraw {
+    pub(super) fn target(&self) -> &'static str {
+        match self {
+            Self::Push(_) => "registry",
+            Self::Load(_) => "docker",
+            Self::Import(_) => "containerd",
+        }
+    }
+
+    /// What goes: a tag, or a name.
+    #[must_use]
+    pub fn subject(&self) -> String {
+        let (name, digest, back) = match self {
+            Self::Push(push) => {
+                let tag = push.tag.as_ref().map_or(String::new(), |tag| format!(":{tag}"));
+                (format!("{}{tag}", push.repository), push.manifest.digest, push.old)
+            }
+            Self::Load(load) => (load.name.clone().unwrap_or(load.title.clone()), load.id, load.old),
+            Self::Import(import) => {
+                let first = import.names.first();
+                let name = first.map_or(import.title.clone(), |name| name.name.clone());
+                let old = first.and_then(|name| name.old.as_ref()).map(|old| old.digest);
+                (name, import.manifest.digest, old.filter(|old| *old != import.manifest.digest))
+            }
+        };
+        let back = back.map_or(String::new(), |old| format!(", and give the name back to {}", old.short()));
+        format!("{name} as {}{back}", digest.short())
+    }
 }
 
 impl Unwrite {

@@ -5,6 +5,7 @@
 //! checked.
 
 mod away;
+mod removal;
 mod step;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +26,7 @@ use crate::site::ledger::{Applied, Ledger, Signer};
 use crate::targets::{Context, TargetError, containerd, docker, files, mirror, python, registry};
 
 pub use away::*;
+pub use removal::removal;
 pub use step::*;
 
 /// The version of the document.
@@ -250,8 +252,8 @@ impl Steps {
     }
 
     fn chart(&mut self, chart: &Chart, config: &SiteConfig, context: &Context<'_>) -> Result<(), PlanError> {
-        let tag = chart.version.as_str().replace('+', "_");
-        let push = (format!("chart {}", chart.name), format!("charts/{}", chart.name), Some(tag));
+        let (path, tag) = registry::chart_place(chart);
+        let push = (format!("chart {}", chart.name), path, Some(tag));
         let own = [chart.manifest.digest, chart.metadata.digest, chart.archive.digest];
         let mut blobs = own.to_vec();
         blobs.extend(chart.provenance.map(|file| file.digest));
@@ -270,10 +272,7 @@ impl Steps {
         context: &Context<'_>,
     ) -> Result<(), PlanError> {
         let Some(target) = &config.targets.registry else { return Ok(()) };
-        let repository = target
-            .prefix
-            .as_ref()
-            .map_or(path.clone(), |prefix| format!("{}/{path}", prefix.trim_matches('/')));
+        let repository = registry::repository(target, &path);
         let mut mount_from = BTreeMap::new();
         for (other, theirs) in self.pushed.iter().filter(|(other, _)| *other != repository) {
             let shared: Vec<Digest> =
@@ -321,7 +320,7 @@ impl Steps {
         let mut venv = Venv {
             name: wheelhouse.name.clone(),
             interpreter: target.interpreter.clone(),
-            venv: target.venvs.join(format!(".{}-{}", wheelhouse.name, bundle.0.short())),
+            venv: python::place(target, &wheelhouse.name, bundle),
             link: python::link(target, &wheelhouse.name),
             old: None,
             was_complete: false,

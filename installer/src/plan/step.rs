@@ -12,7 +12,7 @@ use manifests::text::{BundleVersion, FileName, Name, PackageVersion};
 use manifests::{Descriptor, Digest};
 use serde::{Deserialize, Serialize};
 
-use super::away::{Unlink, Unwrite};
+use super::away::{Unlink, Unwrite, Withdraw};
 use crate::site::config::{Namespace, RegistryAuth};
 use crate::site::ledger::Ledger;
 
@@ -36,6 +36,8 @@ pub enum Step {
     Unwrite(Unwrite),
     /// Take the link to an environment away.
     Unlink(Unlink),
+    /// Take away what was pushed or loaded.
+    Withdraw(Withdraw),
     /// Run a script.
     Script(RunScript),
     /// Show the bundle in the embedded server.
@@ -448,6 +450,13 @@ pub struct Record {
     pub new: Ledger,
 }
 
+impl Publish {
+    /// Whether bundles are hidden and none is shown anew or before others.
+    fn withdraws(&self) -> bool {
+        self.old.len() > self.new.len() && self.old.iter().filter(|old| self.new.contains(old)).eq(&self.new)
+    }
+}
+
 impl Step {
     /// The kind of target.
     #[must_use]
@@ -458,6 +467,7 @@ impl Step {
             Self::Import(_) | Self::Mirror(_) => "containerd",
             Self::Venv(_) | Self::Unlink(_) => "python",
             Self::Unwrite(unwrite) => unwrite.target(),
+            Self::Withdraw(withdraw) => withdraw.target(),
             Self::File(_) => "files",
             Self::Script(_) => "scripts",
             Self::Publish(_) => "serve",
@@ -488,7 +498,17 @@ impl Step {
             Self::File(file) => format!("{} (mode {})", file.path.display(), file.new.mode),
             Self::Unwrite(unwrite) => unwrite.subject(),
             Self::Unlink(unlink) => unlink.subject(),
+            Self::Withdraw(withdraw) => withdraw.subject(),
             Self::Script(run) => run.subject(),
+            Self::Publish(publish) if publish.withdraws() => {
+                let gone: Vec<String> = publish
+                    .old
+                    .iter()
+                    .filter(|old| !publish.new.contains(old))
+                    .map(|bundle| bundle.0.short())
+                    .collect();
+                format!("bundle {}", gone.join(", "))
+            }
             Self::Publish(publish) => {
                 let shown = publish.new.first().map(|bundle| bundle.0.short()).unwrap_or_default();
                 match publish.new.len().saturating_sub(1) {
@@ -521,7 +541,8 @@ impl Step {
             Self::Push(_) | Self::Venv(_) | Self::File(_) | Self::Mirror(_) => "add",
             Self::Script(RunScript { direction: Direction::Do, .. }) => "run",
             Self::Script(_) => "undo",
-            Self::Unwrite(_) | Self::Unlink(_) => "remove",
+            Self::Unwrite(_) | Self::Unlink(_) | Self::Withdraw(_) => "remove",
+            Self::Publish(publish) if publish.withdraws() => "hide",
             Self::Publish(_) => "show",
             Self::Record(_) => "record",
         };

@@ -6,8 +6,9 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use super::{TargetError, files, python};
-use crate::plan::{OldDirectory, OldFile, Unlink, Unwrite};
+use super::{Context, TargetError, containerd, docker, files, python, registry};
+use crate::audit::{About, about};
+use crate::plan::{OldDirectory, OldFile, Unlink, Unwrite, Withdraw};
 
 const CHANGED: &str = "not what it was when the plan was made";
 
@@ -72,9 +73,9 @@ pub fn is_unwritten(unwrite: &Unwrite) -> Result<bool, TargetError> {
 
 fn remove(path: &Path) -> Result<(), TargetError> {
     let parent = path.parent().unwrap_or(Path::new("/"));
-    std::fs::remove_file(path).and_then(|()| layout::durable::flush_directory(parent)).map_err(|source| {
-        TargetError::Io { doing: "cannot remove", path: path.to_path_buf(), source }
-    })
+    std::fs::remove_file(path)
+        .and_then(|()| layout::durable::flush_directory(parent))
+        .map_err(|source| TargetError::Io { doing: "cannot remove", path: path.to_path_buf(), source })
 }
 
 /// A directory that somebody has put something into meanwhile stays.
@@ -127,4 +128,35 @@ fn point(link: &Path, from: Option<&Path>, to: Option<&Path>) -> Result<(), Targ
         return Err(TargetError::InTheWay { path: link.to_path_buf(), what: CHANGED });
     }
     to.map_or_else(|| remove(link), |to| python::switch(link, to))
+}
+
+/// Takes away what was pushed or loaded. What a registry does not delete stays: that is told, and no failure, as
+/// nothing else depends on it.
+///
+/// # Errors
+/// A target, or an image that a container uses.
+pub fn withdraw(withdraw: &Withdraw, context: &Context<'_>) -> Result<About, TargetError> {
+    match withdraw {
+        Withdraw::Push(push) => match registry::undo(push, context) {
+            Err(TargetError::CannotDelete { staying, .. }) => {
+                return Ok(about([("stays", staying.join(", "))]));
+            }
+            undone => undone?,
+        },
+        Withdraw::Load(load) => docker::undo(load, context)?,
+        Withdraw::Import(import) => containerd::undo(import, context)?,
+    }
+    Ok(About::new())
+}
+
+/// Pushes or loads it again, from the site store.
+///
+/// # Errors
+/// A target, or the store.
+pub fn bring_back(withdraw: &Withdraw, context: &Context<'_>) -> Result<(), TargetError> {
+    match withdraw {
+        Withdraw::Push(push) => registry::perform(push, context),
+        Withdraw::Load(load) => docker::perform(load, context),
+        Withdraw::Import(import) => containerd::perform(import, context),
+    }
 }

@@ -277,9 +277,7 @@ fn remove_directories(write: &WriteFile) -> Result<(), TargetError> {
 /// Removes a directory; one that somebody else has put something into stays.
 pub(super) fn remove_directory(directory: &Path) -> Result<(), TargetError> {
     match std::fs::remove_dir(directory) {
-        Err(error)
-            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) =>
-        {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) => {
             Ok(())
         }
         removed => removed.map_err(|source| TargetError::Io {

@@ -249,6 +249,7 @@ pub fn perform(step: &Step, kept: &std::path::Path, context: &Context<'_>) -> Re
         Step::File(file) => files::perform(file, kept, context)?,
         Step::Unwrite(unwrite) => away::unwrite(unwrite, kept)?,
         Step::Unlink(unlink) => away::unlink(unlink)?,
+        Step::Withdraw(withdraw) => return away::withdraw(withdraw, context),
         Step::Script(run) => return scripts::perform(run, kept, context),
         Step::Publish(publish) => publish::perform(publish, context)?,
         Step::Record(record) => publish::record(record, context)?,
@@ -270,6 +271,7 @@ pub fn undo(step: &Step, kept: &std::path::Path, context: &Context<'_>) -> Resul
         Step::File(file) => files::undo(file, kept)?,
         Step::Unwrite(unwrite) => away::rewrite(unwrite, kept)?,
         Step::Unlink(unlink) => away::relink(unlink)?,
+        Step::Withdraw(withdraw) => away::bring_back(withdraw, context)?,
         Step::Script(run) => return scripts::undo(run, kept, context),
         Step::Publish(publish) => publish::undo(publish, context)?,
         Step::Record(record) => publish::unrecord(record, context)?,
@@ -291,6 +293,8 @@ pub fn probe(step: &Step, context: &Context<'_>) -> Result<State, TargetError> {
         Step::File(file) => files::state(&file.path)?.is_some_and(|now| now.is(file.new)),
         Step::Unwrite(unwrite) => away::is_unwritten(unwrite)?,
         Step::Unlink(unlink) => away::is_unlinked(unlink)?,
+        // What a registry does not delete stays, and the log says so.
+        Step::Withdraw(_) => true,
         // There is nothing to look at: it is done when it has said so, and the journal keeps that.
         Step::Script(_) => true,
         Step::Publish(publish) => context.site.published()? == publish.new,

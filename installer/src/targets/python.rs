@@ -6,7 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use edge::process::{Finished, Program};
-use manifests::inventory::{Wheel, WheelTarget, Wheelhouse};
+use manifests::bundle::BundleDigest;
+use manifests::inventory::{Component, Inventory, Wheel, WheelTarget, Wheelhouse};
 use manifests::text::{FileName, Name, PackageVersion};
 
 use super::{Context, TargetError};
@@ -82,6 +83,69 @@ pub fn choose<'a>(wheelhouse: &'a Wheelhouse, version: &PythonVersion) -> Vec<&'
 pub fn link(target: &PythonTarget, wheelhouse: &Name) -> PathBuf {
     target.venvs.join(wheelhouse.as_str())
 }
+
+/// The environment of a wheelhouse for a bundle.
+#[must_use]
+pub fn place(target: &PythonTarget, name: &Name, bundle: BundleDigest) -> PathBuf {
+    target.venvs.join(format!(".{name}-{}", bundle.0.short()))
+}
+
+/// The environments of a bundle, each with the link that names it while it is in use.
+#[must_use]
+pub fn environments(
+    target: &PythonTarget,
+    bundle: BundleDigest,
+    inventory: &Inventory,
+) -> Vec<(PathBuf, PathBuf)> {
+    let names = inventory.components.iter().filter_map(|component| match component {
+        Component::Wheelhouse(wheelhouse) => Some(&wheelhouse.name),
+        _ => None,
+    });
+    names.map(|name| (place(target, name, bundle), link(target, name))).collect()
+}
+
+/// Removes an environment that nobody uses. First its mark: what a kill leaves of it is made anew when it is needed.
+///
+/// # Errors
+/// The disk.
+pub fn discard(venv: &Path) -> Result<(), TargetError> {
+    let failed = |source| TargetError::Io { doing: "cannot remove", path: venv.to_path_buf(), source };
+    match std::fs::remove_file(venv.join(COMPLETE)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        Err(_) => {}
+        Ok(()) => layout::durable::flush_directory(venv).map_err(failed)?,
+    }
+    remove(venv)
+}
+
+/// What is not as pip has installed it: files that are gone or were changed, by the digests that pip wrote down,
+/// and projects that lack another. Nothing if all is as it was.
+///
+/// # Errors
+/// The environment's interpreter cannot be run.
+pub fn altered(venv: &Path, context: &Context<'_>) -> Result<Vec<String>, TargetError> {
+    let inside = venv.join("bin/python");
+    let compare = python(&inside, context).args(["-I", "-c", COMPARE]);
+    let compared = checked(&compare, "comparing what is installed", context)?;
+    let mut found: Vec<String> = compared.stdout.lines().map(manifests::text::printable).collect();
+    let check = python(&inside, context).args(["-I", "-m", "pip", "check", "--disable-pip-version-check"]);
+    let checked = check.run(&*context.env.clock)?;
+    if !checked.succeeded() {
+        found.push(format!("pip check: {}", checked.last_words()));
+    }
+    Ok(found)
+}
+
+/// Prints a line for each file whose digest is not the one in its RECORD (the "Recording installed projects"
+/// specification of PyPA).
+const COMPARE: &str = "import base64, hashlib, importlib.metadata as m
+for d in m.distributions():
+    for f in d.files or []:
+        if f.hash is None: continue
+        try: h = hashlib.new(f.hash.mode, open(d.locate_file(f), 'rb').read()).digest()
+        except OSError: print(f, 'is gone'); continue
+        if base64.urlsafe_b64encode(h).rstrip(b'=').decode() != f.hash.value: print(f, 'was changed')
+";
 
 /// Where a link points, as it says and as a path of its own.
 ///

@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
+use manifests::inventory::Chart;
 use manifests::oci::{MANIFEST_BYTES_MAX, ManifestDocument};
 use manifests::{Descriptor, Digest};
 use registry::{Deleted, Http, HttpSettings, Registry, RegistryError, Repository, TagOrDigest, UserLogins};
@@ -126,6 +127,29 @@ pub fn ping(target: &RegistryTarget, context: &Context<'_>) -> Result<(), Target
     let url = target.url.trim_end_matches('/');
     let registry = reached(url, target.ca.as_deref(), target.auth, context)?;
     registry.ping().map_err(|source| TargetError::Registry { url: url.to_string(), source })
+}
+
+/// The repository of a path, below the site's prefix.
+#[must_use]
+pub fn repository(target: &RegistryTarget, path: &str) -> String {
+    match &target.prefix {
+        Some(prefix) => format!("{}/{path}", prefix.trim_matches('/')),
+        None => path.to_string(),
+    }
+}
+
+/// The path of a chart, and its tag: `+` is no letter of one.
+#[must_use]
+pub fn chart_place(chart: &Chart) -> (String, String) {
+    (format!("charts/{}", chart.name), chart.version.as_str().replace('+', "_"))
+}
+
+/// Whether a push's repository has a manifest.
+///
+/// # Errors
+/// The registry.
+pub fn has(push: &Push, digest: &Digest, context: &Context<'_>) -> Result<bool, TargetError> {
+    Ok(Place::of(push, context)?.head(&(*digest).into())?.is_some())
 }
 
 /// Fills in what the registry has now. Tells whether the image and its companions are in place already.

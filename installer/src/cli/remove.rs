@@ -1,0 +1,152 @@
+//! `installer remove`: takes a whole product off the site, as one plan with undo. Environments, blobs and journals
+//! stay until `installer gc`; the signed originals and the log stay for good.
+
+use clap::Args;
+use edge::{Exit, Failure, Screen};
+use manifests::audit::Outcome;
+use manifests::inventory::Inventory;
+use manifests::text::{Marking, Name};
+
+use super::apply::close;
+use super::plan::{Document, show, show_findings};
+use crate::admit;
+use crate::apply::{Run, Unwatched};
+use crate::audit::{AuditLog, about};
+use crate::due;
+use crate::journal;
+use crate::plan::{self, Plan, PlanKind};
+use crate::preflight::{self, Finding};
+use crate::site::Site;
+use crate::site::ledger::{Applied, Ledger};
+use crate::site::lock::SiteLock;
+use crate::targets::{self, Context};
+use crate::witness::Judged;
+
+/// The arguments of `remove`.
+#[derive(Debug, Args)]
+pub(super) struct RemoveArgs {
+    /// The product
+    product: Name,
+    /// Why, for the log
+    #[arg(long)]
+    reason: Option<Marking>,
+    /// Go ahead; without it the plan is shown and nothing is changed
+    #[arg(long)]
+    yes: bool,
+}
+
+/// What is to be removed.
+struct Wanted {
+    ledger: Ledger,
+    current: Applied,
+}
+
+impl RemoveArgs {
+    pub(super) fn run(self, site: &Site, screen: &mut Screen<'_>) -> Result<(), Failure> {
+        // A site without trust has no log either: nothing is written then.
+        site.trust()?;
+        if !self.yes {
+            let judged = super::judged(site, screen.env)?;
+            let wanted = self.wanted(site, &judged)?;
+            let (config, http) = (site.config()?, super::client()?);
+            let context = Context { site, config: &config, env: screen.env, http: &http };
+            let (plan, findings) = planned(&wanted, &judged, &context)?;
+            screen.note(&format!("{}{}", show_findings(&findings), show(&plan)));
+            preflight::require(&findings)?;
+            return Err(Failure::new(Exit::Usage, "nothing was changed").hint("add --yes to remove it"));
+        }
+        let _lock = SiteLock::take(site, screen.env)?;
+        let judged = super::judged_under_lock(site, screen.env)?;
+        let wanted = self.wanted(site, &judged)?;
+        let log = AuditLog::of(site, screen.env);
+        let mut facts = about([
+            ("bundle", wanted.current.bundle.to_string()),
+            ("product", format!("{} {}", wanted.ledger.product, wanted.current.version)),
+        ]);
+        facts.extend(self.reason.as_ref().map(|reason| ("reason".to_string(), reason.to_string())));
+        log.append(screen.env, "remove", Outcome::Intent, facts.clone())?;
+        carry_out(site, &wanted, &judged, screen, &log)
+            .map_err(|failure| close(failure, "remove", &log, screen, facts))
+    }
+
+    /// The product as the site runs it: the ledger names it, and the log knows that it was applied.
+    fn wanted(&self, site: &Site, judged: &Judged) -> Result<Wanted, Failure> {
+        let ledger = site.ledgers()?.into_iter().find(|ledger| ledger.product == self.product);
+        let wanted = ledger.and_then(|ledger| {
+            let current = ledger.current().cloned()?;
+            Some(Wanted { ledger, current })
+        });
+        let Some(wanted) = wanted else {
+            return Err(Failure::new(Exit::Refused, format!("the site does not run {}", self.product))
+                .hint("`installer status` says what it runs"));
+        };
+        if judged.remembered.has_applied(wanted.current.bundle, wanted.current.root_version) {
+            return Ok(wanted);
+        }
+        Err(due::DueError::Unknown(wanted.current.version).into())
+    }
+}
+
+fn planned(wanted: &Wanted, judged: &Judged, context: &Context<'_>) -> Result<(Plan, Vec<Finding>), Failure> {
+    let Wanted { ledger, current } = wanted;
+    let due = due::due_for_removal(ledger, judged, context.site)?;
+    let findings = preflight::scripts::check(&due, context.config, context);
+    // What cannot be believed any more is as if it were not there: less is known then, and less is taken away.
+    let left: Option<Inventory> = admit::kept_inventory(context.site, &judged.trust, current).ok();
+    let plan = plan::removal(ledger, current, left.as_ref(), &due, context.config, context)?;
+    Ok((plan, findings))
+}
+
+fn carry_out(
+    site: &Site,
+    wanted: &Wanted,
+    judged: &Judged,
+    screen: &mut Screen<'_>,
+    log: &AuditLog,
+) -> Result<(), Failure> {
+    let started = screen.env.clock.monotonic();
+    let (config, http) = (site.config()?, super::client()?);
+    let (stderr, live) =
+        (screen.env.stderr.clone(), screen.env.stderr_is_terminal || screen.common.verbose > 0);
+    let say = |text: &str| {
+        if live {
+            stderr.say(text);
+        }
+    };
+    let context = Context { site, config: &config, env: screen.env, http: &http };
+    let run = Run { context: &context, audit: log, watch: &Unwatched, say: &say };
+    targets::scripts::refuse_while_running(site)?;
+    let (plan, findings) = match journal::unfinished(site)? {
+        Some(found) if is_this(&found, wanted) => {
+            run.resume(&found)?;
+            (found.plan, Vec::new())
+        }
+        found => {
+            if let Some(found) = found {
+                run.take_back(&found)?;
+            }
+            let (plan, findings) = planned(wanted, judged, &context)?;
+            if let Err(not_ready) = preflight::require(&findings) {
+                stderr.say(&show_findings(&findings));
+                return Err(not_ready.into());
+            }
+            run.start(&plan)?;
+            (plan, findings)
+        }
+    };
+    let seconds = context.env.clock.monotonic().saturating_sub(started).as_secs_f64();
+    let human = format!(
+        "{}{}\nremoved: {} {} ({seconds:.1} s)\n",
+        show_findings(&findings),
+        show(&plan),
+        plan.product,
+        plan.version
+    );
+    screen
+        .result(&human, &Document { plan: &plan, findings: &findings, applied: true, seconds: Some(seconds) })
+}
+
+/// Whether a run that was cut off was removing this.
+fn is_this(found: &journal::Found, wanted: &Wanted) -> bool {
+    found.plan.kind == PlanKind::Remove && found.plan.product == wanted.ledger.product && !found.is_undoing()
+}
