@@ -10,12 +10,10 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::LazyLock;
 
-use bundler::discover::hit::{Hits, Wanted, place_line};
 use bundler::lock::BundleLock;
 use bundler::sources::World as Sources;
 use bundler::sources::charts::index::{Index, Lack};
 use bundler::sources::charts::provenance::Provenance;
-use bundler::sources::charts::range::Range;
 use bundler::sources::images::docker_archive::DockerArchive;
 use bundler::sources::images::layout_source::LayoutSource;
 use bundler::sources::images::tar_index::TarIndex;
@@ -25,10 +23,12 @@ use bundler::sources::wheels::tags::{PlatformTag, PythonVersion, SupportedTags, 
 use bundler::sources::wheels::version::{PythonRange, Version};
 use bundler::sources::wheels::{IndexUrl, Requirements, WheelFilename, WheelMetadata};
 use bundler::spec::BundleSpec;
+use discovery::hit::{Hits, Wanted, place_line};
 use installer::site::Site;
 use installer::site::config::SiteConfig;
 use installer::site::ledger::Ledger;
 use manifests::canonical;
+use manifests::range::Range;
 use registry::Url;
 
 use crate::World;
@@ -216,10 +216,10 @@ pub fn chart(bytes: &[u8]) {
 /// What Helm renders, or any text: what is found is shown plainly, and is found again by its own name.
 pub fn rendered(text: &str) {
     let mut hits = Hits::default();
-    if let Err(error) = bundler::discover::walk::stream("file.yaml", text, &mut hits) {
+    if let Err(error) = discovery::walk::stream("file.yaml", text, &mut hits) {
         plain(&error.to_string());
     }
-    bundler::discover::walk::text_at("file.yaml", None, text, &mut hits);
+    discovery::walk::text_at("file.yaml", None, text, &mut hits);
     shown(hits);
 }
 

@@ -127,6 +127,9 @@ fn the_schema_of_site_yaml_names_the_keys_that_installer_takes() {
     let targets = &schema["properties"]["targets"];
     assert_eq!(keys(targets), site("targets: {zzz: 1}\n"));
     assert_eq!(keys(&schema["properties"]["time"]), site("time: {zzz: 1}\n"));
+    assert_eq!(keys(&schema["properties"]["windows"]["items"]), site("windows: [{zzz: 1}]\n"));
+    assert_eq!(keys(&schema["properties"]["change"]), site("change: {zzz: 1}\n"));
+    assert_eq!(keys(&schema["properties"]["preflight"]), BTreeSet::from(["headroom".to_string()]));
     for name in ["registry", "docker", "containerd", "python"] {
         assert_eq!(keys(&targets["properties"][name]), site(&format!("targets: {{{name}: {{zzz: 1}}}}\n")));
     }

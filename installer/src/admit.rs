@@ -21,6 +21,7 @@ use manifests::verify::{
 };
 use manifests::{ArchivePath, BundleManifest, Digest, Inventory, Trust, VerifiedBundle};
 
+use crate::loan::Loan;
 use crate::site::config::SiteConfig;
 use crate::site::ledger::Applied;
 use crate::site::{Site, SiteError};
@@ -331,14 +332,41 @@ pub fn verify_stream(
     input: Box<dyn Read>,
     progress: &mut dyn Progress,
 ) -> Result<VerifiedBundle, AdmitError> {
+    verify_into(site, config, path, input, progress, |_| Discard).map(|(bundle, _)| bundle)
+}
+
+/// The same, while what checks have to read is kept for them.
+///
+/// # Errors
+/// See [`AdmitError`].
+pub fn verify_lending(
+    site: &Site,
+    config: &SiteConfig,
+    path: &Path,
+    input: Box<dyn Read>,
+    progress: &mut dyn Progress,
+) -> Result<(VerifiedBundle, Loan), AdmitError> {
+    verify_into(site, config, path, input, progress, |inventory| Loan::prepare(site, config, inventory))
+}
+
+fn verify_into<S: Sink>(
+    site: &Site,
+    config: &SiteConfig,
+    path: &Path,
+    input: Box<dyn Read>,
+    progress: &mut dyn Progress,
+    sink: impl FnOnce(&Inventory) -> S,
+) -> Result<(VerifiedBundle, S), AdmitError> {
     let damaged = |source| AdmitError::Damaged { path: path.to_path_buf(), source };
     let Opened { mut reader, accepted } = open_stream(site, config, path, input)?;
     // 6. SHA256SUMS and inventory by digest, and each agrees with the other
     let (contents, _) = reader.contents(accepted.signed().manifest()).map_err(damaged)?;
+    let mut sink = sink(contents.inventory());
     // 7. blobs
     let checked =
-        reader.stream(contents, &mut Discard, &mut |count| progress.advance(count)).map_err(damaged)?;
-    VerifiedBundle::new(accepted, checked).map_err(AdmitError::Mixed)
+        reader.stream(contents, &mut sink, &mut |count| progress.advance(count)).map_err(damaged)?;
+    let bundle = VerifiedBundle::new(accepted, checked).map_err(AdmitError::Mixed)?;
+    Ok((bundle, sink))
 }
 
 /// What `inspect` needs: signatures, site and inventory checked, blobs not read.
@@ -486,6 +514,11 @@ impl Read for Watched<'_> {
     }
 }
 
+/// The blobs that the store lacks, with their sizes.
+pub(crate) fn missing(store: &Store, inventory: &Inventory) -> BTreeSet<(Digest, u64)> {
+    inventory.blobs.iter().filter(|blob| !store.has(blob)).map(|blob| (blob.digest, blob.size)).collect()
+}
+
 /// The formula: what the store lacks, and as much again as one file system block for each file of it. `here` are
 /// the bytes of a blob that are on the same disk already.
 pub(crate) fn check_space(
@@ -493,9 +526,10 @@ pub(crate) fn check_space(
     inventory: &Inventory,
     here: impl Fn(&Content) -> u64,
 ) -> Result<(), AdmitError> {
-    let missing = inventory.blobs.iter().filter(|blob| !store.has(blob));
-    let missing: BTreeSet<(Digest, u64)> =
-        missing.map(|blob| (blob.digest, blob.size.saturating_sub(here(blob)))).collect();
+    let missing = missing(store, inventory).into_iter();
+    let missing: Vec<(Digest, u64)> = missing
+        .map(|(digest, size)| (digest, size.saturating_sub(here(&Content { digest, size }))))
+        .collect();
     let stat = rustix::fs::statvfs(store.root()).map_err(|error| AdmitError::Store(error.into()))?;
     let needed =
         missing.iter().fold(0_u64, |sum, (_, size)| sum.saturating_add(*size).saturating_add(stat.f_bsize));

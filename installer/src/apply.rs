@@ -306,6 +306,9 @@ pub(crate) fn applied_facts(plan: &Plan) -> About {
         ("epoch", plan.order.epoch.to_string()),
         ("sequence", plan.order.sequence.to_string()),
     ])
+    .into_iter()
+    .chain(plan.change.iter().map(|change| ("change".to_string(), change.to_string())))
+    .collect()
 }
 
 /// The first line that could not be written while something was being undone.

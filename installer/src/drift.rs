@@ -169,19 +169,19 @@ fn shown(current: &Applied, title: &str, context: &Context<'_>) -> Option<Findin
 /// The inside of the environments that are in use.
 fn environments(bundle: &VerifiedBundle, title: &str, context: &Context<'_>) -> Vec<Finding> {
     let Some(target) = &context.config.targets.python else { return Vec::new() };
-    let required = "what pip has installed, by its own digests";
+    let required = "what is in the wheels that were shipped";
     let mut findings = Vec::new();
-    for (venv, _) in python::environments(target, bundle.digest(), bundle.inventory()) {
+    for (wheelhouse, venv, _) in python::environments(target, bundle.digest(), bundle.inventory()) {
         if !venv.is_dir() {
             // That it is gone was said already.
             continue;
         }
-        let remedy = format!(
-            "remove {} and put it back: installer rollback {} --yes",
-            venv.display(),
-            bundle.manifest().version
-        );
-        match python::altered(&venv, context) {
+        let version = &bundle.manifest().version;
+        let remedy =
+            format!("remove {}, and installer rollback {version} --yes makes it anew", venv.display());
+        let altered = python::version(target, context)
+            .and_then(|version| python::altered(&venv, wheelhouse, &version, context));
+        match altered {
             Ok(altered) if altered.is_empty() => findings.push(Finding::pass(
                 "drift/python",
                 format!("{} is as pip has left it", venv.display()),

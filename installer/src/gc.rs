@@ -268,13 +268,13 @@ fn environments(ledgers: &[Ledger], kept: &Inventories, context: &Context<'_>) -
     let stays: BTreeSet<PathBuf> = kept
         .iter()
         .flat_map(|(bundle, inventory)| python::environments(target, *bundle, inventory))
-        .map(|(venv, _)| venv)
+        .map(|(_, venv, _)| venv)
         .collect();
     let mut items: BTreeMap<PathBuf, Item> = BTreeMap::new();
     for applied in ledgers.iter().flat_map(|ledger| &ledger.applied) {
         // Of what was kept and cannot be read any more nothing goes.
         let Ok((_, inventory)) = context.site.evidence(applied.bundle) else { continue };
-        for (venv, link) in python::environments(target, applied.bundle, &inventory) {
+        for (_, venv, link) in python::environments(target, applied.bundle, &inventory) {
             let in_use = python::points_to(&link).is_ok_and(|to| to.is_some_and(|(_, to)| to == venv));
             if !in_use && venv.is_dir() && !stays.contains(&venv) {
                 let (what, bytes) = (venv.display().to_string(), size_of(&venv));

@@ -112,6 +112,9 @@ pub struct ScriptFile {
 pub struct Within(u64);
 
 impl Within {
+    /// Sixty seconds.
+    pub const MINUTE: Self = Self(60);
+
     /// `None` for no time at all, or more than a day.
     #[must_use]
     pub fn new(seconds: u64) -> Option<Self> {

@@ -132,7 +132,8 @@ fn an_environment_with_a_changed_file_or_a_missing_project_is_found() {
     only(&world, &["drift/python", "greet.py was changed"]);
     std::fs::write(&module, code).unwrap();
     std::fs::remove_dir_all(packages.join("words-1.0.dist-info")).unwrap();
-    only(&world, &["drift/python", "pip check", "words"]);
+    let found = drifted(&world);
+    assert!(found.iter().any(|found| found.contains("pip check") && found.contains("words")), "{found:?}");
     std::fs::remove_file(world.path("venvs/tools")).unwrap();
     assert!(drifted(&world).iter().any(|found| found.contains("is not the environment of this version")));
 }

@@ -758,7 +758,7 @@ fn while_a_script_of_a_killed_run_still_runs_nobody_starts_another_one() {
     running.0.wait().unwrap();
     assert!(is_running(&world, "child"));
     let refused = apply(&world, "1.0").expect_exit(Exit::NotReady);
-    says(&refused, &["a script of an earlier run still runs", "kill -- -"]);
+    says(&refused, &["a program of an earlier run still runs", "kill -- -"]);
     let number = std::fs::read_to_string(world.path("child")).unwrap();
     let group = Pid::from_raw(number.trim().parse().unwrap()).unwrap();
     rustix::process::kill_process_group(group, Signal::KILL).unwrap();

@@ -9,10 +9,10 @@ use edge::yaml::YamlError;
 use manifests::inventory::ImageClass;
 
 use super::archive::{ChartFile, FileKind};
-use super::embedded::words;
-use super::hit::{Hits, Wanted};
-use super::node::{self, Node};
-use super::reference::{self, Hint};
+use discovery::embedded::words;
+use discovery::hit::{Hits, Wanted};
+use discovery::node::{self, Node};
+use discovery::reference::{self, Hint};
 
 /// The annotations that list images.
 const ANNOTATIONS: [&str; 3] = ["images", "helm.sh/images", "artifacthub.io/images"];

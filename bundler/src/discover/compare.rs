@@ -13,11 +13,11 @@ use manifests::oci::ManifestDocument;
 use manifests::text::{LongLine, Name};
 use manifests::{Digest, Reference};
 
-use super::hit::{Hit, Wanted};
-use super::reference;
 use crate::lock::LockedBlob;
 use crate::sources::World;
 use crate::spec::WaiverSpec;
+use discovery::hit::{Hit, Wanted};
+use discovery::reference;
 
 /// Which images a bundle carries.
 #[derive(Debug, Default)]

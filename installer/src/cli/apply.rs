@@ -4,20 +4,21 @@ use std::path::PathBuf;
 
 use clap::Args;
 use edge::{Exit, Failure, Screen, progress};
-use manifests::VerifiedBundle;
 use manifests::audit::Outcome;
 use manifests::bundle::BundleDigest;
+use manifests::{Inventory, VerifiedBundle};
 
+use super::checks::{Asked, CheckArgs, stopped};
 use super::drive::AtTheDrive;
-use super::plan::{Document, show, show_findings};
+use super::plan::{Document, show};
+use super::verify::Lent;
 use crate::admit;
 use crate::apply::{Run, Unwatched, applied_facts};
 use crate::audit::{About, AuditLog, about};
 use crate::discs::{self, Given};
 use crate::due;
 use crate::journal;
-use crate::plan::{self, PlanKind};
-use crate::preflight;
+use crate::plan::{self, Plan, PlanKind};
 use crate::site::Site;
 use crate::site::lock::SiteLock;
 use crate::targets::{self, Context};
@@ -36,10 +37,13 @@ pub(super) struct ApplyArgs {
     /// to the medium
     #[arg(long)]
     repair: bool,
+    #[command(flatten)]
+    checks: CheckArgs,
 }
 
 impl ApplyArgs {
     pub(super) fn run(self, site: &Site, screen: &mut Screen<'_>) -> Result<(), Failure> {
+        let asked = self.checks.asked()?;
         let given = super::verify::given(&self.bundle, screen)?;
         if self.repair {
             super::verify::must_be_one_file(&given)?;
@@ -48,18 +52,33 @@ impl ApplyArgs {
         site.trust()?;
         if !self.yes {
             let judged = super::judged(site, screen.env)?;
-            return self.show_only(site, &judged, screen, &given);
+            return self.show_only(site, &judged, screen, &given, &asked);
         }
         let _lock = SiteLock::take(site, screen.env)?;
         let judged = super::judged_under_lock(site, screen.env)?;
         let log = AuditLog::of(site, screen.env);
         let medium = given.title().display().to_string();
-        log.append(screen.env, "apply", Outcome::Intent, about([("medium", medium.clone())]))?;
+        let mut facts = about([("medium", medium)]);
+        facts.extend(asked.facts());
+        log.append(screen.env, "apply", Outcome::Intent, facts.clone())?;
         let bars = screen.wants_bars();
         let changer = AtTheDrive::of(screen);
         let load = |context: &Context<'_>| admitted(context, bars, &given, self.repair, &changer, &log);
-        carry_out(site, &judged, screen, &log, "applied", &load)
-            .map_err(|failure| close(failure, "apply", &log, screen, about([("medium", medium)])))
+        let glance = |context: &Context<'_>| self.glance(&given, context);
+        let from = Source { load: &load, glance: &glance, command: "apply" };
+        carry_out(site, &judged, screen, &log, &from, &asked)
+            .map_err(|failure| close(failure, "apply", &log, screen, facts))
+    }
+
+    /// What is in the bundle, by its signed lists. Whatever is wrong with them, loading it says so.
+    fn glance(&self, given: &Given, context: &Context<'_>) -> Option<(BundleDigest, Inventory)> {
+        let (site, config) = (context.site, context.config);
+        let (accepted, contents) = match given {
+            Given::Archive(_) if self.repair => return None,
+            Given::Archive(path) => admit::inspect(site, config, path).ok()?,
+            Given::Discs(places) => discs::inspect(site, config, places).ok()?,
+        };
+        Some((accepted.signed().digest(), contents.inventory().clone()))
     }
 
     fn show_only(
@@ -68,9 +87,10 @@ impl ApplyArgs {
         judged: &Judged,
         screen: &mut Screen<'_>,
         given: &Given,
+        asked: &Asked,
     ) -> Result<(), Failure> {
-        let bundle = super::verify::verified(site, screen, given, self.repair, "plan")?.0;
-        show_plan(site, judged, screen, &bundle)
+        let Lent { bundle, loan } = super::verify::lent(site, screen, given, self.repair, "plan")?;
+        show_plan(&loan.to(site), judged, screen, &bundle, "apply", asked)
     }
 }
 
@@ -80,19 +100,22 @@ pub(super) fn show_plan(
     judged: &Judged,
     screen: &mut Screen<'_>,
     bundle: &VerifiedBundle,
+    command: &str,
+    asked: &Asked,
 ) -> Result<(), Failure> {
     let (config, http) = (site.config()?, super::client()?);
     let context = Context { site, config: &config, env: screen.env, http: &http };
     let due = due::due(bundle, judged, site)?;
-    let findings = preflight::check(bundle, judged, &due, &config, &context);
-    let blocked = preflight::require(&findings);
-    if blocked.is_ok() {
-        let plan = plan::plan(bundle, &due, &config, &context)?;
-        screen.note(&format!("{}{}", show_findings(&findings), show(&plan)));
-    } else {
-        screen.note(&show_findings(&findings));
+    let findings = asked.look(bundle, judged, &due, &context);
+    let command = format!("{command} without --yes");
+    let log = AuditLog::of(site, context.env);
+    asked.log(&findings, Some(bundle.digest()), &command, &log, context.env)?;
+    if let Err(blocked) = findings.require() {
+        screen.note(findings.table().trim_end());
+        return Err(stopped(blocked, &findings));
     }
-    blocked?;
+    let plan = Plan { change: asked.change.clone(), ..plan::plan(bundle, &due, &config, &context)? };
+    screen.note(&format!("{}\n{}", findings.table(), show(&plan)));
     Err(Failure::new(Exit::Usage, "nothing was changed").hint("add --yes to apply this plan"))
 }
 
@@ -120,14 +143,27 @@ pub(super) fn close(
 /// Where a bundle comes from: a medium, or what the site has kept.
 pub(super) type Load<'a> = dyn Fn(&Context<'_>) -> Result<VerifiedBundle, Failure> + 'a;
 
-/// Loads the bundle, and applies it. `what` is the word for it once it is done.
+/// What is known of a bundle before it is loaded.
+type Glance<'a> = dyn Fn(&Context<'_>) -> Option<(BundleDigest, Inventory)> + 'a;
+
+/// A bundle that is to be loaded.
+pub(super) struct Source<'a> {
+    /// Loads it.
+    pub(super) load: &'a Load<'a>,
+    /// What is known of it before.
+    pub(super) glance: &'a Glance<'a>,
+    /// What somebody has typed.
+    pub(super) command: &'static str,
+}
+
+/// Loads the bundle, and applies it.
 pub(super) fn carry_out(
     site: &Site,
     judged: &Judged,
     screen: &mut Screen<'_>,
     log: &AuditLog,
-    what: &str,
-    load: &Load<'_>,
+    from: &Source<'_>,
+    asked: &Asked,
 ) -> Result<(), Failure> {
     let started = screen.env.clock.monotonic();
     let (config, http) = (site.config()?, super::client()?);
@@ -146,19 +182,23 @@ pub(super) fn carry_out(
         Some(found) => run.take_back(&found).map(|()| true)?,
         None => false,
     };
-    let bundle = load(&context)?;
+    let known = (from.glance)(&context);
+    let known = known.as_ref().map(|(bundle, inventory)| (*bundle, inventory));
+    asked.before_reading(known, from.command, log, &context)?;
+    let bundle = (from.load)(&context)?;
     let due = due::due(&bundle, judged, site)?;
-    let findings = preflight::check(&bundle, judged, &due, &config, &context);
-    if let Err(not_ready) = preflight::require(&findings) {
-        stderr.say(&show_findings(&findings));
-        return Err(not_ready.into());
+    let findings = asked.look(&bundle, judged, &due, &context);
+    asked.log(&findings, Some(bundle.digest()), from.command, log, context.env)?;
+    if let Err(blocked) = findings.require() {
+        stderr.say(findings.table().trim_end());
+        return Err(stopped(blocked, &findings));
     }
     // After the checks: a registry that is down must not cost the way back.
     let resumed = recover(site, &run, bundle.digest())? || undone;
     // Once more: what was cut off may have run its scripts meanwhile.
     let due = due::due(&bundle, judged, site)?;
-    let plan = plan::plan(&bundle, &due, &config, &context)?;
-    let shown = format!("{}{}", show_findings(&findings), show(&plan));
+    let plan = Plan { change: asked.change.clone(), ..plan::plan(&bundle, &due, &config, &context)? };
+    let shown = format!("{}\n{}", findings.table(), show(&plan));
     let outcome = if plan.steps.is_empty() {
         let mut facts = applied_facts(&plan);
         facts.insert("steps".to_string(), "0".to_string());
@@ -170,6 +210,7 @@ pub(super) fn carry_out(
         stderr.say(&shown);
         return Err(failure);
     }
+    let what = if from.command == "rollback" { "rolled back" } else { "applied" };
     let first = if resumed { "an interrupted apply was dealt with first\n" } else { "" };
     let last = if plan.steps.is_empty() { "was in place already" } else { "is in place" };
     let seconds = context.env.clock.monotonic().saturating_sub(started).as_secs_f64();

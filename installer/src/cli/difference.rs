@@ -32,7 +32,8 @@ pub(super) fn steps(plan: &Plan) -> String {
         }
     }
     if !unchanged.is_empty() {
-        let counts: Vec<String> = unchanged.iter().map(|(target, count)| format!("{count} {target}")).collect();
+        let counts: Vec<String> =
+            unchanged.iter().map(|(target, count)| format!("{count} {target}")).collect();
         text.push_str(&wrapped("  = ", &format!("unchanged: {}", counts.join(", "))));
     }
     text
@@ -124,7 +125,9 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "    +   1. add");
         assert_eq!(lines[1].trim(), long);
-        assert!(lines[2..].iter().all(|line| line.chars().count() <= COLUMNS && line.starts_with("           ")));
+        assert!(
+            lines[2..].iter().all(|line| line.chars().count() <= COLUMNS && line.starts_with("           "))
+        );
         assert_eq!(text.split_whitespace().filter(|word| *word == "word").count(), 20);
     }
 }

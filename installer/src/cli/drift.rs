@@ -7,7 +7,6 @@ use manifests::bundle::BundleDigest;
 use manifests::text::Name;
 use serde::Serialize;
 
-use super::plan::show_findings;
 use crate::audit::{AuditLog, about};
 use crate::drift;
 use crate::preflight::{Finding, Verdict};
@@ -89,11 +88,24 @@ impl DriftArgs {
 fn human(products: &[Product]) -> String {
     let mut text = String::new();
     for product in products {
-        let findings = show_findings(&product.findings);
-        text.push_str(&format!("{} {}\n{findings}", product.product, product.version));
+        text.push_str(&format!("{} {}\n", product.product, product.version));
+        product.findings.iter().for_each(|finding| text.push_str(&shown(finding)));
     }
     if products.is_empty() {
         text.push_str("the site runs nothing\n");
     }
+    text
+}
+
+/// One finding, for people; of what is as it should be one line.
+fn shown(finding: &Finding) -> String {
+    let word = match finding.verdict {
+        Verdict::Pass => "pass",
+        Verdict::Warn => "warn",
+        Verdict::Fail => "FAIL",
+    };
+    let mut text = format!("  {word}  {:<18} {}\n", finding.id, finding.fact);
+    let remedy = finding.remedy.iter().filter(|_| finding.verdict != Verdict::Pass);
+    remedy.for_each(|remedy| text.push_str(&format!("        {:<18} {remedy}\n", "")));
     text
 }

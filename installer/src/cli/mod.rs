@@ -4,12 +4,16 @@ mod abandon;
 mod acknowledge;
 mod apply;
 mod audit;
+mod checks;
+mod difference;
 mod drift;
 mod drive;
 mod gc;
 mod history;
 mod inspect;
 mod plan;
+pub(crate) mod post_render;
+mod preflight;
 mod remove;
 mod rollback;
 mod serve;
@@ -53,6 +57,8 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Show what is in a bundle, after its signatures were checked
     Inspect(inspect::InspectArgs),
+    /// Look at everything that applying a bundle, or going back, needs of this site; changes nothing
+    Preflight(preflight::PreflightArgs),
     /// Check a whole bundle and show what applying it would change
     Plan(plan::PlanArgs),
     /// Check a bundle, load it and apply it
@@ -78,9 +84,9 @@ enum Command {
     /// The audit log
     #[command(subcommand)]
     Audit(audit::AuditCommand),
-    /// Look at everything before a change (not there yet; `plan` shows the checks there are)
+    /// What Helm starts to give images their names on this site
     #[command(hide = true)]
-    Preflight(NotYetArgs),
+    PostRender(post_render::PostRenderArgs),
     /// Write a report (not there yet)
     #[command(hide = true)]
     Report(NotYetArgs),
@@ -104,6 +110,7 @@ fn dispatch(arguments: Arguments, env: &mut Env) -> Result<(), Failure> {
         Command::Trust(command) => command.run(&site, &mut screen),
         Command::Verify(args) => args.run(&site, &mut screen),
         Command::Inspect(args) => args.run(&site, &mut screen),
+        Command::Preflight(args) => args.run(&site, &mut screen),
         Command::Plan(args) => args.run(&site, &mut screen),
         Command::Apply(args) => args.run(&site, &mut screen),
         Command::Rollback(args) => args.run(&site, &mut screen),
@@ -116,8 +123,7 @@ fn dispatch(arguments: Arguments, env: &mut Env) -> Result<(), Failure> {
         Command::History(args) => args.run(&site, &mut screen),
         Command::Serve(args) => args.run(&site, &mut screen),
         Command::Audit(command) => command.run(&site, &mut screen),
-        Command::Preflight(_) => Err(Failure::not_yet("`installer preflight`")
-            .hint("`installer plan BUNDLE` shows the checks that there are")),
+        Command::PostRender(args) => args.run(&mut screen),
         Command::Report(_) => Err(Failure::not_yet("`installer report`")),
         Command::Receipt(_) => Err(Failure::not_yet("`installer receipt`")),
         Command::Diagnose(_) => Err(Failure::not_yet("`installer diagnose`")),

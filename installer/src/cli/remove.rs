@@ -5,17 +5,19 @@ use clap::Args;
 use edge::{Exit, Failure, Screen};
 use manifests::audit::Outcome;
 use manifests::inventory::Inventory;
-use manifests::text::{Marking, Name};
+use manifests::text::Name;
 
 use super::apply::close;
-use super::plan::{Document, show, show_findings};
+use super::checks::{Asked, CheckArgs, stopped};
+use super::plan::{Document, show};
 use crate::admit;
 use crate::apply::{Run, Unwatched};
 use crate::audit::{AuditLog, about};
 use crate::due;
 use crate::journal;
 use crate::plan::{self, Plan, PlanKind};
-use crate::preflight::{self, Finding};
+use crate::preflight::report::Report;
+use crate::preflight::{self, rules};
 use crate::site::Site;
 use crate::site::ledger::{Applied, Ledger};
 use crate::site::lock::SiteLock;
@@ -27,12 +29,11 @@ use crate::witness::Judged;
 pub(super) struct RemoveArgs {
     /// The product
     product: Name,
-    /// Why, for the log
-    #[arg(long)]
-    reason: Option<Marking>,
     /// Go ahead; without it the plan is shown and nothing is changed
     #[arg(long)]
     yes: bool,
+    #[command(flatten)]
+    checks: CheckArgs,
 }
 
 /// What is to be removed.
@@ -43,6 +44,7 @@ struct Wanted {
 
 impl RemoveArgs {
     pub(super) fn run(self, site: &Site, screen: &mut Screen<'_>) -> Result<(), Failure> {
+        let asked = self.checks.asked()?;
         // A site without trust has no log either: nothing is written then.
         site.trust()?;
         if !self.yes {
@@ -50,9 +52,9 @@ impl RemoveArgs {
             let wanted = self.wanted(site, &judged)?;
             let (config, http) = (site.config()?, super::client()?);
             let context = Context { site, config: &config, env: screen.env, http: &http };
-            let (plan, findings) = planned(&wanted, &judged, &context)?;
-            screen.note(&format!("{}{}", show_findings(&findings), show(&plan)));
-            preflight::require(&findings)?;
+            let (plan, findings) = planned(&wanted, &judged, &asked, &context)?;
+            screen.note(&format!("{}\n{}", findings.table(), show(&plan)));
+            findings.require().map_err(|blocked| stopped(blocked, &findings))?;
             return Err(Failure::new(Exit::Usage, "nothing was changed").hint("add --yes to remove it"));
         }
         let _lock = SiteLock::take(site, screen.env)?;
@@ -63,9 +65,9 @@ impl RemoveArgs {
             ("bundle", wanted.current.bundle.to_string()),
             ("product", format!("{} {}", wanted.ledger.product, wanted.current.version)),
         ]);
-        facts.extend(self.reason.as_ref().map(|reason| ("reason".to_string(), reason.to_string())));
+        facts.extend(asked.facts());
         log.append(screen.env, "remove", Outcome::Intent, facts.clone())?;
-        carry_out(site, &wanted, &judged, screen, &log)
+        carry_out(site, &wanted, &judged, screen, &log, &asked)
             .map_err(|failure| close(failure, "remove", &log, screen, facts))
     }
 
@@ -87,14 +89,20 @@ impl RemoveArgs {
     }
 }
 
-fn planned(wanted: &Wanted, judged: &Judged, context: &Context<'_>) -> Result<(Plan, Vec<Finding>), Failure> {
+fn planned(
+    wanted: &Wanted,
+    judged: &Judged,
+    asked: &Asked,
+    context: &Context<'_>,
+) -> Result<(Plan, Report), Failure> {
     let Wanted { ledger, current } = wanted;
     let due = due::due_for_removal(ledger, judged, context.site)?;
-    let findings = preflight::scripts::check(&due, context.config, context);
+    let mut findings = rules::check(context.config, asked.change.as_ref(), context.env.clock.now());
+    findings.extend(preflight::scripts::check(&due, context.config, context));
     // What cannot be believed any more is as if it were not there: less is known then, and less is taken away.
     let left: Option<Inventory> = admit::kept_inventory(context.site, &judged.trust, current).ok();
     let plan = plan::removal(ledger, current, left.as_ref(), &due, context.config, context)?;
-    Ok((plan, findings))
+    Ok((Plan { change: asked.change.clone(), ..plan }, asked.report(findings)))
 }
 
 fn carry_out(
@@ -103,6 +111,7 @@ fn carry_out(
     judged: &Judged,
     screen: &mut Screen<'_>,
     log: &AuditLog,
+    asked: &Asked,
 ) -> Result<(), Failure> {
     let started = screen.env.clock.monotonic();
     let (config, http) = (site.config()?, super::client()?);
@@ -119,16 +128,17 @@ fn carry_out(
     let (plan, findings) = match journal::unfinished(site)? {
         Some(found) if is_this(&found, wanted) => {
             run.resume(&found)?;
-            (found.plan, Vec::new())
+            (found.plan, asked.report(Vec::new()))
         }
         found => {
             if let Some(found) = found {
                 run.take_back(&found)?;
             }
-            let (plan, findings) = planned(wanted, judged, &context)?;
-            if let Err(not_ready) = preflight::require(&findings) {
-                stderr.say(&show_findings(&findings));
-                return Err(not_ready.into());
+            let (plan, findings) = planned(wanted, judged, asked, &context)?;
+            asked.log(&findings, Some(plan.bundle), "remove", log, context.env)?;
+            if let Err(blocked) = findings.require() {
+                stderr.say(findings.table().trim_end());
+                return Err(stopped(blocked, &findings));
             }
             run.start(&plan)?;
             (plan, findings)
@@ -136,8 +146,8 @@ fn carry_out(
     };
     let seconds = context.env.clock.monotonic().saturating_sub(started).as_secs_f64();
     let human = format!(
-        "{}{}\nremoved: {} {} ({seconds:.1} s)\n",
-        show_findings(&findings),
+        "{}\n{}\nremoved: {} {} ({seconds:.1} s)\n",
+        findings.table(),
         show(&plan),
         plan.product,
         plan.version

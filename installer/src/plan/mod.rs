@@ -13,17 +13,21 @@ use std::path::PathBuf;
 
 use manifests::bundle::{BundleDigest, Sequence};
 use manifests::companion::Companion;
-use manifests::inventory::{Chart, Component, FileSet, Image, Wheelhouse};
+use manifests::inventory::{Chart, Component, FileSet, Image, Inventory, Wheelhouse};
 use manifests::text::{BundleVersion, Marking, Name};
 use manifests::{Descriptor, Digest, VerifiedBundle};
 use serde::{Deserialize, Serialize};
 
+use crate::charts;
 use crate::due::Due;
+use crate::references;
 use crate::retire::Leaving;
 use crate::site::SiteError;
-use crate::site::config::SiteConfig;
+use crate::site::config::{ChangeId, HelmTarget, ImageReferences, SiteConfig};
 use crate::site::ledger::{Applied, Ledger, Signer};
-use crate::targets::{Context, TargetError, containerd, docker, files, mirror, python, registry};
+use crate::targets::{
+    Context, TargetError, containerd, docker, files, helm, mirror, python, registries, registry,
+};
 
 pub use away::*;
 pub use removal::removal;
@@ -84,6 +88,9 @@ pub struct Plan {
     pub order: Sequence,
     /// Its marking.
     pub marking: Marking,
+    /// The ticket that was named for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<ChangeId>,
     /// What the site runs of this product now.
     pub from: Option<BundleVersion>,
     /// The changes, in their order.
@@ -108,6 +115,25 @@ pub enum PlanError {
     /// A target.
     #[error(transparent)]
     Target(#[from] TargetError),
+    /// A chart that cannot be rendered for this site.
+    #[error("{chart}")]
+    Chart {
+        /// Which.
+        chart: String,
+        /// Why not.
+        source: charts::ChartError,
+    },
+    /// The images of a chart cannot be looked for.
+    #[error("{chart}")]
+    References {
+        /// Which.
+        chart: String,
+        /// Why not.
+        source: references::ReferencesError,
+    },
+    /// There is no Helm that could render charts.
+    #[error("charts cannot be rendered")]
+    Helm(#[source] discovery::helm::HelmError),
 }
 
 impl edge::Classified for PlanError {
@@ -115,6 +141,7 @@ impl edge::Classified for PlanError {
         match self {
             Self::Site(error) => error.exit(),
             Self::Target(error) => error.exit(),
+            Self::Chart { .. } | Self::References { .. } | Self::Helm(_) => edge::Exit::NotReady,
         }
     }
 
@@ -122,6 +149,9 @@ impl edge::Classified for PlanError {
         match self {
             Self::Site(error) => error.hint(),
             Self::Target(error) => error.hint(),
+            Self::Chart { .. } | Self::References { .. } | Self::Helm(_) => {
+                Some("see `targets.helm` and `values` in site.yaml".to_string())
+            }
         }
     }
 }
@@ -156,6 +186,7 @@ pub fn plan(
         }
     }
     steps.mirrors(bundle, config)?;
+    steps.cluster(bundle, config, context)?;
     steps.retire(bundle, due, config, context)?;
     steps.changes.extend(due.after.iter().cloned().map(Step::Script));
     steps.publish(bundle, ledger.as_ref(), context)?;
@@ -172,6 +203,7 @@ pub fn plan(
         version: manifest.version.clone(),
         order: manifest.order,
         marking: manifest.marking.clone(),
+        change: None,
         from: current.map(|current| current.version.clone()),
         steps: steps.changes,
         unchanged: steps.unchanged,
@@ -179,7 +211,13 @@ pub fn plan(
             .notes
             .iter()
             .cloned()
-            .chain(bundle.inventory().components.iter().filter_map(left_to_people))
+            .chain(
+                bundle
+                    .inventory()
+                    .components
+                    .iter()
+                    .filter_map(|component| left_to_people(component, config)),
+            )
             .chain(steps.notes)
             .collect(),
         released: steps.released,
@@ -187,8 +225,9 @@ pub fn plan(
 }
 
 /// What this version brings to a site and does not carry out there.
-fn left_to_people(component: &Component) -> Option<String> {
+fn left_to_people(component: &Component, config: &SiteConfig) -> Option<String> {
     let what = match component {
+        Component::Chart(chart) if config.targets.helm.is_some() && chart.release.is_some() => return None,
         Component::Chart(_) => "installed",
         Component::KubernetesManifests(_) => "applied to a cluster",
         _ => return None,
@@ -196,14 +235,104 @@ fn left_to_people(component: &Component) -> Option<String> {
     Some(format!("{} is published here and not {what}: that is left to you", component.title()))
 }
 
+/// The step for a chart, without what is there now.
+fn release(
+    chart: &charts::ToInstall<'_>,
+    resolved: &references::Resolved,
+    target: &HelmTarget,
+    config: &SiteConfig,
+) -> Release {
+    let rewrite = target.images == ImageReferences::Rewrite;
+    let renamed = resolved.decisions.replaced.iter().filter(|_| rewrite);
+    let images: Vec<RenamedImage> =
+        renamed.map(|(from, to)| RenamedImage { from: from.to_string(), to: to.clone() }).collect();
+    let pairs: Vec<(String, String)> =
+        images.iter().map(|image| (image.from.clone(), image.to.clone())).collect();
+    let values = chart.values.iter();
+    let new = InstallRelease {
+        title: chart.title(),
+        chart: format!("{}-{}", chart.chart.name, chart.chart.version),
+        archive: chart.chart.archive,
+        values: values
+            .map(|file| PlannedValues { content: file.content, overlay: file.overlay.clone() })
+            .collect(),
+        create_namespace: target.create_namespace,
+        images,
+        left: if rewrite { resolved.decisions.left.iter().cloned().collect() } else { Vec::new() },
+        rewrite,
+        mark: format!("{}{}", helm::MARK, charts::fingerprint(chart, &pairs)),
+    };
+    Release {
+        action: ReleaseAction::Install(new),
+        ..no_release(chart.release.clone(), chart.namespace.clone(), target, config)
+    }
+}
+
+/// A step that takes a release away, for a cluster of `site.yaml`, without what is there now.
+pub(crate) fn no_release(
+    release: Name,
+    namespace: String,
+    target: &HelmTarget,
+    config: &SiteConfig,
+) -> Release {
+    let kubernetes = config.targets.kubernetes.as_ref();
+    Release {
+        helm: target.program().to_path_buf(),
+        kubeconfig: target.kubeconfig().to_path_buf(),
+        context: target.context().map(ToString::to_string),
+        kubectl: kubernetes.and_then(|kubernetes| kubernetes.kubectl.clone()),
+        release,
+        namespace,
+        timeout: target.timeout,
+        action: ReleaseAction::Uninstall,
+        old: None,
+    }
+}
+
+/// The releases that the version which is left had and the new one has not: each goes, the last first. Those that
+/// are gone already are left out.
+///
+/// # Errors
+/// Helm or the cluster cannot be asked.
+pub fn releases_to_remove(
+    left: &Inventory,
+    new: Option<&Inventory>,
+    config: &SiteConfig,
+    context: &Context<'_>,
+) -> Result<Vec<Release>, PlanError> {
+    let Some(target) = &config.targets.helm else { return Ok(Vec::new()) };
+    let of = |inventory: &Inventory| -> Vec<(i64, Name, String)> {
+        let charts = inventory.components.iter().filter_map(|component| match component {
+            Component::Chart(chart) => {
+                let namespace = charts::namespace(chart).to_string();
+                Some((chart.order, chart.release.clone()?, namespace))
+            }
+            _ => None,
+        });
+        charts.collect()
+    };
+    let stays: Vec<(i64, Name, String)> = new.map(of).unwrap_or_default();
+    let mut goes = of(left);
+    goes.retain(|(_, name, place)| !stays.iter().any(|(_, other, there)| (other, there) == (name, place)));
+    goes.sort_by_key(|(order, ..)| core::cmp::Reverse(*order));
+    let mut steps = Vec::new();
+    for (_, name, namespace) in goes {
+        let mut step = no_release(name, namespace, target, config);
+        if !helm::look(&mut step, context)? {
+            steps.push(step);
+        }
+    }
+    Ok(steps)
+}
+
 /// The plan while it is being made.
 #[derive(Default)]
 struct Steps {
     changes: Vec<Step>,
     unchanged: Vec<String>,
+    notes: Vec<String>,
     pushed: Vec<(String, Vec<Digest>)>,
     engine: Option<docker::Facts>,
-    notes: Vec<String>,
     released: Vec<PathBuf>,
 }
 
@@ -236,19 +365,35 @@ impl Steps {
     }
 
     fn mirrors(&mut self, bundle: &VerifiedBundle, config: &SiteConfig) -> Result<(), PlanError> {
-        let files = config.targets.containerd.as_ref().and_then(|containerd| containerd.mirror.as_ref());
-        let Some(files) = files else { return Ok(()) };
+        let Some(containerd) = &config.targets.containerd else { return Ok(()) };
         let images = bundle.inventory().components.iter().filter_map(|component| match component {
             Component::Image(image) => Some(image),
             _ => None,
         });
-        for wanted in mirror::wanted(&images.collect::<Vec<_>>(), files, config) {
-            let (in_place, mut step) = mirror::look(wanted, files)?;
-            let made: Vec<PathBuf> = self.new_directories();
-            step.write.new_directories.retain(|directory| !made.contains(directory));
-            self.add(in_place, Step::Mirror(step));
+        let images: Vec<&Image> = images.collect();
+        if let Some(files) = &containerd.mirror {
+            for wanted in mirror::wanted(&images, files, config) {
+                let (in_place, step) = mirror::look(wanted, files)?;
+                self.mirror(in_place, step);
+            }
+        }
+        let Some(file) = &containerd.registries else { return Ok(()) };
+        if let Some(looked) = registries::look(&images, file, config)? {
+            if !looked.in_place {
+                let path = looked.step.write.path.display();
+                self.notes.push(format!(
+                    "k3s reads {path} when it starts: start it anew afterwards, and after an undo"
+                ));
+            }
+            self.mirror(looked.in_place, looked.step);
         }
         Ok(())
+    }
+
+    fn mirror(&mut self, in_place: bool, mut step: Mirror) {
+        let made: Vec<PathBuf> = self.new_directories();
+        step.write.new_directories.retain(|directory| !made.contains(directory));
+        self.add(in_place, Step::Mirror(step));
     }
 
     fn chart(&mut self, chart: &Chart, config: &SiteConfig, context: &Context<'_>) -> Result<(), PlanError> {
@@ -301,6 +446,59 @@ impl Steps {
         Ok(())
     }
 
+    /// What goes to a cluster, from the lowest `order` to the highest.
+    fn cluster(
+        &mut self,
+        bundle: &VerifiedBundle,
+        config: &SiteConfig,
+        context: &Context<'_>,
+    ) -> Result<(), PlanError> {
+        let mut ordered: Vec<(i64, bool, Step)> = Vec::new();
+        for (order, mut release) in self.releases(bundle, config, context)? {
+            let in_place = helm::look(&mut release, context)?;
+            ordered.push((order, in_place, Step::Release(release)));
+        }
+        ordered.sort_by_key(|(order, ..)| *order);
+        ordered.into_iter().for_each(|(_, in_place, step)| self.add(in_place, step));
+        Ok(())
+    }
+
+    /// The releases of a bundle as they shall be, with what people have to know of each.
+    fn releases(
+        &mut self,
+        bundle: &VerifiedBundle,
+        config: &SiteConfig,
+        context: &Context<'_>,
+    ) -> Result<Vec<(i64, Release)>, PlanError> {
+        let charts = charts::to_install(bundle, config);
+        let Some(target) = config.targets.helm.as_ref().filter(|_| !charts.is_empty()) else {
+            return Ok(Vec::new());
+        };
+        let capabilities = charts::capabilities(target, context);
+        let renderer = charts::Renderer::new(target, capabilities, context).map_err(PlanError::Helm)?;
+        let mut releases = Vec::new();
+        for (chart, overlays) in charts {
+            let failed = |source| PlanError::Chart { chart: chart.title(), source };
+            overlays.map_err(failed)?;
+            let bare = no_release(chart.release.clone(), chart.namespace.clone(), target, config);
+            let upgrade = helm::is_installed(&bare, context)?;
+            let rendered = renderer.render(&chart, upgrade).map_err(failed)?;
+            self.notes.extend(rendered.stays(&chart));
+            let resolved = references::resolve(&rendered.text, chart.chart, bundle, context)
+                .map_err(|source| PlanError::References { chart: chart.title(), source })?;
+            let release = release(&chart, &resolved, target, config);
+            if let ReleaseAction::Install(new) = &release.action {
+                let renamed = new.images.iter();
+                let line = |image: &RenamedImage| {
+                    format!("release {}: image {} becomes {}", release.release, image.from, image.to)
+                };
+                self.notes.extend(renamed.map(line));
+            }
+            releases.push((chart.chart.order, release));
+        }
+        Ok(releases)
+    }
+
     fn wheelhouse(
         &mut self,
         wheelhouse: &Wheelhouse,
@@ -310,13 +508,7 @@ impl Steps {
     ) -> Result<(), PlanError> {
         let Some(target) = &config.targets.python else { return Ok(()) };
         let version = python::version(target, context)?;
-        let chosen = python::choose(wheelhouse, &version);
-        let wheels = chosen.into_iter().map(|wheel| PlannedWheel {
-            filename: wheel.filename.clone(),
-            project: wheel.project.clone(),
-            version: wheel.version.clone(),
-            digest: wheel.digest,
-        });
+        let wheels = python::choose(wheelhouse, &version).into_iter().map(PlannedWheel::of);
         let mut venv = Venv {
             name: wheelhouse.name.clone(),
             interpreter: target.interpreter.clone(),
@@ -367,6 +559,10 @@ impl Steps {
         };
         let retired = leaving.retire()?;
         self.changes.extend(retired.steps);
+        if let Some(left) = left {
+            let releases = releases_to_remove(left, new, config, context)?;
+            self.changes.extend(releases.into_iter().map(Step::Release));
+        }
         self.notes.extend(retired.notes);
         self.released.extend(retired.released);
         Ok(())

@@ -28,6 +28,10 @@ pub fn removal(
 ) -> Result<Plan, PlanError> {
     let product: Product = (ledger.publisher.clone(), ledger.product.clone());
     let mut steps: Vec<Step> = due.before.iter().cloned().map(Step::Script).collect();
+    if let Some(left) = left {
+        let releases = super::releases_to_remove(left, None, config, context)?;
+        steps.extend(releases.into_iter().map(Step::Release));
+    }
     let retired = Leaving::of(product.clone(), left, None, config, context)?.retire()?;
     steps.extend(retired.steps);
     steps.extend(stock(&product, config, context)?);
@@ -51,6 +55,7 @@ pub fn removal(
         version: current.version.clone(),
         order: current.order,
         marking: current.marking.clone(),
+        change: None,
         from: Some(current.version.clone()),
         steps,
         unchanged: Vec::new(),

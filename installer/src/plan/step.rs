@@ -4,16 +4,16 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use manifests::bundle::BundleDigest;
+use manifests::bundle::{BundleDigest, Content};
 use manifests::companion::{self, Companion, CompanionKind};
-use manifests::inventory::FileMode;
+use manifests::inventory::{FileMode, Wheel};
 use manifests::script::{Script, ScriptFile, Undo};
 use manifests::text::{BundleVersion, FileName, Name, PackageVersion};
 use manifests::{Descriptor, Digest};
 use serde::{Deserialize, Serialize};
 
 use super::away::{Unlink, Unwrite, Withdraw};
-use crate::site::config::{Namespace, RegistryAuth};
+use crate::site::config::{Namespace, RegistryAuth, Timeout};
 use crate::site::ledger::Ledger;
 
 /// One change, with what it takes to take it back.
@@ -38,6 +38,8 @@ pub enum Step {
     Unlink(Unlink),
     /// Take away what was pushed or loaded.
     Withdraw(Withdraw),
+    /// Install, upgrade or uninstall a release of Helm.
+    Release(Release),
     /// Run a script.
     Script(RunScript),
     /// Show the bundle in the embedded server.
@@ -315,6 +317,19 @@ pub struct PlannedWheel {
     pub digest: Digest,
 }
 
+impl PlannedWheel {
+    /// A wheel of the bundle.
+    #[must_use]
+    pub fn of(wheel: &Wheel) -> Self {
+        Self {
+            filename: wheel.filename.clone(),
+            project: wheel.project.clone(),
+            version: wheel.version.clone(),
+            digest: wheel.digest,
+        }
+    }
+}
+
 /// Write a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -358,6 +373,146 @@ impl OldFile {
     #[must_use]
     pub fn is(&self, new: FileState) -> bool {
         self.digest == new.digest && self.mode == new.mode.bits()
+    }
+}
+
+/// Install, upgrade or uninstall a release of Helm.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Release {
+    /// Helm, as a path or a name.
+    pub helm: PathBuf,
+    /// The cluster: an undo is for this one, whatever `site.yaml` names by then.
+    pub kubeconfig: PathBuf,
+    /// A context in that file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<String>,
+    /// `kubectl`, if it is not found by its name: it says what was not ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubectl: Option<PathBuf>,
+    /// The release's name.
+    pub release: Name,
+    /// Its namespace.
+    pub namespace: String,
+    /// How long Helm waits for it, each way.
+    pub timeout: Timeout,
+    /// What becomes of it.
+    pub action: ReleaseAction,
+    /// As it is now; nothing if Helm knows none of this name.
+    pub old: Option<OldRelease>,
+}
+
+/// What becomes of a release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReleaseAction {
+    /// It is that of this chart.
+    Install(InstallRelease),
+    /// It goes. Its history stays in the cluster, so that it can come back.
+    Uninstall,
+}
+
+/// What a release is made of. All of it is fixed by digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InstallRelease {
+    /// The bundle's chart, for people: `chart fraud 1.2.3`.
+    pub title: String,
+    /// `NAME-VERSION`, as Helm writes it.
+    pub chart: String,
+    /// The chart's archive, in the store.
+    pub archive: Content,
+    /// Values files; later ones win.
+    pub values: Vec<PlannedValues>,
+    /// Whether the namespace is made if it is not there.
+    pub create_namespace: bool,
+    /// Images that get other names, each with the new one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<RenamedImage>,
+    /// Names of images that stay what they are. None if all do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<String>,
+    /// Whether a post-renderer runs at all.
+    pub rewrite: bool,
+    /// By this the release is known as ours: its description in Helm's history.
+    pub mark: String,
+}
+
+/// A values file of a release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedValues {
+    /// Its content: in the store, or what the file of the site must hold.
+    pub content: Content,
+    /// The file of the site, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlay: Option<PathBuf>,
+}
+
+/// An image under another name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RenamedImage {
+    /// As the chart names it, with Docker's defaults written out.
+    pub from: String,
+    /// As the cluster gets it.
+    pub to: String,
+}
+
+/// A release as it was found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OldRelease {
+    /// Its last revision.
+    pub revision: u64,
+    /// `deployed`, `failed`, `uninstalled`, …
+    pub status: String,
+    /// `NAME-VERSION`
+    pub chart: String,
+    /// What it says of itself.
+    pub description: String,
+    /// The digest of the objects of that revision, as Helm keeps them.
+    pub manifest: Digest,
+}
+
+impl OldRelease {
+    /// Whether only its history is there.
+    #[must_use]
+    pub fn is_uninstalled(&self) -> bool {
+        self.status == "uninstalled"
+    }
+}
+
+impl Release {
+    /// As it is now, if it is more than a history.
+    #[must_use]
+    pub fn installed(&self) -> Option<&OldRelease> {
+        self.old.as_ref().filter(|old| !old.is_uninstalled())
+    }
+
+    fn subject(&self) -> String {
+        let place = format!("{} in {}", self.release, self.namespace);
+        let from = |old: &OldRelease| format!(", now {} (revision {})", old.chart, old.revision);
+        let now = self.installed().map_or(String::new(), from);
+        match &self.action {
+            ReleaseAction::Uninstall => format!("{place}{now}"),
+            ReleaseAction::Install(new) => {
+                let images = match new.images.len() {
+                    0 => String::new(),
+                    1 => ", 1 image under its name here".to_string(),
+                    count => format!(", {count} images under their names here"),
+                };
+                format!("{place} with {}{now}{images}", new.title)
+            }
+        }
+    }
+
+    fn verb(&self) -> &'static str {
+        match (&self.action, self.installed()) {
+            (ReleaseAction::Uninstall, _) => "uninstall",
+            (ReleaseAction::Install(_), Some(_)) => "upgrade",
+            (ReleaseAction::Install(_), None) => "install",
+        }
     }
 }
 
@@ -469,6 +624,7 @@ impl Step {
             Self::Unwrite(unwrite) => unwrite.target(),
             Self::Withdraw(withdraw) => withdraw.target(),
             Self::File(_) => "files",
+            Self::Release(_) => "helm",
             Self::Script(_) => "scripts",
             Self::Publish(_) => "serve",
             Self::Record(_) => "ledger",
@@ -499,6 +655,7 @@ impl Step {
             Self::Unwrite(unwrite) => unwrite.subject(),
             Self::Unlink(unlink) => unlink.subject(),
             Self::Withdraw(withdraw) => withdraw.subject(),
+            Self::Release(release) => release.subject(),
             Self::Script(run) => run.subject(),
             Self::Publish(publish) if publish.withdraws() => {
                 let gone: Vec<String> = publish
@@ -539,6 +696,7 @@ impl Step {
             Self::Import(import) if import.names.iter().any(|name| name.old.is_some()) => "complete",
             Self::Load(_) | Self::Import(_) => "load",
             Self::Push(_) | Self::Venv(_) | Self::File(_) | Self::Mirror(_) => "add",
+            Self::Release(release) => release.verb(),
             Self::Script(RunScript { direction: Direction::Do, .. }) => "run",
             Self::Script(_) => "undo",
             Self::Unwrite(_) | Self::Unlink(_) | Self::Withdraw(_) => "remove",

@@ -1,5 +1,5 @@
-//! `containerd/reachable`, `containerd/namespace`, `containerd/image`, `containerd/foreign-tag` and
-//! `containerd/mirror`: containerd answers `ctr`, somebody uses the namespace, every image is for this machine, and no name would be taken
+//! `containerd/reachable`, `containerd/namespace`, `containerd/image`, `containerd/foreign-tag`,
+//! `containerd/mirror` and `containerd/registries`: containerd answers `ctr`, somebody uses the namespace, every image is for this machine, and no name would be taken
 //! from somebody else's image.
 
 use std::os::unix::fs::FileTypeExt;
@@ -38,7 +38,43 @@ pub fn check(carried: &[&Image], target: &ContainerdTarget, context: &Context<'_
         }
     }
     findings.extend(mirrors(carried, target, context));
+    findings.extend(registries(carried, target, context));
     findings
+}
+
+/// An entry of somebody else in k3s' file is theirs.
+fn registries(carried: &[&Image], target: &ContainerdTarget, context: &Context<'_>) -> Vec<Finding> {
+    const ID: &str = "containerd/registries";
+    let needed = "entries for each upstream registry that lead to this site";
+    let Some(file) = &target.registries else { return Vec::new() };
+    let path = file.file.display();
+    let looked = match crate::targets::registries::look(carried, file, context.config) {
+        Ok(Some(looked)) => looked,
+        Ok(None) => return Vec::new(),
+        Err(error) => {
+            return vec![Finding::fail(
+                ID,
+                chain(&error),
+                needed,
+                "correct the file by hand, or leave `registries` out",
+            )];
+        }
+    };
+    if !looked.foreign.is_empty() {
+        let fact = format!("{path} has entries of somebody else for {}", looked.foreign.join(", "));
+        let remedy =
+            "take them out, or make sure that they lead to the images as well; they stay as they are";
+        return vec![Finding::fail(ID, fact, needed, remedy)];
+    }
+    vec![match looked.in_place {
+        true => Finding::pass(ID, format!("{path} leads to this site"), needed),
+        false => Finding::warn(
+            ID,
+            format!("{path} will lead to this site, once k3s has read it"),
+            needed,
+            "start k3s anew afterwards, and after an undo",
+        ),
+    }]
 }
 
 /// A mirror's file that somebody else has written is theirs.

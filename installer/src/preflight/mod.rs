@@ -1,21 +1,35 @@
-//! What is looked at before anything changes. All findings come at once; one that fails blocks.
+//! What is looked at before anything changes. All findings come at once; one that fails blocks, unless a person
+//! has overridden it.
+//!
+//! One file for each area; [`catalogue`] has a row for each id. Most checks need a verified bundle, [`early`] does
+//! not: it is for the moment before a medium is read. [`report`] is what people, the log and other programs get.
 
+pub mod catalogue;
 pub mod clock;
 pub mod containerd;
+pub mod disk;
 pub mod docker;
 pub mod failed;
+pub mod helm;
+pub mod junit;
+pub mod overrides;
 pub mod python;
 pub mod registry;
+pub mod report;
+pub mod rollback;
+pub mod rules;
 pub mod scripts;
+pub mod zip_directory;
 
-use edge::{Classified, Env, Exit};
+use edge::Env;
+use manifests::bundle::BundleDigest;
 use manifests::clock::ClockStatement;
 use manifests::inventory::Component;
-use manifests::{Digest, Timestamp, VerifiedBundle};
+use manifests::{Digest, Inventory, Timestamp, VerifiedBundle};
 use serde::Serialize;
 
 use crate::due::Due;
-use crate::site::config::SiteConfig;
+use crate::site::config::{ChangeId, SiteConfig};
 use crate::targets::Context;
 use crate::witness::Judged;
 use clock::Times;
@@ -78,25 +92,6 @@ pub enum Verdict {
     Fail,
 }
 
-/// Findings that block.
-#[derive(Debug, thiserror::Error)]
-#[error("not ready: {}", failed.iter().map(|finding| format!("{}: {}", finding.id, finding.fact)).collect::<Vec<_>>().join("; "))]
-pub struct NotReady {
-    /// Those that failed.
-    pub failed: Vec<Finding>,
-}
-
-impl Classified for NotReady {
-    fn exit(&self) -> Exit {
-        Exit::NotReady
-    }
-
-    fn hint(&self) -> Option<String> {
-        let remedies: Vec<String> = self.failed.iter().filter_map(|finding| finding.remedy.clone()).collect();
-        (!remedies.is_empty()).then(|| remedies.join("; "))
-    }
-}
-
 /// Looks at everything that this bundle, which makes these scripts due, needs of this site.
 #[must_use]
 pub fn check(
@@ -109,8 +104,9 @@ pub fn check(
     let mut findings = clock::check(&times(bundle, judged, context.env), &config.time);
     findings.extend(failed::check(bundle, judged, context));
     let components = &bundle.inventory().components;
+    findings.extend(disk::check(bundle.inventory(), bundle.digest(), context));
     if let Some(target) = &config.targets.registry {
-        findings.push(registry::reachable(target, context));
+        findings.extend(registry::check(components, target, context));
     }
     let wheelhouses: Vec<_> = components
         .iter()
@@ -120,7 +116,7 @@ pub fn check(
         })
         .collect();
     if let Some(target) = config.targets.python.as_ref().filter(|_| !wheelhouses.is_empty()) {
-        findings.extend(python::check(&wheelhouses, target, context));
+        findings.extend(python::check(&wheelhouses, bundle.digest(), target, context));
     }
     let images: Vec<_> = components
         .iter()
@@ -135,7 +131,26 @@ pub fn check(
     if let Some(target) = config.targets.containerd.as_ref().filter(|_| !images.is_empty()) {
         findings.extend(containerd::check(&images, target, context));
     }
+    if let Some(target) = &config.targets.helm {
+        findings.extend(helm::check(bundle, target, context));
+    }
     findings.extend(scripts::check(due, config, context));
+    findings.extend(rollback::check(bundle, judged, context));
+    findings
+}
+
+/// What can be looked at before a medium is read: the site's rules, and, if the bundle's lists could be read and
+/// their signatures were checked, room for it.
+#[must_use]
+pub fn early(
+    inventory: Option<(BundleDigest, &Inventory)>,
+    change: Option<&ChangeId>,
+    context: &Context<'_>,
+) -> Vec<Finding> {
+    let mut findings = rules::check(context.config, change, context.env.clock.now());
+    if let Some((bundle, inventory)) = inventory {
+        findings.extend(disk::check(inventory, bundle, context));
+    }
     findings
 }
 
@@ -164,16 +179,6 @@ fn foreign_name(found: Option<ForeignName>) -> Option<Finding> {
             format!("find out whose it is; `{key}: true` in site.yaml moves it")
         }),
     })
-}
-
-/// Stops at findings that fail.
-///
-/// # Errors
-/// Some fail.
-pub fn require(findings: &[Finding]) -> Result<(), NotReady> {
-    let failed: Vec<Finding> =
-        findings.iter().filter(|finding| finding.verdict == Verdict::Fail).cloned().collect();
-    if failed.is_empty() { Ok(()) } else { Err(NotReady { failed }) }
 }
 
 /// The floor is the latest of what was signed for this site and accepted: roots, revocations, every bundle

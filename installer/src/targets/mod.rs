@@ -5,10 +5,12 @@ pub mod away;
 pub mod containerd;
 pub mod docker;
 pub mod files;
+pub mod helm;
 pub mod images;
 pub mod mirror;
 pub mod publish;
 pub mod python;
+pub mod registries;
 pub mod registry;
 pub mod scripts;
 
@@ -128,6 +130,34 @@ pub enum TargetError {
         /// What it said.
         said: Box<scripts::Said>,
     },
+    /// A release that Helm could not bring to where it shall be.
+    #[error("release {release} in {namespace} {how}: {said}{}", unready.iter().map(|line| format!("; {line}")).collect::<String>())]
+    Release {
+        /// Which.
+        release: Name,
+        /// Where.
+        namespace: String,
+        /// What became of it.
+        how: String,
+        /// Helm's words.
+        said: String,
+        /// What was not ready in the namespace.
+        unready: Vec<String>,
+    },
+    /// Helm's answer is not what it should be.
+    #[error("{doing}: helm's answer cannot be understood: {reason}")]
+    HelmAnswer {
+        /// What was asked.
+        doing: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A values file of the site that is not what it was.
+    #[error("{} is not what it was when the plan was made", path.display())]
+    Overlay {
+        /// Which.
+        path: PathBuf,
+    },
     /// A script that has no undo.
     #[error("nothing takes script {name} back: {reason}")]
     Irreversible {
@@ -136,8 +166,8 @@ pub enum TargetError {
         /// Why not.
         reason: Marking,
     },
-    /// A script of a run that was killed has not ended.
-    #[error("a script of an earlier run still runs, as process {process}")]
+    /// A script of a run that was killed has not ended, or Helm.
+    #[error("a program of an earlier run still runs, as process {process}")]
     StillRuns {
         /// Its number, and that of its group.
         process: u32,
@@ -159,6 +189,7 @@ impl Classified for TargetError {
             Self::Site(error) => error.exit(),
             Self::InTheWay { .. }
             | Self::Moved { .. }
+            | Self::Overlay { .. }
             | Self::ScriptNotAllowed { .. }
             | Self::StillRuns { .. } => Exit::NotReady,
             Self::Manifest { .. } => Exit::Damaged,
@@ -195,6 +226,10 @@ impl Classified for TargetError {
                 "what it said is in {}",
                 said.path.display()
             )),
+            Self::Release { release, namespace, .. } => Some(format!(
+                "look at it with `helm history {release} -n {namespace}` and `kubectl get pods,events -n {namespace}`; mend the cause and run the same command again"
+            )),
+            Self::Overlay { .. } => Some("look at the new plan, and apply again".to_string()),
             Self::CannotDelete { .. } => Some("delete the tag with the registry's own tools".to_string()),
             Self::Site(error) => error.hint(),
             _ => None,
@@ -250,6 +285,7 @@ pub fn perform(step: &Step, kept: &std::path::Path, context: &Context<'_>) -> Re
         Step::Unwrite(unwrite) => away::unwrite(unwrite, kept)?,
         Step::Unlink(unlink) => away::unlink(unlink)?,
         Step::Withdraw(withdraw) => return away::withdraw(withdraw, context),
+        Step::Release(release) => return helm::perform(release, kept, context),
         Step::Script(run) => return scripts::perform(run, kept, context),
         Step::Publish(publish) => publish::perform(publish, context)?,
         Step::Record(record) => publish::record(record, context)?,
@@ -272,6 +308,7 @@ pub fn undo(step: &Step, kept: &std::path::Path, context: &Context<'_>) -> Resul
         Step::Unwrite(unwrite) => away::rewrite(unwrite, kept)?,
         Step::Unlink(unlink) => away::relink(unlink)?,
         Step::Withdraw(withdraw) => away::bring_back(withdraw, context)?,
+        Step::Release(release) => helm::undo(release, kept, context)?,
         Step::Script(run) => return scripts::undo(run, kept, context),
         Step::Publish(publish) => publish::undo(publish, context)?,
         Step::Record(record) => publish::unrecord(record, context)?,
@@ -295,6 +332,7 @@ pub fn probe(step: &Step, context: &Context<'_>) -> Result<State, TargetError> {
         Step::Unlink(unlink) => away::is_unlinked(unlink)?,
         // What a registry does not delete stays, and the log says so.
         Step::Withdraw(_) => true,
+        Step::Release(release) => helm::is_new(release, context)?,
         // There is nothing to look at: it is done when it has said so, and the journal keeps that.
         Step::Script(_) => true,
         Step::Publish(publish) => context.site.published()? == publish.new,

@@ -1,7 +1,7 @@
 //! Python: a new virtual environment for each bundle, filled from the carried wheels only, checked, and
 //! switched to by one link. The old environment stays as it was.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use manifests::inventory::{Component, Inventory, Wheel, WheelTarget, Wheelhouse}
 use manifests::text::{FileName, Name, PackageVersion};
 
 use super::{Context, TargetError};
-use crate::plan::Venv;
+use crate::plan::{PlannedWheel, Venv};
 use crate::site::config::PythonTarget;
 
 /// Inside an environment that was filled and checked to the end.
@@ -36,7 +36,7 @@ pub struct PythonVersion {
 /// It cannot be started, or answers something else.
 pub fn version(target: &PythonTarget, context: &Context<'_>) -> Result<PythonVersion, TargetError> {
     let question = "import sys, platform, importlib.util as u; print('%d.%d' % sys.version_info[:2], platform.machine(), all(map(u.find_spec, ('venv', 'ensurepip'))), platform.libc_ver()[0] == 'glibc')";
-    let program = python(&target.interpreter, context).args(["-I", "-c", question]);
+    let program = python(&target.interpreter, &scratch(context), context).args(["-I", "-c", question]);
     let finished = checked(&program, "asking the interpreter for its version", context)?;
     let mut words = finished.stdout.split_whitespace();
     match (words.next(), words.next(), words.next(), words.next()) {
@@ -91,17 +91,18 @@ pub fn place(target: &PythonTarget, name: &Name, bundle: BundleDigest) -> PathBu
 }
 
 /// The environments of a bundle, each with the link that names it while it is in use.
-#[must_use]
-pub fn environments(
-    target: &PythonTarget,
+pub fn environments<'a>(
+    target: &'a PythonTarget,
     bundle: BundleDigest,
-    inventory: &Inventory,
-) -> Vec<(PathBuf, PathBuf)> {
-    let names = inventory.components.iter().filter_map(|component| match component {
-        Component::Wheelhouse(wheelhouse) => Some(&wheelhouse.name),
+    inventory: &'a Inventory,
+) -> impl Iterator<Item = (&'a Wheelhouse, PathBuf, PathBuf)> {
+    inventory.components.iter().filter_map(move |component| match component {
+        Component::Wheelhouse(wheelhouse) => {
+            let name = &wheelhouse.name;
+            Some((wheelhouse, place(target, name, bundle), link(target, name)))
+        }
         _ => None,
-    });
-    names.map(|name| (place(target, name, bundle), link(target, name))).collect()
+    })
 }
 
 /// Removes an environment that nobody uses. First its mark: what a kill leaves of it is made anew when it is needed.
@@ -118,14 +119,21 @@ pub fn discard(venv: &Path) -> Result<(), TargetError> {
     remove(venv)
 }
 
-/// What is not as pip has installed it: files that are gone or were changed, by the digests that pip wrote down,
-/// and projects that lack another. Nothing if all is as it was.
+/// What is not as it was shipped: files that are gone or other than in the wheels of the site store, and projects
+/// that lack another. Nothing if all is as it was.
 ///
 /// # Errors
 /// The environment's interpreter cannot be run.
-pub fn altered(venv: &Path, context: &Context<'_>) -> Result<Vec<String>, TargetError> {
+pub fn altered(
+    venv: &Path,
+    wheelhouse: &Wheelhouse,
+    version: &PythonVersion,
+    context: &Context<'_>,
+) -> Result<Vec<String>, TargetError> {
     let inside = venv.join("bin/python");
-    let compare = python(&inside, context).args(["-I", "-c", COMPARE]);
+    let store = context.site.store();
+    let wheels = choose(wheelhouse, version).into_iter().map(|wheel| store.blob_path(&wheel.digest));
+    let compare = wheels.fold(python(&inside, context).args(["-I", "-c", COMPARE]), Program::arg);
     let compared = checked(&compare, "comparing what is installed", context)?;
     let mut found: Vec<String> = compared.stdout.lines().map(manifests::text::printable).collect();
     let check = python(&inside, context).args(["-I", "-m", "pip", "check", "--disable-pip-version-check"]);
@@ -136,15 +144,23 @@ pub fn altered(venv: &Path, context: &Context<'_>) -> Result<Vec<String>, Target
     Ok(found)
 }
 
-/// Prints a line for each file whose digest is not the one in its RECORD (the "Recording installed projects"
-/// specification of PyPA).
-const COMPARE: &str = "import base64, hashlib, importlib.metadata as m
-for d in m.distributions():
-    for f in d.files or []:
-        if f.hash is None: continue
-        try: h = hashlib.new(f.hash.mode, open(d.locate_file(f), 'rb').read()).digest()
-        except OSError: print(f, 'is gone'); continue
-        if base64.urlsafe_b64encode(h).rstrip(b'=').decode() != f.hash.value: print(f, 'was changed')
+/// Prints a line for each file that is not as in its wheel (the "Binary distribution format" of PyPA). Of several
+/// wheels of one project pip has taken one. RECORD is pip's own, and what lies below `.data` goes elsewhere.
+const COMPARE: &str = "import os, sys, sysconfig, zipfile
+root, projects = sysconfig.get_path('purelib'), {}
+for wheel in sys.argv[1:]:
+    with zipfile.ZipFile(wheel) as z:
+        names = [n for n in z.namelist() if not n.endswith('/') and not n.split('/')[0].endswith('.data')]
+        project = next((n.split('/')[0] for n in names if n.endswith('.dist-info/METADATA')), wheel)
+        found = []
+        for n in names:
+            if n == project + '/RECORD': continue
+            try: same = open(os.path.join(root, n), 'rb').read() == z.read(n)
+            except OSError: found.append(n + ' is gone')
+            else: found += [] if same else [n + ' was changed']
+        projects[project] = min(projects.get(project, found), found, key=len)
+for found in projects.values():
+    for line in found: print(line)
 ";
 
 /// Where a link points, as it says and as a path of its own.
@@ -155,13 +171,19 @@ pub fn points_to(link: &Path) -> Result<Option<(PathBuf, PathBuf)>, TargetError>
     Ok(link_target(link)?.map(|target| (target.clone(), link.with_file_name(target))))
 }
 
+/// Whether an environment was filled and checked to the end.
+#[must_use]
+pub fn is_complete(venv: &Path) -> bool {
+    venv.join(COMPLETE).exists()
+}
+
 /// Fills in where the link points now. Tells whether it points to this environment already.
 ///
 /// # Errors
 /// Something that is no link is in the way.
 pub fn look(venv: &mut Venv) -> Result<bool, TargetError> {
     venv.old = link_target(&venv.link)?;
-    venv.was_complete = venv.venv.join(COMPLETE).exists();
+    venv.was_complete = is_complete(&venv.venv);
     is_new(venv)
 }
 
@@ -183,7 +205,7 @@ pub(super) fn link_target(link: &Path) -> Result<Option<PathBuf>, TargetError> {
 /// Something that is no link is in the way.
 pub fn is_new(venv: &Venv) -> Result<bool, TargetError> {
     let linked = link_target(&venv.link)?.is_some_and(|target| venv.link.with_file_name(target) == venv.venv);
-    Ok(linked && venv.venv.join(COMPLETE).exists())
+    Ok(linked && is_complete(&venv.venv))
 }
 
 /// Makes the environment unless it is complete, and switches to it.
@@ -191,7 +213,7 @@ pub fn is_new(venv: &Venv) -> Result<bool, TargetError> {
 /// # Errors
 /// Python, pip or the disk.
 pub fn perform(venv: &Venv, context: &Context<'_>) -> Result<(), TargetError> {
-    if !venv.venv.join(COMPLETE).exists() {
+    if !is_complete(&venv.venv) {
         remove(&venv.venv)?;
         build(venv, context)?;
     }
@@ -222,23 +244,43 @@ fn build(venv: &Venv, context: &Context<'_>) -> Result<(), TargetError> {
 /// Makes the environment and installs into it. pip chooses by file name, and the store knows digests:
 /// links give each wheel its name.
 fn fill(venv: &Venv, work: &Path, context: &Context<'_>) -> Result<(), TargetError> {
+    let wheels = lay_out(&venv.wheels, work, context)?;
+    let program = python(&venv.interpreter, work, context).args(["-I", "-m", "venv"]).arg(&venv.venv);
+    checked(&program, "making the virtual environment", context)?;
+    let inside = venv.venv.join("bin/python");
+    checked(&pip_install(&inside, work, &wheels, context), "pip install", context)?;
+    let check =
+        python(&inside, work, context).args(["-I", "-m", "pip", "check", "--disable-pip-version-check"]);
+    checked(&check, "pip check", context)?;
+    Ok(())
+}
+
+/// Where pip finds wheels by their names, and what it is asked to install.
+struct LaidOut {
+    links: PathBuf,
+    requirements: PathBuf,
+}
+
+fn lay_out(wheels: &[PlannedWheel], work: &Path, context: &Context<'_>) -> Result<LaidOut, TargetError> {
     let failed = |path: &Path| {
         let path = path.to_path_buf();
         move |source| TargetError::Io { doing: "cannot write", path, source }
     };
     let links = work.join("wheels");
     layout::durable::make_directory(&links).map_err(failed(&links))?;
-    for wheel in &venv.wheels {
+    for wheel in wheels {
         let link = links.join(wheel.filename.as_str());
         std::os::unix::fs::symlink(context.site.store().blob_path(&wheel.digest), &link)
             .map_err(failed(&link))?;
     }
     let requirements = work.join("requirements.txt");
-    std::fs::write(&requirements, pins(venv)).map_err(failed(&requirements))?;
-    let program = python(&venv.interpreter, context).args(["-I", "-m", "venv"]).arg(&venv.venv);
-    checked(&program, "making the virtual environment", context)?;
-    let inside = venv.venv.join("bin/python");
-    let install = python(&inside, context)
+    std::fs::write(&requirements, pins(wheels)).map_err(failed(&requirements))?;
+    Ok(LaidOut { links, requirements })
+}
+
+/// pip, which may use these wheels and no others.
+fn pip_install(inside: &Path, work: &Path, wheels: &LaidOut, context: &Context<'_>) -> Program {
+    python(inside, work, context)
         .args([
             "-I",
             "-m",
@@ -250,19 +292,83 @@ fn fill(venv: &Venv, work: &Path, context: &Context<'_>) -> Result<(), TargetErr
             "--disable-pip-version-check",
         ])
         .args(["--no-index", "--require-hashes", "--only-binary", ":all:", "--find-links"])
-        .arg(&links)
+        .arg(&wheels.links)
         .arg("-r")
-        .arg(&requirements);
-    checked(&install, "pip install", context)?;
-    let check = python(&inside, context).args(["-I", "-m", "pip", "check", "--disable-pip-version-check"]);
-    checked(&check, "pip check", context)?;
-    Ok(())
+        .arg(&wheels.requirements)
 }
 
+/// An environment that nothing is installed into: to ask what an interpreter takes, and what pip would do.
+pub struct Rehearsal<'a> {
+    work: &'a Path,
+    context: &'a Context<'a>,
+}
+
+impl<'a> Rehearsal<'a> {
+    /// Makes it in a directory of the caller's.
+    ///
+    /// # Errors
+    /// Python or the disk.
+    pub fn begin(
+        target: &PythonTarget,
+        work: &'a Path,
+        context: &'a Context<'a>,
+    ) -> Result<Self, TargetError> {
+        let this = Self::of(work, context);
+        let program = python(&target.interpreter, work, context).args(["-I", "-m", "venv"]).arg(this.venv());
+        checked(&program, "making a virtual environment", context)?;
+        Ok(this)
+    }
+
+    /// The one that was begun in this directory.
+    #[must_use]
+    pub fn of(work: &'a Path, context: &'a Context<'a>) -> Self {
+        Self { work, context }
+    }
+
+    fn venv(&self) -> PathBuf {
+        self.work.join("venv")
+    }
+
+    fn inside(&self) -> PathBuf {
+        self.venv().join("bin/python")
+    }
+
+    /// Every tag that a wheel may have for this interpreter: implementation, ABI and platform, as pip has them.
+    ///
+    /// # Errors
+    /// pip is not there, or says something else.
+    pub fn tags(&self) -> Result<BTreeSet<String>, TargetError> {
+        let question = "from pip._vendor.packaging.tags import sys_tags\nfor tag in sys_tags(): print(tag)";
+        let mut program = python(&self.inside(), self.work, self.context).args(["-I", "-c", question]);
+        program.whole_output = Some(TAGS_BYTES_MAX);
+        let finished = checked(&program, "asking pip for the tags that it takes", self.context)?;
+        Ok(finished.stdout.lines().map(str::to_string).collect())
+    }
+
+    /// Lets pip resolve these wheels as for an installation, and install nothing.
+    ///
+    /// # Errors
+    /// pip cannot, and says why.
+    pub fn resolve(&self, name: &Name, wheels: &[PlannedWheel]) -> Result<(), TargetError> {
+        let own = self.work.join(name.as_str());
+        layout::durable::make_directory(&own).map_err(|source| TargetError::Io {
+            doing: "cannot write",
+            path: own.clone(),
+            source,
+        })?;
+        let wheels = lay_out(wheels, &own, self.context)?;
+        let program = pip_install(&self.inside(), self.work, &wheels, self.context).arg("--dry-run");
+        checked(&program, "pip install --dry-run", self.context).map(|_| ())
+    }
+}
+
+/// An interpreter has some thousand tags.
+const TAGS_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 /// Every project once, with the digests of all its carried files of that version.
-fn pins(venv: &Venv) -> String {
+fn pins(wheels: &[PlannedWheel]) -> String {
     let mut pins: BTreeMap<(&Name, &PackageVersion), Vec<String>> = BTreeMap::new();
-    for wheel in &venv.wheels {
+    for wheel in wheels {
         let hashes = pins.entry((&wheel.project, &wheel.version)).or_default();
         hashes.push(format!("--hash={}", wheel.digest));
     }
@@ -320,14 +426,14 @@ fn remove(directory: &Path) -> Result<(), TargetError> {
 /// Python with nothing of the caller's environment but where to find libraries. pip asks whatever tools
 /// it finds on the `PATH` for their versions, and they may write into `HOME`: it gets the system's own
 /// directories only, and a `HOME` that is thrown away.
-fn python(interpreter: &Path, context: &Context<'_>) -> Program {
+fn python(interpreter: &Path, home: &Path, context: &Context<'_>) -> Program {
     let mut program = Program::new(interpreter, Path::new("/"));
     if let Some(value) = context.env.var("LD_LIBRARY_PATH") {
         program = program.var("LD_LIBRARY_PATH", value);
     }
     program
         .var("PATH", "/usr/bin:/bin")
-        .var("HOME", scratch(context))
+        .var("HOME", home)
         .var("LANG", "C.UTF-8")
         .var("PIP_CONFIG_FILE", "/dev/null")
 }

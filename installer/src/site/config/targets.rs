@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 /// Where content goes.
@@ -30,8 +29,9 @@ pub struct Targets {
     /// A Kubernetes cluster, for manifests and for what is looked at in it.
     #[serde(default)]
     pub kubernetes: Option<KubernetesTarget>,
+    /// Helm, for charts.
     #[serde(default)]
-    pub(super) helm: Option<IgnoredAny>,
+    pub helm: Option<HelmTarget>,
 }
 
 /// An OCI registry.
@@ -49,6 +49,9 @@ pub struct RegistryTarget {
     /// Who we are to it; nobody without this.
     #[serde(default)]
     pub auth: Option<RegistryAuth>,
+    /// Whether it refuses to move a tag to another image.
+    #[serde(default)]
+    pub immutable: bool,
 }
 
 /// Where a login for the registry is looked up.
@@ -114,6 +117,25 @@ pub struct ContainerdTarget {
     /// Where containerd reads which registry has an upstream registry's images.
     #[serde(default)]
     pub mirror: Option<MirrorFiles>,
+    /// Where k3s reads the same.
+    #[serde(default)]
+    pub registries: Option<RegistriesFile>,
+}
+
+/// The file by which k3s finds images in the site's registry under their own names.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegistriesFile {
+    /// The file.
+    #[serde(default = "k3s_registries")]
+    pub file: PathBuf,
+    /// `installer serve`, as the node reaches it; without it `targets.registry`.
+    #[serde(default)]
+    pub url: Option<String>,
+}
+
+fn k3s_registries() -> PathBuf {
+    PathBuf::from("/etc/rancher/k3s/registries.yaml")
 }
 
 /// Files by which containerd finds images in the site's registry under their own names.
@@ -206,4 +228,131 @@ pub struct KubernetesTarget {
     /// The program, if it is not `kubectl` on the `PATH`.
     #[serde(default)]
     pub kubectl: Option<PathBuf>,
+}
+
+/// A Kubernetes cluster, as Helm reaches it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct HelmTarget {
+    /// The file that says where it is and who we are to it; a relative path starts at `site.yaml`. That of
+    /// `targets.kubernetes` without this.
+    #[serde(default)]
+    pub(super) kubeconfig: Option<PathBuf>,
+    /// A context in that file; its current one without this.
+    #[serde(default)]
+    pub(super) context: Option<String>,
+    /// The program, if it is not `helm` on the `PATH`.
+    #[serde(default)]
+    pub helm: Option<PathBuf>,
+    /// What becomes of the names of images.
+    #[serde(default)]
+    pub images: ImageReferences,
+    /// `HOST[:PORT][/PREFIX]`, as nodes name the site's registry; what `targets.registry` says without this.
+    #[serde(default)]
+    pub pull: Option<String>,
+    /// How long Helm waits until everything of a chart is ready.
+    #[serde(default)]
+    pub timeout: Timeout,
+    /// Whether a namespace that is not there is made.
+    #[serde(default = "yes")]
+    pub create_namespace: bool,
+    /// Whether a release that somebody else has installed may be taken over.
+    #[serde(default)]
+    pub replace: bool,
+}
+
+impl HelmTarget {
+    /// The file that says where the cluster is.
+    #[must_use]
+    pub fn kubeconfig(&self) -> &Path {
+        self.kubeconfig.as_deref().unwrap_or(Path::new(""))
+    }
+
+    /// A context in it.
+    #[must_use]
+    pub fn context(&self) -> Option<&str> {
+        self.context.as_deref()
+    }
+
+    /// The program.
+    #[must_use]
+    pub fn program(&self) -> &Path {
+        self.helm.as_deref().unwrap_or(Path::new("helm"))
+    }
+
+    /// The same cluster for `kubectl`, which may be another program where `targets.kubernetes` says so.
+    #[must_use]
+    pub fn cluster(&self, kubernetes: Option<&KubernetesTarget>) -> KubernetesTarget {
+        KubernetesTarget {
+            kubeconfig: self.kubeconfig().to_path_buf(),
+            context: self.context.clone(),
+            kubectl: kubernetes.and_then(|kubernetes| kubernetes.kubectl.clone()),
+        }
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// What becomes of the names of images in charts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ImageReferences {
+    /// They stay, and the nodes find the images by themselves.
+    #[default]
+    Keep,
+    /// They stay, and the nodes find the images through the mirrors that were written for them.
+    Mirror,
+    /// Each becomes that of the site's registry, with its digest.
+    Rewrite,
+}
+
+/// How long something may take: `90s`, `5m`, `1h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Timeout(u64);
+
+/// Nobody waits longer for a chart.
+const TIMEOUT_SECONDS_MAX: u64 = 24 * 60 * 60;
+
+impl Timeout {
+    /// In seconds.
+    #[must_use]
+    pub fn seconds(self) -> u64 {
+        self.0
+    }
+}
+
+impl Default for Timeout {
+    fn default() -> Self {
+        Self(5 * 60)
+    }
+}
+
+impl core::fmt::Display for Timeout {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{}s", self.0)
+    }
+}
+
+impl From<Timeout> for String {
+    fn from(timeout: Timeout) -> Self {
+        timeout.to_string()
+    }
+}
+
+impl TryFrom<String> for Timeout {
+    type Error = &'static str;
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let units = [("s", 1_u64), ("m", 60), ("h", 3600)];
+        let split = |(unit, seconds): (&str, u64)| {
+            let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
+            number.checked_mul(seconds)
+        };
+        match units.into_iter().find_map(split) {
+            Some(seconds) if (1..=TIMEOUT_SECONDS_MAX).contains(&seconds) => Ok(Self(seconds)),
+            _ => Err("a time is a number and s, m or h, such as 90s or 5m, and a day at most"),
+        }
+    }
 }
