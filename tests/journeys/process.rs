@@ -233,22 +233,18 @@ fn a_failed_apply_ends_with_6_and_one_that_could_not_be_undone_with_7() {
     let (world, registry) = (World::new(), FakeRegistry::start());
     world.trust();
     image("amd64", &[layer(1, 100)]).store_in(&registry, "team/app", "v1");
-    world.write(&format!("bad/{}", "n".repeat(250)), "x");
     let rest = format!(
-        "images: [\"docker://{}/team/app:v1\"]\nfiles: [{{source: bad, dest: /etc/zz}}]\n",
-        registry.host()
+        "images: [\"docker://{}/team/app:v1\"]\n{}",
+        registry.host(),
+        onsite::a_step_that_fails(&world)
     );
     build(&world, "1", 1, &rest, "b.tar");
-    std::fs::create_dir(world.path("root")).unwrap();
     let target = FakeRegistry::start();
-    site_yaml(
-        &world,
-        &[
-            format!("registry: {{url: \"{}\"}}", target.url()),
-            format!("files: {{root: {}}}", world.path("root").display()),
-        ],
-    );
+    site_yaml(&world, &[format!("registry: {{url: \"{}\"}}", target.url()), "scripts: {}".to_string()]);
     ends_with(&world, &["apply", "b.tar", "--yes"], 6);
+    // Until somebody has looked it does not even begin.
+    ends_with(&world, &["apply", "b.tar", "--yes"], 5);
+    ends_with(&world, &["acknowledge", "--reason", "looked"], 0);
     target.fault_on(Fault::Status(405), None, "DELETE", "");
     ends_with(&world, &["apply", "b.tar", "--yes"], 7);
 }

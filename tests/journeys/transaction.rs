@@ -196,6 +196,28 @@ fn the_longest_file_name_there_is_is_written_and_taken_away() {
     assert!(!world.path("root/etc/app").join(&long).exists());
 }
 
+#[test]
+fn the_plan_shows_the_site_against_the_bundle_and_asked_for_more_the_texts_but_no_secrets() {
+    let world = site(&[]);
+    let text = |changed: &str| format!("one\ntwo\n{changed}\nfour\n");
+    bundle(&world, "demo", 1, &[("text", &text("three")), ("gone", "x")], "");
+    apply(&world, "demo", 1).ok();
+    bundle(&world, "demo", 2, &[("text", &text("3")), ("new", "x")], "");
+    let plan = world.installer(&["plan", "demo-2.tar"]).ok().stdout;
+    let rest = plan.split_once("plan for acme demo").unwrap().1;
+    for words in ["~   2. replace ", " 0644 → ", "+   1. add ", "-   3. remove ", "etc/app/gone", "  files\n"]
+    {
+        assert!(rest.contains(words), "`{words}`: {rest}");
+    }
+    assert!(!plan.contains("-three"), "{plan}");
+    let more = world.installer(&["plan", "-v", "demo-2.tar"]).ok().stdout;
+    assert!(more.contains("\n two\n-three\n+3\n four\n"), "{more}");
+    // Before or after, a mode that keeps others out keeps the text out as well.
+    std::fs::set_permissions(world.path("root/etc/app/text"), PermissionsExt::from_mode(0o600)).unwrap();
+    let more = world.installer(&["plan", "-v", "demo-2.tar"]).ok().stdout;
+    assert!(more.contains("not everybody may read it") && !more.contains("-three"), "{more}");
+}
+
 // ---- power cuts ---------------------------------------------------------------------------------------
 
 /// Version 1 runs, over something of the site's own; version 2 takes some of it away.

@@ -18,6 +18,7 @@ mod remove;
 mod rollback;
 mod serve;
 mod status;
+mod text_diff;
 mod trust;
 mod verify;
 

@@ -7,8 +7,8 @@ use edge::{Failure, Screen};
 use serde::Serialize;
 
 use super::checks::{CheckArgs, stopped};
-use super::difference;
 use super::verify::Lent;
+use super::{difference, text_diff};
 use crate::audit::AuditLog;
 use crate::due;
 use crate::plan::{self, Plan};
@@ -55,7 +55,8 @@ impl PlanArgs {
             return Err(stopped(blocked, &findings));
         }
         let plan = Plan { change: asked.change.clone(), ..plan::plan(&bundle, &due, &config, &context)? };
-        let human = format!("{}\n{}\nnothing was changed\n", findings.table(), show(&plan));
+        let texts = if screen.common.verbose > 0 { text_diff::texts(&plan, &context) } else { String::new() };
+        let human = format!("{}\n{}{texts}\nnothing was changed\n", findings.table(), show(&plan));
         screen.result(&human, &Document { plan: &plan, findings: &findings, applied: false, seconds: None })
     }
 }

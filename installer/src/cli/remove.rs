@@ -59,16 +59,66 @@ impl RemoveArgs {
         }
         let _lock = SiteLock::take(site, screen.env)?;
         let judged = super::judged_under_lock(site, screen.env)?;
-        let wanted = self.wanted(site, &judged)?;
         let log = AuditLog::of(site, screen.env);
-        let mut facts = about([
-            ("bundle", wanted.current.bundle.to_string()),
-            ("product", format!("{} {}", wanted.ledger.product, wanted.current.version)),
-        ]);
+        let mut facts = about([("product", self.product.to_string())]);
         facts.extend(asked.facts());
         log.append(screen.env, "remove", Outcome::Intent, facts.clone())?;
-        carry_out(site, &wanted, &judged, screen, &log, &asked)
+        self.carry_out(site, &judged, screen, &log, &asked)
             .map_err(|failure| close(failure, "remove", &log, screen, facts))
+    }
+
+    fn carry_out(
+        &self,
+        site: &Site,
+        judged: &Judged,
+        screen: &mut Screen<'_>,
+        log: &AuditLog,
+        asked: &Asked,
+    ) -> Result<(), Failure> {
+        let started = screen.env.clock.monotonic();
+        let (config, http) = (site.config()?, super::client()?);
+        let (stderr, live) =
+            (screen.env.stderr.clone(), screen.env.stderr_is_terminal || screen.common.verbose > 0);
+        let say = |text: &str| {
+            if live {
+                stderr.say(text);
+            }
+        };
+        let context = Context { site, config: &config, env: screen.env, http: &http };
+        let run = Run { context: &context, audit: log, watch: &Unwatched, say: &say };
+        targets::scripts::refuse_while_running(site)?;
+        let (plan, findings) = match journal::unfinished(site)? {
+            Some(found) if self.is_this(&found) => {
+                run.resume(&found)?;
+                (found.plan, asked.report(Vec::new()))
+            }
+            found => {
+                if let Some(found) = found {
+                    run.take_back(&found)?;
+                }
+                // Only now: what was cut off may have been of this very product.
+                let wanted = self.wanted(site, judged)?;
+                let (plan, findings) = planned(&wanted, judged, asked, &context)?;
+                asked.log(&findings, Some(plan.bundle), "remove", log, context.env)?;
+                if let Err(blocked) = findings.require() {
+                    stderr.say(findings.table().trim_end());
+                    return Err(stopped(blocked, &findings));
+                }
+                run.start(&plan)?;
+                (plan, findings)
+            }
+        };
+        let seconds = context.env.clock.monotonic().saturating_sub(started).as_secs_f64();
+        let (table, shown) = (findings.table(), show(&plan));
+        let title = format!("{} {}", plan.product, plan.version);
+        let human = format!("{table}\n{shown}\nremoved: {title} ({seconds:.1} s)\n");
+        let document = Document { plan: &plan, findings: &findings, applied: true, seconds: Some(seconds) };
+        screen.result(&human, &document)
+    }
+
+    /// Whether a run that was cut off was removing this.
+    fn is_this(&self, found: &journal::Found) -> bool {
+        found.plan.kind == PlanKind::Remove && found.plan.product == self.product && !found.is_undoing()
     }
 
     /// The product as the site runs it: the ledger names it, and the log knows that it was applied.
@@ -103,60 +153,4 @@ fn planned(
     let left: Option<Inventory> = admit::kept_inventory(context.site, &judged.trust, current).ok();
     let plan = plan::removal(ledger, current, left.as_ref(), &due, context.config, context)?;
     Ok((Plan { change: asked.change.clone(), ..plan }, asked.report(findings)))
-}
-
-fn carry_out(
-    site: &Site,
-    wanted: &Wanted,
-    judged: &Judged,
-    screen: &mut Screen<'_>,
-    log: &AuditLog,
-    asked: &Asked,
-) -> Result<(), Failure> {
-    let started = screen.env.clock.monotonic();
-    let (config, http) = (site.config()?, super::client()?);
-    let (stderr, live) =
-        (screen.env.stderr.clone(), screen.env.stderr_is_terminal || screen.common.verbose > 0);
-    let say = |text: &str| {
-        if live {
-            stderr.say(text);
-        }
-    };
-    let context = Context { site, config: &config, env: screen.env, http: &http };
-    let run = Run { context: &context, audit: log, watch: &Unwatched, say: &say };
-    targets::scripts::refuse_while_running(site)?;
-    let (plan, findings) = match journal::unfinished(site)? {
-        Some(found) if is_this(&found, wanted) => {
-            run.resume(&found)?;
-            (found.plan, asked.report(Vec::new()))
-        }
-        found => {
-            if let Some(found) = found {
-                run.take_back(&found)?;
-            }
-            let (plan, findings) = planned(wanted, judged, asked, &context)?;
-            asked.log(&findings, Some(plan.bundle), "remove", log, context.env)?;
-            if let Err(blocked) = findings.require() {
-                stderr.say(findings.table().trim_end());
-                return Err(stopped(blocked, &findings));
-            }
-            run.start(&plan)?;
-            (plan, findings)
-        }
-    };
-    let seconds = context.env.clock.monotonic().saturating_sub(started).as_secs_f64();
-    let human = format!(
-        "{}\n{}\nremoved: {} {} ({seconds:.1} s)\n",
-        findings.table(),
-        show(&plan),
-        plan.product,
-        plan.version
-    );
-    screen
-        .result(&human, &Document { plan: &plan, findings: &findings, applied: true, seconds: Some(seconds) })
-}
-
-/// Whether a run that was cut off was removing this.
-fn is_this(found: &journal::Found, wanted: &Wanted) -> bool {
-    found.plan.kind == PlanKind::Remove && found.plan.product == wanted.ledger.product && !found.is_undoing()
 }
