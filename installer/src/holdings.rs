@@ -71,7 +71,7 @@ impl Holdings {
         let mirrors = config.targets.containerd.as_ref().and_then(|target| target.mirror.as_ref());
         if let Some(mirrors) = mirrors {
             let wanted = mirror::wanted(&images, mirrors, config);
-            held.files.extend(wanted.iter().map(|wanted| mirror::place(mirrors, wanted)));
+            held.files.extend(wanted.iter().map(|wanted| mirror::file(mirrors, wanted)));
         }
         held
     }

@@ -11,7 +11,7 @@ use super::apply::close;
 use crate::apply::{Run, Unwatched};
 use crate::audit::{AuditLog, about};
 use crate::journal::{self, Found};
-use crate::plan::Plan;
+use crate::plan::{Plan, PlanKind};
 use crate::site::Site;
 use crate::site::lock::SiteLock;
 use crate::targets::{self, Context};
@@ -86,7 +86,11 @@ fn begun(found: &Found) -> Vec<usize> {
 /// What was begun, the last first, as it will be taken back.
 fn show(found: &Found) -> String {
     let plan = &found.plan;
-    let what = if found.is_undoing() { "the undoing of" } else { "an apply of" };
+    let what = match (found.is_undoing(), plan.kind) {
+        (true, _) => "the undoing of",
+        (false, PlanKind::Apply) => "an apply of",
+        (false, PlanKind::Remove) => "the removal of",
+    };
     let mut text = format!(
         "{}\n{what} {} {} {} was cut off\nbundle {}\n",
         plan.marking, plan.publisher, plan.product, plan.version, plan.bundle

@@ -75,7 +75,7 @@ fn quoted(text: &str) -> String {
 
 /// Where the file for one upstream registry is.
 #[must_use]
-pub fn place(mirror: &MirrorFiles, wanted: &Wanted) -> PathBuf {
+pub fn file(mirror: &MirrorFiles, wanted: &Wanted) -> PathBuf {
     mirror.directory.join(&wanted.host).join(FILE_NAME)
 }
 
@@ -84,7 +84,7 @@ pub fn place(mirror: &MirrorFiles, wanted: &Wanted) -> PathBuf {
 /// # Errors
 /// The disk, or a link in the way.
 pub fn look(wanted: Wanted, mirror: &MirrorFiles) -> Result<(bool, Mirror), TargetError> {
-    let path = place(mirror, &wanted);
+    let path = file(mirror, &wanted);
     let new = FileState { digest: Digest::of(wanted.text.as_bytes()), mode: FileMode::READABLE };
     let mut write = WriteFile { path, old: None, new, new_directories: Vec::new() };
     let in_place = files::look(&mut write, Path::new("/"))?;

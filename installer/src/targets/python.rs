@@ -133,10 +133,13 @@ pub fn altered(
     let inside = venv.join("bin/python");
     let store = context.site.store();
     let wheels = choose(wheelhouse, version).into_iter().map(|wheel| store.blob_path(&wheel.digest));
-    let compare = wheels.fold(python(&inside, context).args(["-I", "-c", COMPARE]), Program::arg);
+    let home = scratch(context);
+    let compare = python(&inside, &home, context).args(["-I", "-B", "-c", COMPARE]);
+    let compare = wheels.fold(compare, Program::arg);
     let compared = checked(&compare, "comparing what is installed", context)?;
     let mut found: Vec<String> = compared.stdout.lines().map(manifests::text::printable).collect();
-    let check = python(&inside, context).args(["-I", "-m", "pip", "check", "--disable-pip-version-check"]);
+    let check = ["-I", "-B", "-m", "pip", "check", "--disable-pip-version-check"];
+    let check = python(&inside, &home, context).args(check);
     let checked = check.run(&*context.env.clock)?;
     if !checked.succeeded() {
         found.push(format!("pip check: {}", checked.last_words()));

@@ -171,21 +171,6 @@ pub fn find(
     Ok(repository.head_manifest(&name).map_err(failed)?.map(|found| found.digest))
 }
 
-/// The repository of a path, below the site's prefix.
-#[must_use]
-pub fn repository(target: &RegistryTarget, path: &str) -> String {
-    match &target.prefix {
-        Some(prefix) => format!("{}/{path}", prefix.trim_matches('/')),
-        None => path.to_string(),
-    }
-}
-
-/// The path of a chart, and its tag: `+` is no letter of one.
-#[must_use]
-pub fn chart_place(chart: &Chart) -> (String, String) {
-    (format!("charts/{}", chart.name), chart.version.as_str().replace('+', "_"))
-}
-
 /// Whether a push's repository has a manifest.
 ///
 /// # Errors
