@@ -18,6 +18,13 @@ use crate::targets::files;
 /// A product, by its publisher and its name.
 pub type Product = (Name, Name);
 
+/// A step that has put something somewhere, and the products that have.
+pub type Put<T> = (T, BTreeSet<Product>);
+/// Registry, repository, tag and digest.
+pub type PushKey = (String, String, Option<String>, Digest);
+/// Engine, name and id.
+pub type LoadKey = (String, Option<String>, Digest);
+
 /// What was put where.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Origins {
@@ -28,11 +35,11 @@ pub struct Origins {
     /// Links to environments, by their place.
     pub links: BTreeMap<PathBuf, LinkOrigin>,
     /// What was pushed: registry, repository, tag and digest.
-    pub pushes: BTreeMap<(String, String, Option<String>, Digest), (Push, BTreeSet<Product>)>,
+    pub pushes: BTreeMap<PushKey, Put<Push>>,
     /// What was loaded: engine, name and id.
-    pub loads: BTreeMap<(String, Option<String>, Digest), (Load, BTreeSet<Product>)>,
+    pub loads: BTreeMap<LoadKey, Put<Load>>,
     /// What was imported: socket, namespace and digest.
-    pub imports: BTreeMap<(PathBuf, String, Digest), (Import, BTreeSet<Product>)>,
+    pub imports: BTreeMap<(PathBuf, String, Digest), Put<Import>>,
     /// What tags stood for before: registry, repository, tag.
     tags: BTreeMap<(String, String, String), Option<Digest>>,
     /// Whether repositories had manifests before: registry, repository, digest.
