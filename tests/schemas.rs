@@ -130,11 +130,13 @@ fn the_schema_of_site_yaml_names_the_keys_that_installer_takes() {
     assert_eq!(keys(&schema["properties"]["windows"]["items"]), site("windows: [{zzz: 1}]\n"));
     assert_eq!(keys(&schema["properties"]["change"]), site("change: {zzz: 1}\n"));
     assert_eq!(keys(&schema["properties"]["preflight"]), BTreeSet::from(["headroom".to_string()]));
-    for name in ["registry", "docker", "containerd", "python"] {
+    for name in ["registry", "docker", "containerd", "python", "helm"] {
         assert_eq!(keys(&targets["properties"][name]), site(&format!("targets: {{{name}: {{zzz: 1}}}}\n")));
     }
     let mirror = &targets["properties"]["containerd"]["properties"]["mirror"];
     assert_eq!(keys(mirror), site("targets: {containerd: {mirror: {zzz: 1}}}\n"));
+    let registries = &targets["properties"]["containerd"]["properties"]["registries"];
+    assert_eq!(keys(registries), site("targets: {containerd: {registries: {zzz: 1}}}\n"));
 }
 
 /// What a plan says of a key that nobody knows: `unknown field `zzz`, expected one of …`, or `expected `a` or `b``.

@@ -5,12 +5,15 @@
 use discovery::helm::HelmError;
 use discovery::hit::place_line;
 use discovery::rewrite::{self, Placed};
-use manifests::VerifiedBundle;
+use manifests::inventory::Component;
+use manifests::range::Range;
+use manifests::{Reference, VerifiedBundle};
 
 use super::Finding;
 use crate::apply::chain;
 use crate::charts::{self, RenderedChart, Renderer, ToInstall};
-use crate::plan::{Release, no_release};
+use crate::journal;
+use crate::plan::{Release, Step, no_release};
 use crate::references::{self, Resolved};
 use crate::rendered::Object;
 use crate::site::config::{HelmTarget, ImageReferences};
@@ -24,7 +27,8 @@ const PLACES_SHOWN: usize = 2;
 #[must_use]
 pub fn check(bundle: &VerifiedBundle, target: &HelmTarget, context: &Context<'_>) -> Vec<Finding> {
     let charts = charts::to_install(bundle, context.config);
-    if charts.is_empty() {
+    let required = bundle.inventory().requires.helm.as_ref();
+    if charts.is_empty() && required.is_none() {
         return Vec::new();
     }
     let capabilities = charts::capabilities(target, context);
@@ -32,8 +36,7 @@ pub fn check(bundle: &VerifiedBundle, target: &HelmTarget, context: &Context<'_>
         Ok(renderer) => renderer,
         Err(error) => return vec![no_helm(&error)],
     };
-    let fact = format!("`{}` is helm {}", target.program().display(), renderer.helm().version());
-    let mut findings = vec![Finding::pass("helm/version", fact, "helm 3 or 4")];
+    let mut findings = vec![version(renderer.helm().version(), required, target)];
     let mut reached = true;
     for (chart, overlays) in &charts {
         let step = no_release(chart.release.clone(), chart.namespace.clone(), target, context.config);
@@ -43,7 +46,7 @@ pub fn check(bundle: &VerifiedBundle, target: &HelmTarget, context: &Context<'_>
             findings.push(unreachable(&chain(&error)));
             History::default()
         });
-        findings.extend(release(&step, &history, target));
+        findings.extend(release(&step, &history, target, context));
         let upgrade = history.last().is_some_and(|last| last.status != "uninstalled");
         let look = Look { chart, target, bundle, context, major: renderer.helm().major() };
         let rendered = match overlays {
@@ -55,11 +58,27 @@ pub fn check(bundle: &VerifiedBundle, target: &HelmTarget, context: &Context<'_>
             Err(words) => findings.push(look.not_rendered(words)),
         }
     }
-    if reached {
+    if reached && !charts.is_empty() {
         let fact = format!("the cluster of {} answers helm", target.kubeconfig().display());
         findings.insert(1, Finding::pass("helm/reachable", fact, "a cluster that answers"));
     }
     findings
+}
+
+/// Whether Helm is of a version that the bundle asks for.
+fn version(found: &str, required: Option<&Range>, target: &HelmTarget) -> Finding {
+    let fact = format!("`{}` is helm {found}", target.program().display());
+    let Some(range) = required else { return Finding::pass("helm/version", fact, "helm 3 or 4") };
+    let needed = format!("helm {range}, as the bundle requires");
+    match range.admits(found) {
+        true => Finding::pass("helm/version", fact, needed),
+        false => Finding::fail(
+            "helm/version",
+            fact,
+            needed,
+            "install such a helm, or name one with `targets.helm.helm` in site.yaml",
+        ),
+    }
 }
 
 fn no_helm(error: &HelmError) -> Finding {
@@ -78,7 +97,12 @@ fn unreachable(fact: &str) -> Finding {
 }
 
 /// Whether the release may be changed at all.
-fn release(step: &Release, history: &History, target: &HelmTarget) -> Vec<Finding> {
+fn release(
+    step: &Release,
+    history: &History,
+    target: &HelmTarget,
+    context: &Context<'_>,
+) -> Vec<Finding> {
     let place = format!("release {} in {}", step.release, step.namespace);
     let (name, namespace) = (&step.release, &step.namespace);
     let Some(last) = history.last() else {
@@ -90,6 +114,11 @@ fn release(step: &Release, history: &History, target: &HelmTarget) -> Vec<Findin
     };
     if last.is_pending() {
         let fact = format!("{place} is {} at revision {}", last.status, last.revision);
+        if is_left_by_us(step, context) {
+            let fact = format!("{fact}, as a run of ours that was cut off has left it");
+            let needed = "a release that nobody is at work on";
+            return vec![Finding::warn("helm/pending", fact, needed, "nothing: it is brought back first")];
+        }
         let before =
             history.0.iter().rev().find(|revision| !revision.is_pending() && revision.status != "failed");
         let clear = before.map_or(format!("helm uninstall {name} -n {namespace}"), |before| {
@@ -128,6 +157,19 @@ fn release(step: &Release, history: &History, target: &HelmTarget) -> Vec<Findin
         ));
     }
     findings
+}
+
+/// Whether a run of this site was cut off while it changed a release.
+fn is_left_by_us(step: &Release, context: &Context<'_>) -> bool {
+    let Ok(Some(found)) = journal::unfinished(context.site) else { return false };
+    let same = |(number, planned): (usize, &Step)| match planned {
+        Step::Release(planned) => {
+            let place = (&planned.release, &planned.namespace, &planned.kubeconfig);
+            place == (&step.release, &step.namespace, &step.kubeconfig) && found.was_begun(number)
+        }
+        _ => false,
+    };
+    found.plan.steps.iter().enumerate().any(same)
 }
 
 struct Look<'a> {
@@ -198,6 +240,9 @@ impl Look<'_> {
                 "find out whether something on site pulls them",
             ));
         }
+        if self.target.images == ImageReferences::Mirror {
+            findings.extend(self.without_a_mirror(resolved));
+        }
         if findings.iter().all(|finding| finding.verdict != super::Verdict::Fail)
             && self.target.images == ImageReferences::Rewrite
         {
@@ -212,6 +257,23 @@ impl Look<'_> {
             ));
         }
         findings
+    }
+
+    /// Mirrors are written for the upstream registries of the bundle's images; the site may have others.
+    fn without_a_mirror(&self, resolved: &Resolved) -> Vec<Finding> {
+        let components = &self.bundle.inventory().components;
+        let mirrored = |host: &str| {
+            components.iter().any(|component| match component {
+                Component::Image(image) => image.name.host() == host,
+                _ => false,
+            })
+        };
+        let lost = resolved.decisions.replaced.keys().filter(|image| !mirrored(image.host()));
+        let finding = |image: &Reference| {
+            let fact = format!("{}: no mirror leads nodes to image {image}", self.chart.title());
+            self.image_finding(fact, "give its name in the site's registry with the values of this site")
+        };
+        lost.map(finding).collect()
     }
 
     /// Whether the names can be given.

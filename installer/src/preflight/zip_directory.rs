@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn a_wheel_is_as_large_as_its_files_and_what_is_none_is_nothing() {
         let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
-        let options: zip::write::FileOptions<'_, ()> = zip::write::FileOptions::default();
+        let options = zip::write::SimpleFileOptions::default();
         for (name, size) in [("a.py", 100_000_usize), ("b/c.py", 5), ("d", 0)] {
             writer.start_file(name, options).unwrap();
             writer.write_all(&vec![b'x'; size]).unwrap();

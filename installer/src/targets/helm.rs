@@ -209,6 +209,8 @@ impl<'a> Cli<'a> {
         })?;
         let mut started = |group: u32| scripts::note_process(&run, group);
         let finished = program.run_group(&*self.context.env.clock, &mut started, stop)?;
+        // It has ended: whoever comes after a kill need not wait for it.
+        drop(std::fs::remove_file(run.join("process")));
         let how = match finished.end {
             GroupEnd::Code(0) => return Ok(()),
             GroupEnd::Code(code) => format!("{doing} failed (exit code {code})"),
