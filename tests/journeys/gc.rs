@@ -15,6 +15,7 @@ mod onsite;
 mod versions;
 
 use std::collections::BTreeSet;
+use std::sync::OnceLock;
 
 use e2e::World;
 use edge::Exit;
@@ -24,7 +25,7 @@ use installer::audit::AuditLog;
 use installer::gc::{self, GcError};
 use installer::site::Site;
 use installer::targets::Context;
-use onsite::{Python, audit_holds, greeting, says, site_yaml, write_wheels};
+use onsite::{Python, another_site, audit_holds, greeting, says, site_yaml, write_wheels};
 use testkit::{FakeRegistry, RealRegistry, RealRegistryOptions};
 use versions::{Cut, Moments, apply, bundle, root, site};
 
@@ -46,12 +47,26 @@ fn file(world: &World, sequence: u64) -> bool {
     blobs(world).contains(&manifests::Digest::of(format!("content of {sequence}").as_bytes()).hex())
 }
 
-/// Five versions, one after the other, of a site that keeps two for a rollback.
+/// Who makes five versions, once for all tests of this file.
+fn sender() -> &'static World {
+    static SENDER: OnceLock<World> = OnceLock::new();
+    SENDER.get_or_init(|| {
+        let world = site(&[]);
+        for sequence in 1..=5 {
+            bundle(&world, "demo", sequence, &[("version", &format!("content of {sequence}"))], "");
+        }
+        world
+    })
+}
+
+/// A site to which they were applied, one after the other, and that keeps two for a rollback.
 fn five() -> World {
-    let world = site(&[]);
+    let world = another_site(sender());
+    std::fs::create_dir(world.path("root")).unwrap();
+    site_yaml(&world, &[format!("files: {{root: {}}}", world.path("root").display())]);
     for sequence in 1..=5 {
-        bundle(&world, "demo", sequence, &[("version", &format!("content of {sequence}"))], "");
-        apply(&world, "demo", sequence).ok();
+        let bundle = sender().path(&format!("demo-{sequence}.tar"));
+        world.installer(&["apply", bundle.to_str().unwrap(), "--yes"]).ok();
     }
     world
 }
@@ -123,9 +138,11 @@ fn nothing_is_collected_while_something_is_unfinished_or_not_known() {
     says(&refused, &["not known what is to be kept"]);
     std::fs::write(&place, inventory).unwrap();
 
-    bundle(&world, "demo", 6, &[("version", "content of 6")], "");
+    // Somebody has changed the file, so that there is something to put back.
+    world.write("root/etc/app/version", "edited");
     let cut = Cut::at(("begun", 0));
-    let ended = onsite::with_run(&world, &world.path("demo-6.tar"), &cut, |run, plan| run.start(&plan));
+    let bundle = sender().path("demo-5.tar");
+    let ended = onsite::with_run(&world, &bundle, &cut, |run, plan| run.start(&plan));
     assert!(ended.is_err());
     let refused = world.installer(&["gc", "--yes"]).expect_exit(Exit::NotReady);
     says(&refused, &["was cut off", "installer abandon"]);

@@ -120,7 +120,9 @@ impl Scene {
     }
 
     fn status(&self) -> String {
-        self.history().last().map_or("absent".to_string(), |last| last["status"].as_str().unwrap().to_string())
+        self.history()
+            .last()
+            .map_or("absent".to_string(), |last| last["status"].as_str().unwrap().to_string())
     }
 
     /// What Helm has of the release: objects and hooks.
@@ -267,7 +269,13 @@ fn a_first_release_that_never_becomes_ready_leaves_nothing() {
         let failed = scene.apply(&first).expect_exit(Exit::Undone);
         says(&failed, &["ImagePullBackOff"]);
         assert_eq!((scene.status().as_str(), scene.file()), ("absent", None));
-        let left = scene.cluster.get(&["deployments,configmaps", "-l", "app.kubernetes.io/managed-by=Helm", "--namespace", &scene.namespace]);
+        let left = scene.cluster.get(&[
+            "deployments,configmaps",
+            "-l",
+            "app.kubernetes.io/managed-by=Helm",
+            "--namespace",
+            &scene.namespace,
+        ]);
         assert!(left["items"].as_array().unwrap().is_empty(), "{left}");
         audit_holds(&scene.world);
     });
@@ -421,8 +429,10 @@ fn each_check_of_helm_fails_alone() {
         scene.helm(&["uninstall", "web", "--wait"]);
         // Somebody was killed at it.
         scene.site("");
-        let slow = ["upgrade", "--install", "web", "charts/web", "--set", "image=x/y:1,pod=never-ready", "--wait"];
-        let mut person = scene.helm_command(&slow).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let slow =
+            ["upgrade", "--install", "web", "charts/web", "--set", "image=x/y:1,pod=never-ready", "--wait"];
+        let mut person =
+            scene.helm_command(&slow).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         scene.cluster.wait_until("it is pending", || scene.status() == "pending-install");
         person.kill().unwrap();
         person.wait().unwrap();
@@ -453,7 +463,10 @@ fn images_get_their_names_on_this_site_and_nothing_else_changes() {
         assert!(!manifest.contains(&format!("{WEB}:1")), "{manifest}");
         if scene.major == 4 {
             let hooks = scene.helm(&["get", "hooks", "web"]);
-            assert!(hooks.contains("site.example:5000/mirror/registry.example.com-5000/shop/web-hook@sha256:"), "{hooks}");
+            assert!(
+                hooks.contains("site.example:5000/mirror/registry.example.com-5000/shop/web-hook@sha256:"),
+                "{hooks}"
+            );
         }
         let log = std::fs::read_to_string(scene.world.path("site/audit/audit.jsonl")).unwrap();
         assert!(log.contains(&format!("{WEB}:1 -> {image}")), "the log has no map");

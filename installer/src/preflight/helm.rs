@@ -97,12 +97,7 @@ fn unreachable(fact: &str) -> Finding {
 }
 
 /// Whether the release may be changed at all.
-fn release(
-    step: &Release,
-    history: &History,
-    target: &HelmTarget,
-    context: &Context<'_>,
-) -> Vec<Finding> {
+fn release(step: &Release, history: &History, target: &HelmTarget, context: &Context<'_>) -> Vec<Finding> {
     let place = format!("release {} in {}", step.release, step.namespace);
     let (name, namespace) = (&step.release, &step.namespace);
     let Some(last) = history.last() else {
