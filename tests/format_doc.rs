@@ -27,6 +27,7 @@ use layout::reader::{BundleReader, Discard};
 use layout::writer::{ArchiveWriter, Head};
 use manifests::audit::{self, Actor, Event, Outcome};
 use manifests::bundle::{BundleDigest, Content};
+use manifests::checkpoint::{CheckpointDocument, Comparison};
 use manifests::companion::Companion;
 use manifests::inventory::{Component, ImageClass, NeededImage, WheelTarget};
 use manifests::root::FoundSignature;
@@ -240,6 +241,7 @@ fn derived(dir: &Path, archive: &[u8]) -> BTreeMap<String, String> {
         ("header".to_string(), dump(&header::encode(&ArchivePath::Manifest, head.manifest.len() as u64))),
         ("facts".to_string(), facts(archive, &head.manifest, &documents.inventory)),
         ("audit.jsonl".to_string(), text(audit_example())),
+        ("checkpoint.json".to_string(), text(checkpoint_example())),
     ]);
     let inventory = contents.inventory().clone();
     let mut taken = Take(Vec::new());
@@ -346,6 +348,18 @@ fn audit_example() -> Vec<u8> {
         head = next;
     }
     log
+}
+
+/// About the log of the example, by a key of the example.
+fn checkpoint_example() -> Vec<u8> {
+    let (log, mut head, mut comparison) = (audit_example(), audit::Head::default(), Comparison::default());
+    for line in log.split_inclusive(|byte| *byte == b'\n') {
+        head = head.follow(line).unwrap().1;
+        comparison.follow(&head).unwrap();
+    }
+    let (keyid, time) = (example_keys()[0].1.public().unwrap().id(), "2026-01-01T12:01:35Z".parse().unwrap());
+    let (site, first) = (Some("site-1".parse().unwrap()), comparison.first().unwrap());
+    CheckpointDocument::about(site, keyid, first, &head, time).unwrap().to_bytes().unwrap()
 }
 
 /// Keeps every entry in memory.
@@ -595,8 +609,12 @@ fn every_limit_is_the_one_in_the_code() {
         ("SCRYPT_BYTES_MAX", manifests::key::SCRYPT_BYTES_MAX),
         ("oci::MANIFEST_BYTES_MAX", manifests::oci::MANIFEST_BYTES_MAX),
         ("LINE_BYTES_MAX", audit::LINE_BYTES_MAX as u64),
+        ("CHECKPOINT_BYTES_MAX", manifests::checkpoint::CHECKPOINT_BYTES_MAX),
         ("PARTS_BYTES_MAX", manifests::parts::PARTS_BYTES_MAX),
         ("PARTS_MAX", manifests::parts::PARTS_MAX as u64),
+        ("REQUIRED_MAX", manifests::requires::REQUIRED_MAX as u64),
+        ("HEALTH_CHECKS_MAX", manifests::health::HEALTH_CHECKS_MAX as u64),
+        ("COMMAND_WORDS_MAX", manifests::health::COMMAND_WORDS_MAX as u64),
     ]);
     let rows = rows(&page("format.md"), "constant");
     let stated: BTreeMap<&str, u64> =
@@ -743,6 +761,20 @@ fn the_site_yaml_of_the_runbook_is_one() {
             && config.targets.python.is_some()
             && config.targets.files.is_some()
     );
+}
+
+#[test]
+fn the_runbook_lists_every_check_as_the_program_has_it() {
+    use installer::preflight::catalogue::{CHECKS, Rule};
+    let text = page("operator.md");
+    let mut lines = text.lines().skip_while(|line| !line.starts_with("| id | what is looked at |"));
+    let listed: Vec<&str> = lines.by_ref().skip(2).take_while(|line| line.starts_with('|')).collect();
+    let row = |id: &str, meaning: &str, rule: &Rule| match rule {
+        Rule::Strict(why) => format!("| `{id}` | {meaning} | no: {why} |"),
+        Rule::Open(why) => format!("| `{id}` | {meaning} | yes: {why} |"),
+    };
+    let wanted: Vec<String> = CHECKS.iter().map(|check| row(check.id, check.meaning, &check.rule)).collect();
+    assert_eq!(listed, wanted);
 }
 
 #[test]

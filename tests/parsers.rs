@@ -27,8 +27,11 @@ use discovery::hit::{Hits, Wanted, place_line};
 use installer::site::Site;
 use installer::site::config::SiteConfig;
 use installer::site::ledger::Ledger;
+use manifests::address::HttpUrl;
 use manifests::canonical;
+use manifests::health::HealthChecks;
 use manifests::range::Range;
+use manifests::requires::Requires;
 use registry::Url;
 
 use crate::World;
@@ -57,10 +60,18 @@ fn on_disk(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
 
 // ---- what a person writes -----------------------------------------------------------------------------
 
-/// `bundle.yaml`: an error has a place.
+/// `bundle.yaml`: an error has a place, and what is required and checked can be a part of a document.
 pub fn spec(text: &str) {
-    if let Err(error) = edge::yaml::parse::<BundleSpec>("bundle.yaml", text) {
-        assert!(error.to_string().contains("bundle.yaml"), "{error}");
+    match edge::yaml::parse::<BundleSpec>("bundle.yaml", text) {
+        Err(error) => assert!(error.to_string().contains("bundle.yaml"), "{error}"),
+        Ok(spec) => {
+            let conditions = (&spec.requires, &spec.health);
+            let bytes = canonical::to_canonical(&conditions).unwrap();
+            let again: (Requires, HealthChecks) = canonical::from_canonical(&bytes).unwrap();
+            assert_eq!((&again.0, &again.1), conditions);
+            spec.requires.lines().iter().for_each(|(_, value)| plain(value));
+            spec.health.iter().for_each(|check| plain(&check.to_string()));
+        }
     }
 }
 
@@ -144,6 +155,10 @@ fn addresses(text: &str) {
     }
     if let Ok(index) = text.parse::<IndexUrl>() {
         plain(&index.to_string());
+    }
+    if let Ok(health) = text.parse::<HttpUrl>() {
+        let url: Url = text.parse().expect("what a health check may ask for is a URL of the one client");
+        assert!(url.basic_authorization().is_none() && health.as_str() == text);
     }
 }
 

@@ -181,7 +181,7 @@ fn a_claim_is_bound_to_a_volume_which_can_be_claimed_again() {
 /// What was found about each image, for a test to compare: the image and a word of the reason.
 fn reasons(unresolved: &[Unresolved]) -> Vec<(&str, &str)> {
     let words =
-        ["no manifest", "nothing for linux/arm64", "for linux/amd64", "not on the site", "is missing"];
+        ["is not there", "nothing for linux/arm64", "for linux/amd64", "not on the site", "is missing"];
     let known = |reason: &str| words.into_iter().find(|word| reason.contains(word));
     unresolved.iter().map(|found| (found.image.as_str(), known(&found.reason).unwrap_or("?"))).collect()
 }
@@ -232,10 +232,10 @@ fn an_image_that_the_site_lacks_for_the_platform_of_a_pods_node_is_found() {
     let mirrored = ImageNames::Mirrored { prefix: Some("mirror") };
     let found = unresolved_images(cluster, &namespace, &registry, mirrored);
     let expected = [
-        ("example.com/both:v2", "no manifest"),
+        ("example.com/both:v2", "is not there"),
         ("example.com/one:v1", "nothing for linux/arm64"),
         ("example.com/single:v1", "for linux/amd64"),
-        (absent.as_str(), "no manifest"),
+        (absent.as_str(), "is not there"),
     ];
     assert_eq!(reasons(&found), expected, "{found:?}");
     let pods: Vec<&str> = found.iter().map(|found| found.pod.as_str()).collect();

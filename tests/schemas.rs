@@ -58,6 +58,8 @@ fn the_schema_of_bundle_yaml_names_the_keys_that_bundler_takes() {
     assert_eq!(keys(&definitions["files"]), bundle("files: [{zzz: 1}]\n"));
     assert_eq!(keys(&definitions["manifests"]), bundle("manifests: [{zzz: 1}]\n"));
     assert_eq!(keys(&definitions["script"]), bundle("scripts: [{zzz: 1}]\n"));
+    assert_eq!(keys(&definitions["requires"]), bundle("requires: {zzz: 1}\n"));
+    assert_eq!(keys(&definitions["health"]), bundle("health: [{zzz: 1}]\n"));
 }
 
 /// The keys of these objects are those of a definition: none that it does not name, each that it requires, and
@@ -108,6 +110,27 @@ fn the_schema_of_the_list_of_images_names_the_keys_that_bundler_prints() {
     let images = each(&components, "images");
     holds(&definitions["image"], &images);
     holds(&definitions["place"], &each(&images, "places"));
+}
+
+#[test]
+fn the_schema_of_preflight_names_the_keys_that_installer_prints() {
+    let world = e2e::World::new();
+    world.trust();
+    world.write("files/a.conf", "a\n");
+    world.spec("1", 1, "files: [{source: files, dest: /etc}]\n");
+    world.bundler(&["build", "--key", "keys/rel.key.pem", "--out", "b.tar"]).ok();
+    let rules = "windows: [{deny: daily, timezone: UTC}]\nchange: {pattern: 'CHG-[0-9]+'}\n";
+    world.write("site/site.yaml", format!("apiVersion: airlock/v1\nkind: Site\nsite: s\n{rules}"));
+    let command = ["--output", "json", "preflight", "b.tar", "--override", "window/open", "--reason", "x"];
+    let json = world.installer(&command).expect_exit(edge::Exit::NotReady).json();
+    let schema = schema("preflight.schema.json");
+    holds(&schema, &[&json]);
+    holds(&schema["$defs"]["counts"], &[&json["counts"]]);
+    holds(&schema["$defs"]["finding"], &each(&[&json], "findings"));
+    assert_eq!((json["ready"].as_bool(), json["counts"]["overridden"].as_u64()), (Some(false), Some(1)));
+    // Where another command stops at them, they are beside its message.
+    let error = world.installer(&["--output", "json", "plan", "b.tar"]).json();
+    holds(&schema["$defs"]["finding"], &each(&[&error["error"], &json], "findings"));
 }
 
 /// An image without layers.

@@ -2,13 +2,14 @@
 //! encrypted; its passphrase comes from a file that is closed as well, or from the terminal, and goes nowhere
 //! else.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use edge::terminal::{AskError, PASSPHRASE_BYTES_MAX, Passphrase, Terminal};
 use edge::{Classified, Exit};
+use layout::private::PrivateError;
 use manifests::key::{KEY_FILE_BYTES_MAX, KeyError};
 use manifests::{PublicKey, Scheme, SecretKey};
 use zeroize::Zeroizing;
@@ -183,34 +184,18 @@ fn read_passphrase(path: &Path) -> Result<Passphrase, KeyFileError> {
 pub fn read_public(path: &Path) -> Result<PublicKey, KeyFileError> {
     let failed = |source| KeyFileError::Read { path: path.to_path_buf(), source };
     let bytes = layout::durable::read_bounded(path, KEY_FILE_BYTES_MAX).map_err(failed)?;
-    let text = String::from_utf8(bytes).map_err(|_| failed(not_a_text()))?;
+    let not_a_text = |_| failed(io::Error::new(io::ErrorKind::InvalidData, "not a text file"));
+    let text = String::from_utf8(bytes).map_err(not_a_text)?;
     PublicKey::read(&text).map_err(|source| KeyFileError::Key { path: path.to_path_buf(), source })
 }
 
-fn not_a_text() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "not a text file")
-}
-
-/// Reads a text that nobody else may be able to read. What is looked at is what is read.
+/// Reads a text that nobody else may be able to read.
 fn read_closed(path: &Path, what: &'static str, limit: u64) -> Result<Zeroizing<String>, KeyFileError> {
-    let failed = |source| KeyFileError::Read { path: path.to_path_buf(), source };
-    let file = File::open(path).map_err(failed)?;
-    let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o7777;
-    if mode & 0o077 != 0 {
-        return Err(KeyFileError::Open { what, path: path.to_path_buf(), mode });
-    }
-    // All room at once: a text that grows leaves copies behind.
-    let room = usize::try_from(limit).unwrap_or(usize::MAX).saturating_add(1);
-    let mut bytes = Zeroizing::new(Vec::with_capacity(room));
-    file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > limit {
-        return Err(failed(io::Error::new(
-            io::ErrorKind::FileTooLarge,
-            format!("longer than {limit} bytes"),
-        )));
-    }
-    let text = std::str::from_utf8(&bytes).map_err(|_| failed(not_a_text()))?;
-    Ok(Zeroizing::new(text.to_string()))
+    layout::private::read(path, limit).map_err(|error| match error {
+        PrivateError::Open { mode } => KeyFileError::Open { what, path: path.to_path_buf(), mode },
+        PrivateError::Read(source) => KeyFileError::Read { path: path.to_path_buf(), source },
+        other => KeyFileError::Read { path: path.to_path_buf(), source: io::Error::other(other) },
+    })
 }
 
 /// The files of a new key pair.

@@ -1,12 +1,14 @@
 //! Runs a plan. There are no choices in here: intent is durable before each step and the outcome after
-//! it; the first failure takes everything back, in reverse; a run that was cut off is gone on with.
+//! it; the first failure takes everything back, in reverse; a run that was cut off is gone on with. A line
+//! of log or journal that cannot be written is a failure like any other: a full disk stops the work, not the
+//! log.
 
 use edge::{Classified, Exit};
 use manifests::audit::Outcome;
 
 use crate::audit::{self, About, AuditError, AuditLog};
 use crate::journal::{Found, Journal, Line};
-use crate::plan::Plan;
+use crate::plan::{Plan, Step};
 use crate::site::SiteError;
 use crate::targets::{self, Context, State, TargetError};
 
@@ -33,6 +35,51 @@ impl Watch for Unwatched {
     }
 }
 
+/// What is done could not be written down.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unwritten {
+    /// In the log.
+    #[error("the log could not be written, and nothing is done without it")]
+    Log(#[from] AuditError),
+    /// In the journal.
+    #[error("the journal could not be written, and nothing is done without it")]
+    Journal(#[from] SiteError),
+}
+
+impl From<Unwritten> for ApplyError {
+    fn from(unwritten: Unwritten) -> Self {
+        match unwritten {
+            Unwritten::Log(error) => Self::Audit(error),
+            Unwritten::Journal(error) => Self::Site(error),
+        }
+    }
+}
+
+/// What stopped an apply.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Cause {
+    /// A step failed.
+    #[error(transparent)]
+    Step(#[from] TargetError),
+    /// Log or journal did.
+    #[error(transparent)]
+    Unwritten(#[from] Unwritten),
+}
+
+impl Cause {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Step(error) => error.hint(),
+            Self::Unwritten(_) => Some(
+                "make room on the disk of the site directory, or mend it, and run the same command again"
+                    .to_string(),
+            ),
+        }
+    }
+}
+
 /// Why an apply did not come to its end.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -47,7 +94,7 @@ pub enum ApplyError {
         /// What the step was.
         title: String,
         /// Why.
-        source: TargetError,
+        source: Cause,
     },
     /// A step failed, and something could not be taken back.
     #[error("step {number} of {total} failed ({title}: {cause}), and could not be undone: {}", stuck.join("; "))]
@@ -71,6 +118,14 @@ pub enum ApplyError {
         /// What stays, in words.
         stuck: Vec<String>,
     },
+    /// An earlier run was taken back, and that could not be written down.
+    #[error("an earlier apply of {bundle} was undone, and the log or journal could not be written: {cause}")]
+    Unrecorded {
+        /// Whose.
+        bundle: String,
+        /// Why not.
+        cause: String,
+    },
     /// The journal.
     #[error(transparent)]
     Site(#[from] SiteError),
@@ -90,6 +145,7 @@ impl Classified for ApplyError {
         match self {
             Self::Undone { .. } => Exit::Undone,
             Self::NotUndone { .. } | Self::LeftOver { .. } => Exit::NotUndone,
+            Self::Unrecorded { .. } => Exit::Unreachable,
             Self::Site(error) => error.exit(),
             Self::Audit(error) => error.exit(),
             Self::PowerCut(_) => Exit::Unexpected,
@@ -105,6 +161,9 @@ impl Classified for ApplyError {
             Self::NotUndone { .. } | Self::LeftOver { .. } => Some(format!(
                 "put right by hand what is listed, the journal directory says what was begun; then say so: {ACKNOWLEDGE}"
             )),
+            Self::Unrecorded { .. } => {
+                Some("make room on the disk of the site directory, or mend it".to_string())
+            }
             Self::Site(error) => error.hint(),
             Self::Audit(error) => error.hint(),
             Self::PowerCut(_) => None,
@@ -130,6 +189,7 @@ impl Run<'_> {
     /// # Errors
     /// See [`ApplyError`].
     pub fn start(&self, plan: &Plan) -> Result<(), ApplyError> {
+        self.audit.make_room(plan.steps.len())?;
         let mut journal = Journal::start(self.context.site, plan)?;
         self.forward(plan, &mut journal, None)
     }
@@ -139,6 +199,7 @@ impl Run<'_> {
     /// # Errors
     /// See [`ApplyError`].
     pub fn resume(&self, found: &Found) -> Result<(), ApplyError> {
+        self.audit.make_room(found.plan.steps.len())?;
         let mut journal = Journal::resume(found)?;
         self.log("apply.resume", Outcome::Intent, &found.plan, None, About::new())?;
         self.forward(&found.plan, &mut journal, Some(found))
@@ -157,12 +218,13 @@ impl Run<'_> {
         let begun: Vec<usize> = (0..found.plan.steps.len())
             .filter(|step| found.was_begun(*step) && !found.was_undone(*step))
             .collect();
-        let mut unwritten = Unwritten::default();
-        let stuck = self.backward(&found.plan, &mut journal, &begun, &mut unwritten)?;
-        if stuck.is_empty() {
-            Ok(())
-        } else {
-            Err(ApplyError::LeftOver { bundle: found.plan.bundle.to_string(), stuck })
+        let mut gaps = Gaps::default();
+        let stuck = self.backward(&found.plan, &mut journal, &begun, &mut gaps)?;
+        let bundle = found.plan.bundle.to_string();
+        match gaps.first {
+            _ if !stuck.is_empty() => Err(ApplyError::LeftOver { bundle, stuck }),
+            Some(cause) => Err(ApplyError::Unrecorded { bundle, cause }),
+            None => Ok(()),
         }
     }
 
@@ -174,23 +236,52 @@ impl Run<'_> {
                 continue;
             }
             (self.say)(&format!("[{}/{total}] {}", number.saturating_add(1), step.title()));
-            self.log("apply.step", Outcome::Intent, plan, Some(number), About::new())?;
-            journal.write(Line::Begin(number))?;
+            if let Err(unwritten) = self.announce(plan, journal, number) {
+                let was_begun = before.is_some_and(|before| before.was_begun(number));
+                let begun = number.saturating_add(usize::from(was_begun));
+                return self.fail(plan, journal, Stop { number, begun, cause: unwritten.into() });
+            }
             self.watch.at("begun", number)?;
             let performed = targets::perform(step, &kept, self.context)
                 .and_then(|facts| self.confirm(plan, number).map(|()| facts));
             self.watch.at("performed", number)?;
-            let facts = match performed {
-                Ok(facts) => facts,
-                Err(source) => return self.fail(plan, journal, number, source),
+            let outcome = match performed {
+                Ok(facts) => self.note_done(plan, journal, number, facts).map_err(Cause::from),
+                Err(source) => Err(Cause::from(source)),
             };
-            journal.write(Line::Done(number))?;
-            self.log("apply.step", Outcome::Done, plan, Some(number), facts)?;
+            if let Err(cause) = outcome {
+                return self.fail(plan, journal, Stop { number, begun: number.saturating_add(1), cause });
+            }
             self.watch.at("done", number)?;
         }
-        // In this order, so that the log never says done of what the next run would take back.
-        journal.write(Line::Committed)?;
-        self.log("apply", Outcome::Done, plan, None, About::new())
+        match self.commit(plan, journal) {
+            Ok(()) => Ok(()),
+            Err(unwritten) => {
+                self.fail(plan, journal, Stop { number: total, begun: total, cause: unwritten.into() })
+            }
+        }
+    }
+
+    fn announce(&self, plan: &Plan, journal: &mut Journal, number: usize) -> Result<(), Unwritten> {
+        self.log("apply.step", Outcome::Intent, plan, Some(number), About::new())?;
+        Ok(journal.write(Line::Begin(number))?)
+    }
+
+    fn note_done(
+        &self,
+        plan: &Plan,
+        journal: &mut Journal,
+        number: usize,
+        facts: About,
+    ) -> Result<(), Unwritten> {
+        journal.write(Line::Done(number))?;
+        Ok(self.log("apply.step", Outcome::Done, plan, Some(number), facts)?)
+    }
+
+    /// In this order, so that the log never says done of what the next run would take back.
+    fn commit(&self, plan: &Plan, journal: &mut Journal) -> Result<(), Unwritten> {
+        self.audit.with_reserve(|| journal.write(Line::Committed))?;
+        Ok(self.audit.with_reserve(|| self.log("apply", Outcome::Done, plan, None, About::new()))?)
     }
 
     /// A step that says it is done is asked once more.
@@ -206,27 +297,31 @@ impl Run<'_> {
         }
     }
 
-    fn fail(
-        &self,
-        plan: &Plan,
-        journal: &mut Journal,
-        number: usize,
-        source: TargetError,
-    ) -> Result<(), ApplyError> {
-        let mut title = plan.steps.get(number).map(crate::plan::Step::title).unwrap_or_default();
+    fn fail(&self, plan: &Plan, journal: &mut Journal, stop: Stop) -> Result<(), ApplyError> {
+        let Stop { number, begun, cause: source } = stop;
+        let mut title = plan.steps.get(number).map_or("writing that it is done".to_string(), Step::title);
         let cause = chain(&source);
         (self.say)(&format!("failed: {cause}; undoing"));
-        let mut unwritten = Unwritten::default();
+        let mut gaps = Gaps::default();
         let mut failed = audit::about([("cause", cause.clone())]);
-        failed.extend(source.facts());
-        unwritten.note(self.log("apply.step", Outcome::Failed, plan, Some(number), failed));
-        unwritten.note(journal.write(Line::Undo).map_err(ApplyError::from));
-        let begun: Vec<usize> = (0..=number).collect();
-        let stuck = self.backward(plan, journal, &begun, &mut unwritten)?;
-        if let Some(first) = unwritten.first {
+        if let Cause::Step(error) = &source {
+            failed.extend(error.facts());
+        }
+        gaps.note(self.last_word("apply.step", Outcome::Failed, plan, Some(number), &failed));
+        if begun == 0 {
+            // Nothing was done, so nothing is undone. A journal that stays open is looked at by the next run.
+            let _ = self.audit.with_reserve(|| journal.write(Line::RolledBack));
+            if let Cause::Unwritten(unwritten) = source {
+                return Err(unwritten.into());
+            }
+        }
+        gaps.note(self.audit.with_reserve(|| journal.write(Line::Undo)));
+        let begun: Vec<usize> = (0..begun).collect();
+        let stuck = self.backward(plan, journal, &begun, &mut gaps)?;
+        if let Some(first) = gaps.first {
             title.push_str(&format!(" (and the log or journal could not be written: {first})"));
         }
-        let (number, total) = (number.saturating_add(1), plan.steps.len());
+        let (number, total) = (number.saturating_add(1).min(plan.steps.len()), plan.steps.len());
         if stuck.is_empty() {
             Err(ApplyError::Undone { number, total, title, source })
         } else {
@@ -241,7 +336,7 @@ impl Run<'_> {
         plan: &Plan,
         journal: &mut Journal,
         begun: &[usize],
-        unwritten: &mut Unwritten,
+        gaps: &mut Gaps,
     ) -> Result<Vec<String>, ApplyError> {
         let kept = journal.kept_dir();
         let (mut stuck, mut may_pass) = (Vec::new(), false);
@@ -250,29 +345,41 @@ impl Run<'_> {
             self.watch.at("undoing", number)?;
             match targets::undo(step, &kept, self.context) {
                 Ok(facts) => {
-                    unwritten.note(journal.write(Line::Undone(number)).map_err(ApplyError::from));
-                    unwritten.note(self.log("apply.step", Outcome::Undone, plan, Some(number), facts));
+                    gaps.note(self.audit.with_reserve(|| journal.write(Line::Undone(number))));
+                    gaps.note(self.last_word("apply.step", Outcome::Undone, plan, Some(number), &facts));
                 }
                 Err(error) => {
                     may_pass |= error.may_pass();
                     let cause = chain(&error);
-                    unwritten.note(journal.write(Line::Stuck(number)).map_err(ApplyError::from));
+                    gaps.note(self.audit.with_reserve(|| journal.write(Line::Stuck(number))));
                     let mut about = audit::about([("cause", cause.clone()), ("undo", "failed".to_string())]);
                     about.extend(error.facts());
-                    unwritten.note(self.log("apply.step", Outcome::Failed, plan, Some(number), about));
+                    gaps.note(self.last_word("apply.step", Outcome::Failed, plan, Some(number), &about));
                     stuck.push(format!("{} ({cause})", step.title()));
                 }
             }
         }
         let outcome = if stuck.is_empty() { Outcome::Undone } else { Outcome::Failed };
-        unwritten.note(self.log("apply", outcome, plan, None, About::new()));
+        gaps.note(self.last_word("apply", outcome, plan, None, &About::new()));
         // What could not be reached may be reached later: the journal stays open, and the next run tries
         // again.
         if !may_pass {
             let line = if stuck.is_empty() { Line::RolledBack } else { Line::Broken };
-            unwritten.note(journal.write(line).map_err(ApplyError::from));
+            gaps.note(self.audit.with_reserve(|| journal.write(line)));
         }
         Ok(stuck)
+    }
+
+    /// What is said after something has failed: for that, room was kept.
+    fn last_word(
+        &self,
+        event: &str,
+        outcome: Outcome,
+        plan: &Plan,
+        step: Option<usize>,
+        about: &About,
+    ) -> Result<(), AuditError> {
+        self.audit.with_reserve(|| self.log(event, outcome, plan, step, about.clone()))
     }
 
     fn log(
@@ -282,7 +389,7 @@ impl Run<'_> {
         plan: &Plan,
         step: Option<usize>,
         mut about: About,
-    ) -> Result<(), ApplyError> {
+    ) -> Result<(), AuditError> {
         let event = event.replacen("apply", plan.kind.word(), 1);
         about.insert("bundle".to_string(), plan.bundle.to_string());
         about.insert("product".to_string(), format!("{} {}", plan.product, plan.version));
@@ -292,8 +399,7 @@ impl Run<'_> {
         } else {
             about.extend(applied_facts(plan));
         }
-        self.audit.append(self.context.env, &event, outcome, about)?;
-        Ok(())
+        self.audit.append(self.context.env, &event, outcome, about)
     }
 }
 
@@ -311,14 +417,23 @@ pub(crate) fn applied_facts(plan: &Plan) -> About {
     .collect()
 }
 
+/// Where an apply stopped.
+struct Stop {
+    /// At which step, counted from 0; as many as there are at the very end.
+    number: usize,
+    /// How many steps were begun, and so have to be taken back.
+    begun: usize,
+    cause: Cause,
+}
+
 /// The first line that could not be written while something was being undone.
 #[derive(Default)]
-struct Unwritten {
+struct Gaps {
     first: Option<String>,
 }
 
-impl Unwritten {
-    fn note(&mut self, written: Result<(), ApplyError>) {
+impl Gaps {
+    fn note<E: std::error::Error>(&mut self, written: Result<(), E>) {
         if let (None, Err(error)) = (&self.first, written) {
             self.first = Some(chain(&error));
         }

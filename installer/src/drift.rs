@@ -19,7 +19,7 @@ use crate::origins::Origins;
 use crate::plan::{self, Plan, Step};
 use crate::preflight::Finding;
 use crate::site::ledger::{Applied, Ledger};
-use crate::targets::{Context, files, python};
+use crate::targets::{Context, files, kubernetes, python};
 use crate::witness::Judged;
 
 /// The ids, by the words that steps have for their targets.
@@ -78,6 +78,7 @@ pub fn look(
             "start it, or correct `targets` in site.yaml, and look again",
         )),
     }
+    findings.extend(objects(&bundle, context));
     findings.extend(shown(current, &title, context));
     findings.extend(environments(&bundle, &title, context));
     findings.extend(owners(&bundle, context));
@@ -106,7 +107,7 @@ fn not_kept(title: &str, error: &AdmitError) -> Finding {
 fn compared(plan: &Plan, title: &str) -> Vec<Finding> {
     let remedy = format!("find out who changed it; installer rollback {} --yes puts it back", plan.version);
     let mut findings = Vec::new();
-    for target in IDS.iter().map(|(word, _)| *word).filter(|word| *word != "serve") {
+    for target in IDS.iter().map(|(word, _)| *word).filter(|word| !matches!(*word, "serve" | "kubernetes")) {
         let prefix = format!("{target}: ");
         let same = plan.unchanged.iter().filter(|line| line.starts_with(&prefix)).count();
         if same > 0 {
@@ -114,8 +115,10 @@ fn compared(plan: &Plan, title: &str) -> Vec<Finding> {
             findings.push(Finding::pass(id(target), fact, "what was shipped"));
         }
     }
-    // What `serve` shows depends on other products as well, and is looked at for itself.
-    let steps = plan.steps.iter().filter(|step| !matches!(step, Step::Publish(_) | Step::Record(_)));
+    // What `serve` shows depends on other products as well, and of objects single fields are compared: both for
+    // themselves.
+    let apart = |step: &&Step| matches!(step, Step::Publish(_) | Step::Record(_) | Step::Objects(_));
+    let steps = plan.steps.iter().filter(|step| !apart(step));
     findings
         .extend(steps.map(|step| Finding::fail(id(step.target()), fact(step), "what was shipped", &*remedy)));
     let notes = plan.notes.iter().filter(|note| note.contains(" is left alone: "));
@@ -147,6 +150,36 @@ fn fact(step: &Step) -> String {
             format!("{} is of another version", step.subject())
         }
         other => format!("not in place: {}", other.subject()),
+    }
+}
+
+/// Objects of a cluster: the fields that were shipped, whatever else others have written beside them.
+fn objects(bundle: &VerifiedBundle, context: &Context<'_>) -> Vec<Finding> {
+    let Some(target) = &context.config.targets.kubernetes else { return Vec::new() };
+    let is_set = |part: &Component| matches!(part, Component::KubernetesManifests(_));
+    if !bundle.inventory().components.iter().any(is_set) {
+        return Vec::new();
+    }
+    let manifest = bundle.manifest();
+    let owner = kubernetes::owner(&manifest.publisher, &manifest.product);
+    let required = "the fields that were shipped";
+    let remedy =
+        format!("find out who changed it; installer rollback {} --yes puts it back", manifest.version);
+    let fail = |fact: String| Finding::fail("drift/kubernetes", fact, required, &*remedy);
+    match kubernetes::drift(bundle.inventory(), &owner, target, context) {
+        Err(error) => vec![fail(format!("the cluster cannot be asked: {}", chain(&error)))],
+        Ok(found) => found
+            .into_iter()
+            .map(|(id, drift)| match drift {
+                kubernetes::Drift::AsShipped => {
+                    Finding::pass("drift/kubernetes", format!("{id} is as shipped"), required)
+                }
+                kubernetes::Drift::Missing => fail(format!("{id} is gone")),
+                kubernetes::Drift::Changed(fields) => {
+                    fail(format!("{id} has changed: {}", fields.join(", ")))
+                }
+            })
+            .collect(),
     }
 }
 

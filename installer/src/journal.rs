@@ -41,6 +41,10 @@ pub enum Line {
 pub struct Journal {
     path: PathBuf,
     file: File,
+    /// Where the last whole line ends.
+    end: u64,
+    /// Something that is no whole line may come after it.
+    torn: bool,
 }
 
 /// A journal as it was found.
@@ -55,10 +59,17 @@ pub struct Found {
 }
 
 impl Found {
-    /// Whether it came to an end.
+    /// Whether it came to an end. One that was about to be taken back after all its steps were done, since
+    /// the log could not say so, comes to an end with that.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.lines.iter().any(|line| matches!(line, Line::Committed | Line::RolledBack | Line::Broken))
+        let undo = self.lines.iter().rposition(|line| *line == Line::Undo);
+        let after = self.lines.iter().skip(undo.unwrap_or_default());
+        after.into_iter().any(|line| match line {
+            Line::Committed => undo.is_none(),
+            Line::RolledBack | Line::Broken => true,
+            _ => false,
+        })
     }
 
     /// Whether it was being taken back.
@@ -128,10 +139,16 @@ impl Journal {
         let path = dir.join(format!("{number:06}-{}.jsonl", plan.bundle.0.short()));
         let mut options = File::options();
         let file = options.append(true).create_new(true).mode(0o600).open(&path);
-        let mut journal = Self { file: file.map_err(failed("cannot write", &path))?, path };
-        journal.line(plan)?;
-        layout::durable::flush_directory(&dir).map_err(failed("cannot flush", &dir))?;
-        Ok(journal)
+        let file = file.map_err(failed("cannot write", &path))?;
+        let mut journal = Self { file, path, end: 0, torn: false };
+        let started = journal
+            .line(plan)
+            .and_then(|()| layout::durable::flush_directory(&dir).map_err(failed("cannot flush", &dir)));
+        if started.is_err() {
+            // Nothing was begun: what is left of it would only be looked at in vain.
+            let _ = std::fs::remove_file(&journal.path);
+        }
+        started.map(|()| journal)
     }
 
     /// Goes on with a journal that did not come to its end.
@@ -140,10 +157,10 @@ impl Journal {
     /// It cannot be written.
     pub fn resume(found: &Found) -> Result<Self, SiteError> {
         let path = found.path.clone();
-        let mut file = File::options().append(true).open(&path).map_err(failed("cannot write", &path))?;
-        // The last line may have been cut off; an empty line ends it, and readers pass over both.
-        file.write_all(b"\n").map_err(failed("cannot write", &path))?;
-        Ok(Self { path, file })
+        let file = File::options().append(true).open(&path).map_err(failed("cannot write", &path))?;
+        let end = file.metadata().map_err(failed("cannot read", &path))?.len();
+        // The last line may have been cut off.
+        Ok(Self { path, file, end, torn: true })
     }
 
     /// Where previous content is kept.
@@ -161,12 +178,24 @@ impl Journal {
     }
 
     fn line<T: Serialize>(&mut self, line: &T) -> Result<(), SiteError> {
-        let text = serde_json::to_vec(line).map_err(io::Error::other);
-        let written = text.and_then(|mut text| {
+        // A line feed ends what was cut off, and readers pass over both.
+        let mut text = if self.torn { vec![b'\n'] } else { Vec::new() };
+        let written = serde_json::to_writer(&mut text, line).map_err(io::Error::other).and_then(|()| {
             text.push(b'\n');
             self.file.write_all(&text).and_then(|()| self.file.sync_data())
         });
-        written.map_err(failed("cannot write", &self.path))
+        match written {
+            Ok(()) => {
+                self.end = self.end.saturating_add(text.len() as u64);
+                self.torn = false;
+                Ok(())
+            }
+            Err(source) => {
+                // The next line must not be glued to half of this one.
+                self.torn |= self.file.set_len(self.end).is_err();
+                Err(failed("cannot write", &self.path)(source))
+            }
+        }
     }
 }
 
@@ -215,4 +244,58 @@ pub fn unfinished(site: &Site) -> Result<Option<Found>, SiteError> {
     let last = numbers(&site.journal_dir())?.pop();
     let Some((_, path)) = last else { return Ok(None) };
     Ok(read(&path)?.filter(|found| !found.is_over()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(lines: &[Line]) -> Found {
+        let plan = serde_json::json!({
+            "schema": "airlock-plan/v1", "bundle": format!("sha256:{}", "0".repeat(64)), "publisher": "acme",
+            "product": "demo", "version": "1", "order": {"epoch": 1, "sequence": 1}, "marking": "NONE",
+            "from": null, "steps": [], "unchanged": []
+        });
+        let plan = serde_json::from_value(plan).unwrap();
+        Found { path: PathBuf::new(), plan, lines: lines.to_vec() }
+    }
+
+    #[test]
+    fn what_is_taken_back_after_its_last_step_is_over_only_when_it_was_taken_back() {
+        use Line::{Begin, Broken, Committed, Done, RolledBack, Undo, Undone};
+        for (lines, over) in [
+            (&[][..], false),
+            (&[Begin(0), Done(0)], false),
+            (&[Begin(0), Done(0), Committed], true),
+            (&[Begin(0), Done(0), Undo, Undone(0)], false),
+            (&[Begin(0), Undo, Undone(0), RolledBack], true),
+            (&[Begin(0), Undo, Broken], true),
+            (&[RolledBack], true),
+            (&[Begin(0), Done(0), Committed, Undo], false),
+            (&[Begin(0), Done(0), Committed, Undo, Undone(0)], false),
+            (&[Begin(0), Done(0), Committed, Undo, Undone(0), RolledBack], true),
+        ] {
+            assert_eq!(found(lines).is_over(), over, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_is_never_glued_to_half_of_one_that_could_not_be_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal");
+        let file = || File::options().append(true).create(true).open(&path).unwrap();
+        let mut journal = Journal { path: path.clone(), file: file(), end: 0, torn: false };
+        journal.write(Line::Begin(0)).unwrap();
+        // The disk has taken half of it: it is cut away at once.
+        std::fs::write(&path, b"{\"begin\":0}\n{\"do").unwrap();
+        let mut full = Journal { file: File::open(&path).unwrap(), ..journal };
+        assert!(full.write(Line::Done(0)).is_err());
+        // It could not even be cut away, as through a file that is open for reading only.
+        assert!(full.torn);
+        let mut journal = Journal { file: file(), ..full };
+        journal.write(Line::Undo).unwrap();
+        journal.write(Line::Undone(0)).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text, "{\"begin\":0}\n{\"do\n\"undo\"\n{\"undone\":0}\n");
+    }
 }

@@ -1,5 +1,6 @@
 //! What checks have to read of a bundle that is not in the site store yet: the wheels that pip is asked about,
-//! the charts that are rendered. It is kept while the bundle is verified, in its one pass, and gone with the run.
+//! the charts that are rendered, the manifests that a cluster is
+//! asked about. It is kept while the bundle is verified, in its one pass, and gone with the run.
 //!
 //! *Invariant:* a loan is handed out only after the whole bundle was verified, and nothing that changes a target
 //! reads from it: what is applied comes from the site store.
@@ -71,19 +72,21 @@ impl Loan {
 }
 
 fn read_by_checks(component: &Component, config: &SiteConfig) -> Vec<Digest> {
-    let targets = &config.targets;
     match component {
-        Component::Wheelhouse(wheelhouse) if targets.python.is_some() => {
+        Component::Wheelhouse(wheelhouse) if config.targets.python.is_some() => {
             wheelhouse.wheels.iter().map(|wheel| wheel.digest).collect()
         }
-        Component::Chart(chart) if targets.helm.is_some() => {
+        Component::Chart(chart) if config.targets.helm.is_some() => {
             let values = chart.values.iter().flat_map(|values| &values.files);
             values.map(|file| file.digest).chain([chart.archive.digest]).collect()
         }
         // For the differences that `plan -v` shows.
-        Component::FileSet(set) if targets.files.is_some() => {
+        Component::FileSet(set) if config.targets.files.is_some() => {
             let shown = |file: &&SetFile| file.size <= TEXT_BYTES_MAX && is_for_everybody(file.mode.bits());
             set.files.iter().filter(shown).take(TEXTS_MAX).map(|file| file.digest).collect()
+        }
+        Component::KubernetesManifests(set) if config.targets.kubernetes.is_some() => {
+            set.files.iter().map(|file| file.digest).collect()
         }
         _ => Vec::new(),
     }

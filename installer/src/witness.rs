@@ -3,22 +3,24 @@
 //! The ledger says how far the site has come, and the trust directory whom it trusts. Whoever puts an
 //! older copy of either back makes the site accept an older bundle, or a key that was taken away. The log
 //! remembers both, and it is chained: so state that is behind the log is refused, and so is a log that does
-//! not know of the state.
+//! not know of the state, or that is behind what of it was signed.
 //!
-//! *What it cannot find:* a disk that was restored as a whole, log included. Against that stands only a
-//! head of the log that was noted elsewhere.
+//! *What it cannot find:* a disk that was restored as a whole, log and checkpoints included. Against that
+//! stands only a checkpoint that was carried elsewhere.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use edge::{Classified, Exit};
-use manifests::audit::{ChainBreak, Entry, Outcome};
+use manifests::audit::{Entry, Outcome};
 use manifests::bundle::{BundleDigest, Sequence};
+use manifests::checkpoint::KeyHistory;
 use manifests::text::Name;
-use manifests::{Digest, Timestamp, Trust};
+use manifests::{Digest, PublicKey, Timestamp, Trust};
 use serde::Serialize;
 
-use crate::audit::{self, AuditError};
+use crate::audit::checkpoint::{self, LastLine, SealError};
+use crate::site::key::SiteKeyError;
 use crate::site::ledger::Ledger;
 use crate::site::{Site, SiteError};
 
@@ -44,19 +46,36 @@ pub enum WitnessError {
         /// What the site has and the log has not.
         what: String,
     },
-    /// The log.
+    /// The log, and what of it was signed.
     #[error(transparent)]
-    Audit(#[from] AuditError),
+    Log(#[from] SealError),
+    /// The site's keys.
+    #[error(transparent)]
+    Key(#[from] SiteKeyError),
     /// The site.
     #[error(transparent)]
     Site(#[from] SiteError),
+}
+
+impl WitnessError {
+    /// Whether it says that two things of the site do not agree. To somebody who looks while another process
+    /// changes both it may only seem so.
+    #[must_use]
+    pub fn is_disagreement(&self) -> bool {
+        match self {
+            Self::SetBack { .. } | Self::Forgotten { .. } => true,
+            Self::Log(error) => error.is_disagreement(),
+            Self::Key(_) | Self::Site(_) => false,
+        }
+    }
 }
 
 impl Classified for WitnessError {
     fn exit(&self) -> Exit {
         match self {
             Self::SetBack { .. } | Self::Forgotten { .. } => Exit::Refused,
-            Self::Audit(error) => error.exit(),
+            Self::Log(error) => error.exit(),
+            Self::Key(error) => error.exit(),
             Self::Site(error) => error.exit(),
         }
     }
@@ -67,7 +86,8 @@ impl Classified for WitnessError {
                 "stop, keep a copy of the site directory, and find out who changed it; nothing is judged by it until it agrees with its log"
                     .to_string(),
             ),
-            Self::Audit(error) => error.hint(),
+            Self::Log(error) => error.hint(),
+            Self::Key(error) => error.hint(),
             Self::Site(error) => error.hint(),
         }
     }
@@ -92,6 +112,10 @@ pub struct Remembered {
     judged: BTreeMap<BundleDigest, u64>,
     /// By product: what has failed and nobody has looked at since.
     failed: BTreeMap<String, Failed>,
+    /// The product of the last failure, as long as nothing was undone for it.
+    untouched: Option<String>,
+    /// The site's keys.
+    pub keys: KeyHistory,
     /// The time of the last entry.
     pub last: Option<Timestamp>,
 }
@@ -127,17 +151,18 @@ pub struct Stuck {
 }
 
 impl Remembered {
-    /// Reads the log of a site, and checks its chain.
+    /// Reads the log of a site, checks its chain, and holds the newest checkpoint against it.
     ///
     /// # Errors
-    /// It is not readable, or broken.
-    pub fn of(site: &Site) -> Result<Self, AuditError> {
+    /// It is not readable, or broken, or not what was signed.
+    pub fn of(site: &Site) -> Result<Self, SealError> {
         let mut remembered = Self::default();
-        match audit::read(&site.audit_path(), &mut |entry| remembered.note(&entry)) {
-            // What a power cut leaves; the next entry sets it aside.
-            Ok(_) | Err(AuditError::Broken { source: ChainBreak::CutOff { .. }, .. }) => Ok(remembered),
-            Err(error) => Err(error),
-        }
+        let newest = checkpoint::newest(site)?;
+        let survey = checkpoint::survey(site, newest.as_slice(), LastLine::MayBeCutOff, &mut |line| {
+            remembered.note(&line.entry);
+        })?;
+        remembered.keys = survey.keys;
+        Ok(remembered)
     }
 
     fn note(&mut self, entry: &Entry) {
@@ -172,6 +197,12 @@ impl Remembered {
             ("acknowledge", Outcome::Done) => {
                 self.failed.remove(product);
             }
+            // A run that could not even write down its first step has changed nothing and ends with another code.
+            ("apply" | "rollback" | "remove", Outcome::Failed) if event.about.contains_key("error") => {
+                if let Some(product) = self.untouched.take() {
+                    self.failed.remove(&product);
+                }
+            }
             ("apply.step" | "remove.step", Outcome::Failed) => {
                 let failed = Failed {
                     product: product.to_string(),
@@ -184,13 +215,16 @@ impl Remembered {
                 };
                 if !undo_failed {
                     self.failed.insert(product.to_string(), failed);
+                    self.untouched = Some(product.to_string());
                     return;
                 }
+                self.untouched = None;
                 let failed = self.failed.entry(product.to_string()).or_insert(failed);
                 failed.stuck.retain(|stuck| stuck.step != text("step"));
                 failed.stuck.push(Stuck { step: text("step"), action: text("action"), cause: text("cause") });
             }
             ("apply.step" | "remove.step", Outcome::Undone) => {
+                self.untouched = None;
                 if let Some(failed) = self.failed.get_mut(product) {
                     failed.stuck.retain(|stuck| stuck.step != text("step"));
                 }
@@ -303,6 +337,27 @@ impl Remembered {
         }
     }
 
+    fn agrees_on_keys(&self, site: &Site, keys: &[PublicKey]) -> Result<(), WitnessError> {
+        for (number, made) in self.keys.made() {
+            let place = usize::try_from(number.saturating_sub(1)).ok();
+            let found = place.and_then(|place| keys.get(place)).map(PublicKey::id);
+            if found != Some(made.keyid) {
+                return Err(WitnessError::SetBack {
+                    path: site.key_dir(),
+                    log: format!("the site's key {number}, {}, was made", made.keyid),
+                    state: found.map_or("there is none".to_string(), |keyid| format!("it is {keyid}")),
+                });
+            }
+        }
+        for (number, key) in (1..).zip(keys) {
+            if !self.keys.knows(number, key.id()) {
+                let what = format!("the site's key {number}, {}", key.id());
+                return Err(WitnessError::Forgotten { path: site.audit_path(), what });
+            }
+        }
+        Ok(())
+    }
+
     fn agrees_on_orders(&self, site: &Site, ledgers: &[Ledger]) -> Result<(), WitnessError> {
         for ((publisher, product), (order, bundle)) in &self.highest {
             let ledger = ledgers
@@ -333,13 +388,13 @@ fn number(entry: &Entry, key: &str) -> Option<u64> {
     entry.event.about.get(key)?.parse().ok()
 }
 
-/// Whether a site's log knows of an earlier start of its trust.
+/// Whether a site bears any mark of an earlier start of its trust: in its log, or in what of it was signed.
 ///
 /// # Errors
 /// The log is not readable, or broken.
-pub fn has_trusted_before(site: &Site) -> Result<bool, AuditError> {
+pub fn has_trusted_before(site: &Site) -> Result<bool, WitnessError> {
     let remembered = Remembered::of(site)?;
-    Ok(remembered.root.is_some())
+    Ok(remembered.root.is_some() || !site.public_keys()?.is_empty())
 }
 
 /// A site's trust, and what its log remembers; the two agree.
@@ -358,11 +413,12 @@ pub struct Judged {
 /// # Errors
 /// See [`WitnessError`].
 pub fn judge(site: &Site) -> Result<Judged, WitnessError> {
-    let trust = site.trust()?;
+    let (trust, keys) = (site.trust()?, site.public_keys()?);
     let remembered = Remembered::of(site)?;
     let ledgers = site.ledgers()?;
     remembered.agrees_on_roots(site, &trust)?;
     remembered.agrees_on_revocations(site, &trust)?;
+    remembered.agrees_on_keys(site, &keys)?;
     remembered.agrees_on_orders(site, &ledgers)?;
     let applied = ledgers.iter().flat_map(|ledger| &ledger.applied).map(|applied| applied.created);
     Ok(Judged { applied: applied.collect(), trust, remembered })

@@ -4,8 +4,8 @@
 //! line before it with its line feed (`prev`; 64 zeros in the first). So a line that was changed, taken
 //! out, put in or moved breaks the chain, and ten lines of shell with `sha256sum` find where.
 //!
-//! What the chain alone cannot show is that lines are missing at the end: for that the head has to be
-//! kept somewhere else.
+//! What the chain alone cannot show is that lines are missing at the end: for that there are checkpoints
+//! ([`crate::checkpoint`]).
 
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
@@ -131,6 +131,21 @@ pub enum ChainBreak {
     },
 }
 
+/// Why an event has no place in the log.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AppendError {
+    /// It cannot be written at all.
+    #[error(transparent)]
+    Document(#[from] CanonicalError),
+    /// Its line would be one that no reader takes.
+    #[error("its entry would have {bytes} bytes, and a line of the log has at most {LINE_BYTES_MAX}")]
+    TooLong {
+        /// How long it would be.
+        bytes: usize,
+    },
+}
+
 impl Default for Head {
     fn default() -> Self {
         Self { entries: 0, digest: GENESIS.to_string() }
@@ -141,9 +156,12 @@ impl Head {
     /// The next line, with its line feed, and the head after it.
     ///
     /// # Errors
-    /// None for an event of this type.
-    pub fn append(&self, event: Event) -> Result<(Vec<u8>, Self), CanonicalError> {
+    /// An event that is longer than a line may be.
+    pub fn append(&self, event: Event) -> Result<(Vec<u8>, Self), AppendError> {
         let line = canonical::to_canonical(&Entry { seq: self.entries, prev: self.digest.clone(), event })?;
+        if line.len() > LINE_BYTES_MAX {
+            return Err(AppendError::TooLong { bytes: line.len() });
+        }
         let head = Self { entries: self.entries.saturating_add(1), digest: Digest::of(&line).hex() };
         Ok((line, head))
     }
@@ -199,6 +217,13 @@ mod tests {
     #[test]
     fn an_untouched_chain_holds() {
         assert_eq!(verify(&chain(&["a", "b", "c"])).unwrap().entries, 3);
+    }
+
+    #[test]
+    fn an_event_that_no_reader_would_take_is_not_written() {
+        let mut long = event("a");
+        long.about.insert("k".into(), "x".repeat(LINE_BYTES_MAX));
+        assert!(matches!(Head::default().append(long), Err(AppendError::TooLong { .. })));
     }
 
     #[test]

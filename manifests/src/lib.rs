@@ -25,6 +25,7 @@ pub mod archive_path;
 pub mod audit;
 pub mod bundle;
 pub mod canonical;
+pub mod checkpoint;
 pub mod clock;
 mod closure;
 pub mod companion;

@@ -68,7 +68,7 @@ impl Requires {
             || !(self.secrets.is_empty() && self.storage_classes.is_empty() && self.apis.is_empty())
     }
 
-    /// One line for each thing: its key as a person writes it, and its value. Sizes are in bytes.
+    /// One line for each thing, as a person writes it: its key and its value.
     #[must_use]
     pub fn lines(&self) -> Vec<(&'static str, String)> {
         fn one<T: ToString>(key: &'static str, value: Option<&T>) -> Option<(&'static str, String)> {
@@ -81,8 +81,8 @@ impl Requires {
             set.iter().map(move |item| (key, item.to_string()))
         }
         let single = [
-            one("disk", self.disk.as_ref()),
-            one("memory", self.memory.as_ref()),
+            self.disk.map(|bytes| ("disk", spelled(bytes.get()))),
+            self.memory.map(|bytes| ("memory", spelled(bytes.get()))),
             one("kubernetes", self.kubernetes.as_ref()),
             one("helm", self.helm.as_ref()),
         ];
@@ -92,6 +92,16 @@ impl Requires {
             .chain(each("apis", &self.apis))
             .chain(each("commands", &self.commands));
         single.into_iter().flatten().chain(lists).collect()
+    }
+}
+
+/// A size as `bundle.yaml` spells it: `2GiB`, or the bytes if no unit fits.
+fn spelled(bytes: u64) -> String {
+    const UNITS: [(&str, u32); 4] = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
+    let fits = |(_, bits): &&(&str, u32)| bytes.trailing_zeros() >= *bits;
+    match UNITS.iter().find(fits) {
+        Some((unit, bits)) => format!("{}{unit}", bytes >> bits),
+        None => bytes.to_string(),
     }
 }
 
@@ -229,6 +239,10 @@ mod tests {
         assert!(requires.needs_cluster() && !requires.is_empty());
         assert_eq!(requires.lines().len(), 12);
         assert_eq!(requires.lines()[3], ("helm", ">=3.14, <5".to_string()));
+        assert_eq!(
+            [1 << 41, 3 << 29, 1 << 10, 1025, 1].map(spelled),
+            ["2TiB", "1536MiB", "1KiB", "1025", "1"]
+        );
     }
 
     #[test]

@@ -105,6 +105,8 @@ fn delivery(world: &World) -> BTreeMap<&'static str, String> {
     line(world, "attest X.bundle.tar --key release.key.pem --out demo-1.0.0.provenance.dsse.json");
     line(world, "split X.bundle.tar --media 1MB --out discs");
     world.installer(&["apply", "X.bundle.tar", "--yes"]).ok();
+    world.installer(&["audit", "checkpoint", "--out", "head.json"]).ok();
+    world.installer(&["inspect", "X.bundle.tar"]).ok();
 
     let carol = std::fs::read_to_string(world.path("carol.pub")).unwrap();
     let carol = manifests::PublicKey::read(&carol).unwrap();
@@ -120,7 +122,6 @@ fn delivery(world: &World) -> BTreeMap<&'static str, String> {
         ("IMAGE", image.root.digest.to_string()),
         ("NAME", "demo-1.0.0".to_string()),
         ("MEDIUM", ".".to_string()),
-        ("N", "2".to_string()),
     ])
 }
 
@@ -128,7 +129,7 @@ fn delivery(world: &World) -> BTreeMap<&'static str, String> {
 fn desk(world: &World) -> PathBuf {
     let desk = world.path("desk");
     std::fs::create_dir(&desk).unwrap();
-    let got = "root.json root.json.sigs roots X.bundle.tar discs demo-1.0.0.provenance.dsse.json release.pub.pem alice.pub.pem office.pub.pem carol.pub.pem";
+    let got = "root.json root.json.sigs roots X.bundle.tar discs demo-1.0.0.provenance.dsse.json head.json head.json.sigs release.pub.pem alice.pub.pem office.pub.pem carol.pub.pem";
     for name in got.split(' ') {
         let status = Command::new("cp").arg("-r").arg(world.path(name)).arg(&desk).status().unwrap();
         assert!(status.success());
@@ -166,7 +167,9 @@ fn every_command_of_the_auditors_guide_does_what_the_guide_says() {
     let mut said = String::new();
     for block in blocks() {
         // Programs that later blocks call by name; the others are run as they stand.
-        if let Some(name @ ("check-audit.sh" | "check-image.sh")) = block.file.as_deref() {
+        if let Some(name @ ("check-audit.sh" | "check-checkpoints.sh" | "check-image.sh")) =
+            block.file.as_deref()
+        {
             std::fs::write(desk.join(name), &block.text).unwrap();
             continue;
         }
@@ -176,15 +179,64 @@ fn every_command_of_the_auditors_guide_does_what_the_guide_says() {
         }
     }
     for (words, times) in [
-        ("Signature Verified Successfully", 7),
+        ("Signature Verified Successfully", 8),
         ("Verified OK", 4),
         ("Good \"airlock\" signature for carol", 1),
         ("complete\n", 1),
         (&vars["DIGEST"], 1),
         ("lines, the last one is", 1),
+        ("lines are as they were signed with", 2),
     ] {
         assert!(said.matches(words).count() >= times, "`{words}` is not there {times} times:\n{said}");
     }
+}
+
+#[test]
+fn the_guide_finds_a_log_that_was_cut_or_written_anew_since_a_checkpoint_was_carried_away() {
+    if real_part("openssl").is_none() {
+        return;
+    }
+    let world = World::new();
+    let vars = delivery(&world);
+    let desk = desk(&world);
+    let compare: Vec<Block> = blocks().into_iter().filter(|block| block.text.contains("head.json")).collect();
+    assert_eq!(compare.len(), 1);
+    let all =
+        blocks().into_iter().find(|block| block.file.as_deref() == Some("check-checkpoints.sh")).unwrap();
+    std::fs::write(desk.join("check-checkpoints.sh"), all.text).unwrap();
+    let path = desk.join("SITE/audit/audit.jsonl");
+    let honest = std::fs::read_to_string(&path).unwrap();
+    let lines: Vec<&str> = honest.split_inclusive('\n').collect();
+    let changed = |number: usize| {
+        let mut lines: Vec<String> = lines.iter().map(|line| (*line).to_string()).collect();
+        lines[number] = lines[number].replace("testhost", "otherhost");
+        lines.concat()
+    };
+    // Line 0 is the first, and the last that was signed is the one before the last.
+    let signed = lines.len() - 2;
+    for (log, found) in [
+        (honest.clone(), false),
+        (changed(signed + 1), false),
+        (changed(signed), true),
+        (changed(0), true),
+        (lines[..signed].concat(), true),
+        (String::new(), true),
+    ] {
+        std::fs::write(&path, log).unwrap();
+        assert_eq!(run(&desk, &compare[0].text, &vars).is_err(), found);
+        let kept = run(&desk, "sh check-checkpoints.sh SITE", &vars).is_err();
+        assert!(kept == found || log_begins_otherwise(&desk, &honest), "the program of the page");
+    }
+    std::fs::write(&path, &honest).unwrap();
+    let document = std::fs::read_to_string(desk.join("head.json")).unwrap();
+    std::fs::write(desk.join("head.json"), document.replace("\"time\":\"2026", "\"time\":\"2025")).unwrap();
+    assert!(run(&desk, &compare[0].text, &vars).is_err());
+}
+
+/// The program for all checkpoints looks at the last line of each; the loop for the chain finds the others.
+fn log_begins_otherwise(desk: &Path, honest: &str) -> bool {
+    let log = std::fs::read_to_string(desk.join("SITE/audit/audit.jsonl")).unwrap();
+    log.lines().next() != honest.lines().next()
 }
 
 #[test]

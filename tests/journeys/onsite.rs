@@ -134,10 +134,11 @@ pub(crate) fn with_run<T>(
     act(&Run { context: &context, audit: &audit, watch, say: &|_| {} }, plan)
 }
 
-/// Fails unless stderr has all of these words.
+/// Fails unless stderr has all of these words, wherever its lines are broken.
 pub(crate) fn says(ran: &Ran, words: &[&str]) {
+    let said = ran.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
     for word in words {
-        assert!(ran.stderr.contains(word), "`{word}` is missing: {}", ran.stderr);
+        assert!(said.contains(word), "`{word}` is missing: {}", ran.stderr);
     }
 }
 
@@ -240,5 +241,35 @@ impl Drop for Running {
         // It may have ended by itself.
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+/// A file system of the test's own; unmounted when dropped.
+pub(crate) struct Mount(PathBuf);
+
+impl Mount {
+    /// In memory, at this path; nothing, after saying so, where the machine forbids that.
+    pub(crate) fn tmpfs(world: &World, path: &str, options: &str) -> Option<Self> {
+        if !rustix::process::getuid().is_root() {
+            eprintln!("SKIPPED: not root, so nothing was mounted to be full or read-only");
+            return None;
+        }
+        let path = world.path(path);
+        std::fs::create_dir_all(&path).unwrap();
+        let path_text = path.to_str().unwrap();
+        let mount =
+            Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs", path_text]).output().unwrap();
+        if !mount.status.success() {
+            assert!(std::env::var("CI").as_deref() != Ok("true"), "nothing can be mounted here, and CI=true");
+            eprintln!("SKIPPED: nothing can be mounted here: {}", String::from_utf8_lossy(&mount.stderr));
+            return None;
+        }
+        Some(Self(path))
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
     }
 }

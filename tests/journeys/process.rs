@@ -57,7 +57,7 @@ fn state(world: &World) -> (Tree, Tree, serde_json::Value) {
     let ledger = std::fs::read(world.path("site/ledger/acme.demo.json")).unwrap();
     let mut ledger: serde_json::Value = serde_json::from_slice(&ledger).unwrap();
     ledger["applied"][0]["time"].take();
-    let site = tree(world, "site", &["audit", "journal", "lock", "ledger", "site.yaml"]);
+    let site = tree(world, "site", &["audit", "journal", "key", "lock", "ledger", "site.yaml"]);
     (tree(world, "root", &[]), site, ledger)
 }
 
@@ -159,7 +159,10 @@ fn commands(help: &str) -> Vec<String> {
 fn every_command_has_a_help_that_fits_a_screen() {
     let world = World::new();
     for (program, names) in [
-        ("installer", "trust verify inspect plan apply rollback status history serve audit"),
+        (
+            "installer",
+            "trust verify inspect preflight plan apply rollback remove gc drift abandon acknowledge status history serve audit",
+        ),
         ("bundler", "key trust lock images build split sign attest inspect verify diff"),
     ] {
         let run = |args: &[&str]| {
@@ -278,8 +281,9 @@ fn a_killed_apply_lets_go_of_the_lock() {
     kill_process(Pid::from_child(&child), Signal::STOP).unwrap();
     let second = installer(&world, &apply).output().unwrap();
     assert_eq!(second.status.code(), Some(5), "{}", text(&second.stderr));
-    let holder = format!("process {} of tester since 2", child.id());
+    let holder = format!("process {} of tester on ", child.id());
     assert!(text(&second.stderr).contains(&holder), "{}", text(&second.stderr));
+    assert!(text(&second.stderr).contains(": installer --site site apply "), "{}", text(&second.stderr));
     child.kill().unwrap();
     child.wait().unwrap();
     output(&mut installer(&world, &apply));

@@ -394,10 +394,12 @@ fn a_target_registry_that_is_not_there_or_wants_a_login_stops_the_apply_before_a
     let target = FakeRegistry::start();
     target.fault(Fault::Status(401));
     let closed = { FakeRegistry::start().url() };
-    for (url, text) in [(target.url(), "asks for a login"), (closed, "cannot reach")] {
+    for (url, id, text) in
+        [(target.url(), "registry/login", "asks for a login"), (closed, "registry/reachable", "cannot reach")]
+    {
         site(&world, &url, "");
         let ran = world.installer(&APPLY).expect_exit(Exit::NotReady);
-        assert!(ran.stderr.contains(text) && ran.stderr.contains("registry/reachable"), "{}", ran.stderr);
+        assert!(ran.stderr.contains(text) && ran.stderr.contains(id), "{}", ran.stderr);
     }
     assert!(target.requests().iter().all(|request| request.method == "GET"));
 }
@@ -427,12 +429,12 @@ fn a_registry_with_a_certificate_of_the_site_and_a_login_takes_images_once_it_kn
         onsite::says(&ran, words);
     };
     site(&world, ", auth: docker-config");
-    refused(&world, &["registry/reachable", "certificate"]);
+    refused(&world, &["registry/tls", "certificate"]);
     site(&world, ", ca: ca.pem");
-    refused(&world, &["registry/reachable", "login"]);
+    refused(&world, &["registry/login", "asks for a login"]);
     site(&world, ", ca: ca.pem, auth: docker-config");
     log_in(&mut world, &host, "airlock:sesame");
-    refused(&world, &["registry/reachable", "auth.json"]);
+    refused(&world, &["registry/login", "auth.json"]);
     log_in(&mut world, &host, &format!("{}:{}", testkit::REAL_USER, testkit::REAL_PASSWORD));
     let ran = world.installer(&APPLY).ok();
     assert!(!format!("{}{}", ran.stdout, ran.stderr).contains(testkit::REAL_PASSWORD));
@@ -445,7 +447,7 @@ fn a_registry_with_a_certificate_of_the_site_and_a_login_takes_images_once_it_kn
     assert_eq!(std::fs::read_to_string(tag).unwrap(), pair.base.root.digest.to_string());
 
     site(&world, ", ca: gone.pem");
-    refused(&world, &["registry/reachable", "gone.pem", "No such file"]);
+    refused(&world, &["registry/tls", "gone.pem", "No such file"]);
 }
 
 #[test]

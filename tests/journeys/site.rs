@@ -215,7 +215,7 @@ fn an_interpreter_of_another_version_stops_the_apply_before_any_change_and_both_
     );
     assert!(!world.path("venvs").exists());
     assert!(
-        tree(&world, "site", &["audit", "lock", "store", "trust", "site.yaml"])
+        tree(&world, "site", &["audit", "key", "lock", "store", "trust", "site.yaml"])
             .values()
             .all(|what| what.contains("directory"))
     );
@@ -699,7 +699,10 @@ fn status_and_history_print_what_the_site_runs_as_json() {
     assert_eq!(json_of(&world, &["history"]), json!({"products": []}));
     let bundle = json_of(&world, &["apply", "b.tar", "--yes"])["plan"]["bundle"].clone();
     let status = json_of(&world, &["status"]);
-    assert_eq!(keys(&status), ["failed", "fingerprint", "interrupted", "products", "site", "trust_root"]);
+    assert_eq!(
+        keys(&status),
+        ["failed", "fingerprint", "interrupted", "products", "site", "site_key", "trust_root"]
+    );
     let product = &status["products"][0];
     assert_eq!(keys(product), ["current", "highest", "product", "published", "publisher"]);
     assert_eq!((&product["current"]["bundle"], &product["published"]), (&bundle, &json!(true)));
@@ -724,8 +727,14 @@ fn the_audit_log_is_printed_as_it_lies_on_the_disk() {
     let last = json_of(&world, &["audit", "show", "--last", "2"]);
     assert_eq!(last["entries"], json!(lines[lines.len() - 2..]));
     let verify = json_of(&world, &["audit", "verify"]);
-    assert_eq!(verify, json!({"intact": true, "head": show["head"]}));
+    assert_eq!(
+        keys(&verify),
+        ["checkpoints", "compared", "head", "intact", "signed", "unendorsed", "unsigned"]
+    );
+    assert_eq!((&verify["intact"], &verify["head"]), (&json!(true), &show["head"]));
     assert_eq!(verify["head"]["entries"], lines.len());
+    assert_eq!(keys(&verify["signed"]), ["entries", "keyid", "time"]);
+    assert_eq!((&verify["signed"]["entries"], &verify["unsigned"]), (&json!(lines.len()), &json!(0)));
 }
 
 #[test]

@@ -118,16 +118,21 @@ impl Scene {
     /// The site without what every command writes about itself.
     pub(crate) fn picture_without_log(&self) -> Picture {
         let mut picture = self.picture();
-        picture.remove(&self.site.audit_path());
+        self.without_log(&mut picture);
         picture.remove(&self.site.dir().join("lock"));
         picture
     }
 
-    /// Everything there is, medium and canaries included, but the audit log.
+    /// Everything there is, medium and canaries included, but the audit log and what belongs to it.
     pub(crate) fn surroundings(&self) -> Picture {
         let mut picture = picture(self.around.path());
-        picture.remove(&self.site.audit_path());
+        self.without_log(&mut picture);
         picture
+    }
+
+    fn without_log(&self, picture: &mut Picture) {
+        let log = self.site.dir().join("audit");
+        picture.retain(|path, _| !path.starts_with(&log));
     }
 
     /// Every entry of the audit log, which must hold together.

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Subcommand, ValueEnum};
+use clap::Subcommand;
+use edge::scheme::Made;
 use edge::{Failure, Screen};
 use manifests::text::Name;
 use manifests::{KeyId, Scheme};
@@ -31,29 +32,6 @@ pub(super) enum KeyCommand {
         #[arg(long, value_name = "FILE")]
         passphrase_file: Option<PathBuf>,
     },
-}
-
-/// The schemes whose keys are made here. SSH keys are made by `ssh-keygen -t ed25519`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Made {
-    /// Ed25519
-    Ed25519,
-    /// ECDSA on P-384 with SHA-384
-    #[value(name = "ecdsa-p384-sha384")]
-    P384,
-    /// ECDSA on P-256 with SHA-256
-    #[value(name = "ecdsa-p256-sha256")]
-    P256,
-}
-
-impl From<Made> for Scheme {
-    fn from(made: Made) -> Self {
-        match made {
-            Made::Ed25519 => Self::Ed25519,
-            Made::P384 => Self::EcdsaP384Sha384,
-            Made::P256 => Self::EcdsaP256Sha256,
-        }
-    }
 }
 
 #[derive(Serialize)]

@@ -2,7 +2,8 @@
 //! programs it starts, the YAML that people write, progress, and the exit code at the end.
 //!
 //! Both programs use it, so that there is one place for each of these and tests can drive them all. It
-//! knows nothing of bundles: it may depend on `manifests` only for time and printable text.
+//! knows nothing of bundles: it may depend on `manifests` only for time, printable text and the names of signature
+//! schemes.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
@@ -11,6 +12,7 @@ pub mod exit;
 pub mod places;
 pub mod process;
 pub mod progress;
+pub mod scheme;
 pub mod show;
 pub mod terminal;
 pub mod yaml;

@@ -59,6 +59,15 @@ impl Screen<'_> {
         )
     }
 
+    /// A piece of a result that is neither for people nor a document of ours: these very bytes.
+    ///
+    /// # Errors
+    /// stdout cannot be written to.
+    pub fn raw(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        let out = &mut self.env.stdout;
+        written(out.write_all(bytes).and_then(|()| out.flush()))
+    }
+
     /// A line about what is being done. Not part of the result.
     pub fn note(&mut self, text: &str) {
         self.env.stderr.say(text);

@@ -20,6 +20,7 @@ pub mod header;
 pub mod map;
 pub mod medium;
 pub mod parts;
+pub mod private;
 pub mod reader;
 pub mod recovery;
 pub mod signatures;

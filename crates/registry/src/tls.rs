@@ -5,7 +5,7 @@
 //! The chain is judged by the same library, with the same roots, as in [`crate::http`]. Of a certificate
 //! (RFC 5280) only issuer, validity and subject are read here, for messages and warnings: never to trust one.
 
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -91,19 +91,11 @@ fn connect(url: &Url, limit: Duration) -> Result<TcpStream, HttpError> {
     let authority = url.authority();
     let default = format!("{}:443", url.host());
     let has_port = authority != url.host();
-    let addresses = if has_port { authority.to_socket_addrs() } else { default.to_socket_addrs() };
-    let mut last = std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address");
-    for address in addresses.map_err(unreachable)? {
-        match TcpStream::connect_timeout(&address, limit) {
-            Ok(stream) => {
-                let set = stream.set_read_timeout(Some(limit));
-                set.and_then(|()| stream.set_write_timeout(Some(limit))).map_err(unreachable)?;
-                return Ok(stream);
-            }
-            Err(error) => last = error,
-        }
-    }
-    Err(unreachable(last))
+    let authority = if has_port { authority } else { default };
+    let stream = crate::connect::connect(&authority, limit).map_err(unreachable)?;
+    let set = stream.set_read_timeout(Some(limit));
+    set.and_then(|()| stream.set_write_timeout(Some(limit))).map_err(unreachable)?;
+    Ok(stream)
 }
 
 /// Every certificate of a PEM text.

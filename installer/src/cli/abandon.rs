@@ -8,12 +8,12 @@ use manifests::text::Marking;
 use serde::Serialize;
 
 use super::apply::close;
+use super::change::change;
 use crate::apply::{Run, Unwatched};
 use crate::audit::{AuditLog, about};
 use crate::journal::{self, Found};
 use crate::plan::{Plan, PlanKind};
 use crate::site::Site;
-use crate::site::lock::SiteLock;
 use crate::targets::{self, Context};
 
 /// The arguments of `abandon`.
@@ -44,18 +44,19 @@ impl AbandonArgs {
             screen.note(&show(&found));
             return Err(Failure::new(Exit::Usage, "nothing was changed").hint("add --yes to take it back"));
         }
-        let _lock = SiteLock::take(site, screen.env)?;
-        super::judged_under_lock(site, screen.env)?;
+        change(site, screen, |screen, _, log| self.abandon(site, screen, log))
+    }
+
+    fn abandon(&self, site: &Site, screen: &mut Screen<'_>, log: &AuditLog) -> Result<(), Failure> {
         let found = unfinished(site)?;
-        let log = AuditLog::of(site, screen.env);
         let mut facts = about([
             ("bundle", found.plan.bundle.to_string()),
             ("product", format!("{} {}", found.plan.product, found.plan.version)),
         ]);
-        facts.extend(self.reason.map(|reason| ("reason".to_string(), reason.to_string())));
+        facts.extend(self.reason.iter().map(|reason| ("reason".to_string(), reason.to_string())));
         log.append(screen.env, "abandon", Outcome::Intent, facts.clone())?;
-        take_back(site, screen, &log, &found)
-            .map_err(|failure| close(failure, "abandon", &log, screen, facts.clone()))?;
+        take_back(site, screen, log, &found)
+            .map_err(|failure| close(failure, "abandon", log, screen, facts.clone()))?;
         log.append(screen.env, "abandon", Outcome::Done, facts)?;
         let human = format!("{}\nall of it was taken back\n", show(&found));
         screen.result(&human, &Document { plan: &found.plan, begun: begun(&found), abandoned: true })

@@ -7,11 +7,11 @@ use manifests::audit::Outcome;
 use manifests::text::{Marking, Name};
 use serde::Serialize;
 
+use super::change::change;
 use crate::audit::{AuditLog, about};
 use crate::preflight::failed::fact;
 use crate::site::Site;
-use crate::site::lock::SiteLock;
-use crate::witness::Failed;
+use crate::witness::{Failed, Judged};
 
 /// The arguments of `acknowledge`.
 #[derive(Debug, Args)]
@@ -33,8 +33,10 @@ impl AcknowledgeArgs {
     pub(super) fn run(self, site: &Site, screen: &mut Screen<'_>) -> Result<(), Failure> {
         // A site without trust has no log either: nothing is written then.
         site.trust()?;
-        let _lock = SiteLock::take(site, screen.env)?;
-        let judged = super::judged_under_lock(site, screen.env)?;
+        change(site, screen, |screen, judged, log| self.acknowledge(screen, judged, log))
+    }
+
+    fn acknowledge(&self, screen: &mut Screen<'_>, judged: &Judged, log: &AuditLog) -> Result<(), Failure> {
         let wanted =
             |failed: &&Failed| self.product.as_ref().is_none_or(|product| failed.product == product.as_str());
         let failed: Vec<&Failed> = judged.remembered.all_failed().filter(wanted).collect();
@@ -56,7 +58,7 @@ impl AcknowledgeArgs {
             ("cause", failed.cause.clone()),
             ("reason", self.reason.to_string()),
         ]);
-        AuditLog::of(site, screen.env).append(screen.env, "acknowledge", Outcome::Done, facts)?;
+        log.append(screen.env, "acknowledge", Outcome::Done, facts)?;
         let human = format!("{}\nacknowledged: {}\n", fact(failed), self.reason);
         screen.result(&human, &Document { acknowledged: failed })
     }

@@ -8,6 +8,7 @@ use manifests::audit::Outcome;
 use manifests::bundle::BundleDigest;
 use manifests::{Inventory, VerifiedBundle};
 
+use super::change::change;
 use super::checks::{Asked, CheckArgs, stopped};
 use super::drive::AtTheDrive;
 use super::plan::{Document, show};
@@ -20,7 +21,6 @@ use crate::due;
 use crate::journal;
 use crate::plan::{self, Plan, PlanKind};
 use crate::site::Site;
-use crate::site::lock::SiteLock;
 use crate::targets::{self, Context};
 use crate::witness::Judged;
 
@@ -54,20 +54,19 @@ impl ApplyArgs {
             let judged = super::judged(site, screen.env)?;
             return self.show_only(site, &judged, screen, &given, &asked);
         }
-        let _lock = SiteLock::take(site, screen.env)?;
-        let judged = super::judged_under_lock(site, screen.env)?;
-        let log = AuditLog::of(site, screen.env);
-        let medium = given.title().display().to_string();
-        let mut facts = about([("medium", medium)]);
-        facts.extend(asked.facts());
-        log.append(screen.env, "apply", Outcome::Intent, facts.clone())?;
-        let bars = screen.wants_bars();
-        let changer = AtTheDrive::of(screen);
-        let load = |context: &Context<'_>| admitted(context, bars, &given, self.repair, &changer, &log);
-        let glance = |context: &Context<'_>| self.glance(&given, context);
-        let from = Source { load: &load, glance: &glance, command: "apply" };
-        carry_out(site, &judged, screen, &log, &from, &asked)
-            .map_err(|failure| close(failure, "apply", &log, screen, facts))
+        change(site, screen, |screen, judged, log| {
+            let medium = given.title().display().to_string();
+            let mut facts = about([("medium", medium)]);
+            facts.extend(asked.facts());
+            log.append(screen.env, "apply", Outcome::Intent, facts.clone())?;
+            let bars = screen.wants_bars();
+            let changer = AtTheDrive::of(screen);
+            let load = |context: &Context<'_>| admitted(context, bars, &given, self.repair, &changer, log);
+            let glance = |context: &Context<'_>| self.glance(&given, context);
+            let from = Source { load: &load, glance: &glance, command: "apply" };
+            carry_out(site, judged, screen, log, &from, &asked)
+                .map_err(|failure| close(failure, "apply", log, screen, facts))
+        })
     }
 
     /// What is in the bundle, by its signed lists. Whatever is wrong with them, loading it says so.
@@ -134,7 +133,7 @@ pub(super) fn close(
         _ => Outcome::Failed,
     };
     facts.extend(about([("error", failure.messages().join(": "))]));
-    match log.append(screen.env, event, outcome, facts) {
+    match log.with_reserve(|| log.append(screen.env, event, outcome, facts.clone())) {
         Ok(()) => failure,
         Err(error) => failure.and(&error.to_string()),
     }

@@ -1,86 +1,60 @@
-//! `installer audit`: `show`, `verify` and `explain`; `export` is not there yet.
+//! `installer audit`: `show`, `verify`, `checkpoint`, `export` and `explain`.
 
+mod checkpoint;
 mod explain;
+mod export;
+mod show;
+mod verify;
 
 use clap::Subcommand;
-use edge::show::NotYetArgs;
-use edge::show::table;
 use edge::{Failure, Screen};
-use manifests::audit::{Entry, Head};
-use serde::Serialize;
+use manifests::Timestamp;
 
-use crate::audit;
 use crate::site::Site;
 
 /// What can be done with the log.
 #[derive(Debug, Subcommand)]
 pub(super) enum AuditCommand {
     /// Show the log, after its chain was checked
-    Show {
-        /// Only the last entries
-        #[arg(long, value_name = "N")]
-        last: Option<usize>,
-    },
-    /// Check the chain from the first line to the last
-    Verify,
-    /// Write the log in another form (not there yet)
-    #[command(hide = true)]
-    Export(NotYetArgs),
+    Show(show::ShowArgs),
+    /// Check the chain from the first line to the last, and every checkpoint of it
+    Verify(verify::VerifyArgs),
+    /// Sign the log as it is with the site's key, and write a copy to carry away
+    Checkpoint(checkpoint::CheckpointArgs),
+    /// Write the log in another form, after all of it was checked
+    Export(export::ExportArgs),
     /// Print the exact commands that recheck a bundle with public tools: a script for an auditor
     Explain(explain::ExplainArgs),
-}
-
-#[derive(Serialize)]
-struct Log {
-    head: Head,
-    entries: Vec<Entry>,
-}
-
-#[derive(Serialize)]
-struct Verdict {
-    intact: bool,
-    head: Head,
 }
 
 impl AuditCommand {
     pub(super) fn run(self, site: &Site, screen: &mut Screen<'_>) -> Result<(), Failure> {
         match self {
-            Self::Show { last } => show(site, screen, last),
-            Self::Verify => verify(site, screen),
-            Self::Export(_) => Err(Failure::not_yet("`installer audit export`")),
+            Self::Show(args) => args.run(site, screen),
+            Self::Verify(args) => args.run(site, screen),
+            Self::Checkpoint(args) => args.run(site, screen),
+            Self::Export(args) => args.run(site, screen),
             Self::Explain(args) => args.run(site, screen),
         }
     }
 }
 
-fn show(site: &Site, screen: &mut Screen<'_>, last: Option<usize>) -> Result<(), Failure> {
-    site.trust()?;
-    let mut entries = Vec::new();
-    let head = audit::read(&site.audit_path(), &mut |entry| entries.push(entry))?;
-    let skipped = last.map_or(0, |last| entries.len().saturating_sub(last));
-    let entries: Vec<Entry> = entries.into_iter().skip(skipped).collect();
-    let row = |entry: &Entry| {
-        let about: Vec<String> =
-            entry.event.about.iter().map(|(key, value)| format!("{key}={value}")).collect();
-        vec![
-            entry.seq.to_string(),
-            entry.event.time.to_string(),
-            entry.event.event.clone(),
-            entry.event.outcome.to_string(),
-            entry.event.actor.user.clone(),
-            about.join(" "),
-        ]
-    };
-    let human = table(&entries.iter().map(row).collect::<Vec<_>>());
-    screen.result(&human, &Log { head, entries })
+/// A time as people type it: to the second, or a whole day from its start, in UTC.
+fn since(text: &str) -> Result<Timestamp, String> {
+    let start_of_day = format!("{text}T00:00:00Z");
+    text.parse()
+        .or_else(|_| start_of_day.parse())
+        .map_err(|_| "not a time of the form 2026-11-20T12:00:00Z or 2026-11-20".to_string())
 }
 
-fn verify(site: &Site, screen: &mut Screen<'_>) -> Result<(), Failure> {
-    site.trust()?;
-    let head = audit::read(&site.audit_path(), &mut |_| {})?;
-    let human = format!(
-        "the chain holds: {} entries, the last one is {}\nlines missing at the end show only against a head that was noted elsewhere\n",
-        head.entries, head.digest
-    );
-    screen.result(&human, &Verdict { intact: true, head })
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_day_begins_at_midnight_in_utc() {
+        assert_eq!(super::since("2026-11-20").unwrap().to_string(), "2026-11-20T00:00:00Z");
+        assert_eq!(super::since("2026-11-20T12:00:00Z").unwrap().to_string(), "2026-11-20T12:00:00Z");
+        for wrong in ["", "yesterday", "2026-11-31", "2026-11-20 12:00"] {
+            assert!(super::since(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -7,11 +7,11 @@ use manifests::audit::Outcome;
 use serde::Serialize;
 
 use super::apply::close;
+use super::change::change;
 use crate::apply::Unwatched;
 use crate::audit::{About, AuditLog, about};
 use crate::gc::{self, Item, KeptVersion, Survey};
 use crate::site::Site;
-use crate::site::lock::SiteLock;
 use crate::targets::{Context, scripts};
 
 /// The arguments of `gc`.
@@ -35,30 +35,38 @@ impl GcArgs {
     pub(super) fn run(self, site: &Site, screen: &mut Screen<'_>) -> Result<(), Failure> {
         // A site without trust has no log either: nothing is written then.
         site.trust()?;
-        let _lock = if self.yes { Some(SiteLock::take(site, screen.env)?) } else { None };
         if self.yes {
-            super::judged_under_lock(site, screen.env)?;
-        } else {
-            super::judged(site, screen.env)?;
+            return change(site, screen, |screen, _, log| collect(site, screen, log));
         }
-        scripts::refuse_while_running(site)?;
-        let (config, http) = (site.config()?, super::client()?);
-        let context = Context { site, config: &config, env: screen.env, http: &http };
-        let survey = gc::survey(&context)?;
-        if self.yes {
-            let log = AuditLog::of(site, context.env);
-            let facts = facts(&survey);
-            log.append(context.env, "gc", Outcome::Intent, facts.clone())?;
-            if let Err(error) = gc::collect(&survey, &context, &log, &Unwatched) {
-                return Err(close(error.into(), "gc", &log, screen, facts));
-            }
-            log.append(context.env, "gc", Outcome::Done, facts)?;
-        }
-        let human = human(&survey, self.yes);
-        let bytes = survey.items.iter().fold(0_u64, |sum, item| sum.saturating_add(item.bytes));
-        let document = Document { keeps: &survey.keeps, items: &survey.items, bytes, removed: self.yes };
-        screen.result(&human, &document)
+        super::judged(site, screen.env)?;
+        let survey = look(site, screen)?;
+        show(&survey, false, screen)
     }
+}
+
+fn look(site: &Site, screen: &Screen<'_>) -> Result<Survey, Failure> {
+    let (config, http) = (site.config()?, super::client()?);
+    Ok(gc::survey(&Context { site, config: &config, env: screen.env, http: &http })?)
+}
+
+fn collect(site: &Site, screen: &mut Screen<'_>, log: &AuditLog) -> Result<(), Failure> {
+    scripts::refuse_while_running(site)?;
+    let survey = look(site, screen)?;
+    let facts = facts(&survey);
+    log.append(screen.env, "gc", Outcome::Intent, facts.clone())?;
+    let (config, http) = (site.config()?, super::client()?);
+    let context = Context { site, config: &config, env: screen.env, http: &http };
+    if let Err(error) = gc::collect(&survey, &context, log, &Unwatched) {
+        return Err(close(error.into(), "gc", log, screen, facts));
+    }
+    log.append(screen.env, "gc", Outcome::Done, facts)?;
+    show(&survey, true, screen)
+}
+
+fn show(survey: &Survey, removed: bool, screen: &mut Screen<'_>) -> Result<(), Failure> {
+    let human = human(survey, removed);
+    let bytes = survey.items.iter().fold(0_u64, |sum, item| sum.saturating_add(item.bytes));
+    screen.result(&human, &Document { keeps: &survey.keeps, items: &survey.items, bytes, removed })
 }
 
 /// What the log gets: how many of each kind, and how many bytes.

@@ -4,6 +4,7 @@ mod abandon;
 mod acknowledge;
 mod apply;
 mod audit;
+mod change;
 mod checks;
 mod difference;
 mod drift;
@@ -34,7 +35,7 @@ use registry::{Http, HttpSettings};
 use crate::audit::{AuditLog, about};
 use crate::site::lock::SiteLock;
 use crate::site::{DEFAULT_DIR, Site};
-use crate::witness::{self, Judged, WitnessError};
+use crate::witness::{self, Judged};
 
 /// Verifies a bundle that crossed an air gap, loads it, and applies it.
 #[derive(Debug, Parser)]
@@ -141,7 +142,7 @@ fn client() -> Result<Http, Failure> {
 /// changing both this very moment, so a disagreement is looked at again under the lock.
 fn judged(site: &Site, env: &Env) -> Result<Judged, Failure> {
     match witness::judge(site) {
-        Err(WitnessError::SetBack { .. } | WitnessError::Forgotten { .. }) => {
+        Err(error) if error.is_disagreement() => {
             let _lock = SiteLock::take(site, env)?;
             judged_under_lock(site, env)
         }
@@ -152,7 +153,7 @@ fn judged(site: &Site, env: &Env) -> Result<Judged, Failure> {
 /// The same for those who hold the lock. That state and log do not agree is written down as well.
 fn judged_under_lock(site: &Site, env: &Env) -> Result<Judged, Failure> {
     witness::judge(site).map_err(|error| {
-        let disagree = matches!(error, WitnessError::SetBack { .. } | WitnessError::Forgotten { .. });
+        let disagree = error.is_disagreement();
         let failure = Failure::from(error);
         if !disagree {
             return failure;

@@ -8,6 +8,7 @@ use manifests::inventory::Inventory;
 use manifests::text::Name;
 
 use super::apply::close;
+use super::change::change;
 use super::checks::{Asked, CheckArgs, stopped};
 use super::plan::{Document, show};
 use crate::admit;
@@ -20,7 +21,6 @@ use crate::preflight::report::Report;
 use crate::preflight::{self, rules};
 use crate::site::Site;
 use crate::site::ledger::{Applied, Ledger};
-use crate::site::lock::SiteLock;
 use crate::targets::{self, Context};
 use crate::witness::Judged;
 
@@ -57,14 +57,13 @@ impl RemoveArgs {
             findings.require().map_err(|blocked| stopped(blocked, &findings))?;
             return Err(Failure::new(Exit::Usage, "nothing was changed").hint("add --yes to remove it"));
         }
-        let _lock = SiteLock::take(site, screen.env)?;
-        let judged = super::judged_under_lock(site, screen.env)?;
-        let log = AuditLog::of(site, screen.env);
-        let mut facts = about([("product", self.product.to_string())]);
-        facts.extend(asked.facts());
-        log.append(screen.env, "remove", Outcome::Intent, facts.clone())?;
-        self.carry_out(site, &judged, screen, &log, &asked)
-            .map_err(|failure| close(failure, "remove", &log, screen, facts))
+        change(site, screen, |screen, judged, log| {
+            let mut facts = about([("product", self.product.to_string())]);
+            facts.extend(asked.facts());
+            log.append(screen.env, "remove", Outcome::Intent, facts.clone())?;
+            self.carry_out(site, judged, screen, log, &asked)
+                .map_err(|failure| close(failure, "remove", log, screen, facts))
+        })
     }
 
     fn carry_out(

@@ -12,12 +12,12 @@ use manifests::audit::Outcome;
 use manifests::text::{Name, printable};
 
 use super::apply::{Source, carry_out, close, show_plan};
+use super::change::change;
 use super::checks::CheckArgs;
 use crate::admit;
 use crate::audit::{AuditLog, about};
 use crate::site::Site;
 use crate::site::ledger::{Applied, Ledger};
-use crate::site::lock::SiteLock;
 use crate::targets::Context;
 use crate::witness::Judged;
 
@@ -47,20 +47,20 @@ impl RollbackArgs {
             let bundle = load(site, &judged, &target, screen)?;
             return show_plan(site, &judged, screen, &bundle, "rollback", &asked);
         }
-        let _lock = SiteLock::take(site, screen.env)?;
-        let judged = super::judged_under_lock(site, screen.env)?;
-        let target = target(self.version.as_deref(), self.product.as_ref(), site, &judged)?;
-        let log = AuditLog::of(site, screen.env);
-        let mut facts = about([("bundle", target.bundle.to_string()), ("to", target.version.to_string())]);
-        facts.extend(asked.facts());
-        log.append(screen.env, "rollback", Outcome::Intent, facts.clone())?;
-        let bars = screen.wants_bars();
-        let load = |context: &Context<'_>| readmit(context, &judged, &target, bars);
-        let from = Source { load: &load, glance: &|_| None, command: "rollback" };
-        carry_out(site, &judged, screen, &log, &from, &asked)
-            .map_err(|failure| close(failure, "rollback", &log, screen, facts.clone()))?;
-        log.append(screen.env, "rollback", Outcome::Done, facts)?;
-        Ok(())
+        change(site, screen, |screen, judged, log| {
+            let target = target(self.version.as_deref(), self.product.as_ref(), site, judged)?;
+            let mut facts =
+                about([("bundle", target.bundle.to_string()), ("to", target.version.to_string())]);
+            facts.extend(asked.facts());
+            log.append(screen.env, "rollback", Outcome::Intent, facts.clone())?;
+            let bars = screen.wants_bars();
+            let load = |context: &Context<'_>| readmit(context, judged, &target, bars);
+            let from = Source { load: &load, glance: &|_| None, command: "rollback" };
+            carry_out(site, judged, screen, log, &from, &asked)
+                .map_err(|failure| close(failure, "rollback", log, screen, facts.clone()))?;
+            log.with_reserve(|| log.append(screen.env, "rollback", Outcome::Done, facts.clone()))?;
+            Ok(())
+        })
     }
 }
 

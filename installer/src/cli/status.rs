@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::journal;
 use crate::preflight::failed::fact;
 use crate::site::Site;
+use crate::site::key::Named;
 use crate::site::ledger::{Applied, Mark};
 use crate::witness::{Failed, Remembered};
 
@@ -22,6 +23,8 @@ struct Document {
     site: Option<String>,
     trust_root: String,
     fingerprint: Digest,
+    /// The key that signs the site's log.
+    site_key: Option<Named>,
     products: Vec<Product>,
     /// A bundle whose apply was cut off.
     interrupted: Option<BundleDigest>,
@@ -58,22 +61,28 @@ impl StatusArgs {
         let interrupted = journal::unfinished(site)?.map(|found| found.plan.bundle);
         let failed: Vec<Failed> = Remembered::of(site)?.all_failed().cloned().collect();
         let name = config.site.as_ref().map(ToString::to_string);
-        let human = human(name.as_deref(), &root.title(), &products, interrupted, &failed);
+        let site_key = site.named_key()?;
+        let human = human(name.as_deref(), &root.title(), site_key.as_ref(), &products, interrupted, &failed);
         let (trust_root, fingerprint) = (root.title(), root.fingerprint());
-        screen
-            .result(&human, &Document { site: name, trust_root, fingerprint, products, interrupted, failed })
+        let document =
+            Document { site: name, trust_root, fingerprint, site_key, products, interrupted, failed };
+        screen.result(&human, &document)
     }
 }
 
 fn human(
     site: Option<&str>,
     root: &str,
+    key: Option<&Named>,
     products: &[Product],
     interrupted: Option<BundleDigest>,
     failed: &[Failed],
 ) -> String {
-    let mut text =
-        format!("site       {}\ntrust root {root}\n", site.unwrap_or("has no name: there is no site.yaml"));
+    let key = key.map_or("there is none yet".to_string(), |key| key.keyid.to_string());
+    let mut text = format!(
+        "site       {}\ntrust root {root}\nsite key   {key}\n",
+        site.unwrap_or("has no name: there is no site.yaml")
+    );
     let row = |product: &Product| {
         let current = product.current.as_ref();
         vec![

@@ -1,20 +1,25 @@
-//! `installer trust`: `init`, `show` and `update`.
+//! `installer trust`: `init`, `show`, `update` and `key`.
 
+mod key;
 mod update;
 
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use edge::scheme::Made;
 use edge::{Exit, Failure, Screen};
 use layout::signed_file;
 use manifests::audit::Outcome;
+use manifests::checkpoint::KeyHistory;
 use manifests::revocation::RevocationDocument;
 use manifests::root::{ROOT_BYTES_MAX, Role, RootDocument};
 use manifests::text::printable;
-use manifests::{Digest, Timestamp, Trust, TrustRoot};
+use manifests::{Digest, Scheme, Timestamp, Trust, TrustRoot};
 use serde::Serialize;
 
-use crate::audit::{About, AuditLog, about};
+use super::change::seal;
+use crate::audit::{About, AuditLog, about, keys};
+use crate::site::key::Named;
 use crate::site::lock::SiteLock;
 use crate::site::{Site, SiteError};
 use crate::witness;
@@ -29,11 +34,17 @@ pub(super) enum TrustCommand {
         /// The fingerprint, as it came on another channel than the medium
         #[arg(long, value_name = "HEX")]
         expect_sha256: String,
+        /// How the site's own key signs, which is made at the same time
+        #[arg(long, value_enum, default_value = "ed25519")]
+        key_scheme: Made,
     },
     /// Show whom the site trusts, since when, and what is revoked
     Show,
     /// Take the roots that follow and newer revocations, from files or from a medium
     Update(update::UpdateArgs),
+    /// The site's own key, which signs its audit log
+    #[command(subcommand)]
+    Key(key::KeyCommand),
 }
 
 /// What the site trusts.
@@ -44,6 +55,8 @@ struct Document<'a> {
     chain: Vec<Link>,
     revocations: Option<&'a RevocationDocument>,
     not_before: Timestamp,
+    /// The site's own key.
+    site_key: Option<Named>,
 }
 
 /// One root of the chain.
@@ -58,9 +71,15 @@ struct Link {
 impl TrustCommand {
     pub(super) fn run(self, site: &Site, screen: &mut Screen<'_>) -> Result<(), Failure> {
         match self {
-            Self::Init { root, expect_sha256 } => init(site, screen, &root, &expect_sha256),
-            Self::Show => show(&super::judged(site, screen.env)?.trust, screen),
+            Self::Init { root, expect_sha256, key_scheme } => {
+                init(site, screen, &root, &expect_sha256, key_scheme.into())
+            }
+            Self::Show => {
+                let judged = super::judged(site, screen.env)?;
+                show(&judged.trust, site, screen)
+            }
             Self::Update(args) => args.run(site, screen),
+            Self::Key(command) => command.run(site, screen),
         }
     }
 }
@@ -74,7 +93,13 @@ fn typed_fingerprint(text: &str) -> Result<Digest, Failure> {
     })
 }
 
-fn init(site: &Site, screen: &mut Screen<'_>, root: &std::path::Path, typed: &str) -> Result<(), Failure> {
+fn init(
+    site: &Site,
+    screen: &mut Screen<'_>,
+    root: &std::path::Path,
+    typed: &str,
+    scheme: Scheme,
+) -> Result<(), Failure> {
     let expected = typed_fingerprint(typed)?;
     let path = screen.env.path(root);
     let file = signed_file::read(&path, ROOT_BYTES_MAX).map_err(SiteError::Trust)?;
@@ -90,10 +115,14 @@ fn init(site: &Site, screen: &mut Screen<'_>, root: &std::path::Path, typed: &st
         .hint("find out who took it away; to start anew, use another --site directory and keep this one"));
     }
     let log = AuditLog::of(site, screen.env);
+    log.make_room(0)?;
     log.append(screen.env, "trust.init", Outcome::Intent, root_facts(&root))?;
     site.keep_root(root.document().version, &file)?;
     log.append(screen.env, "trust.init", Outcome::Done, root_facts(&root))?;
-    show(&Trust::starting_with(root), screen)
+    // Should this fail, the site trusts all the same; the next command that changes it makes the key.
+    let made = keys::ensure(site, &KeyHistory::default(), &log, screen.env, scheme).map_err(Failure::from);
+    seal(site, screen, &log, made)?;
+    show(&Trust::starting_with(root), site, screen)
 }
 
 /// What the log says about a root. [`crate::witness`] reads `version` and `root` back.
@@ -105,9 +134,14 @@ fn root_facts(root: &TrustRoot) -> About {
     ])
 }
 
-fn show(trust: &Trust, screen: &mut Screen<'_>) -> Result<(), Failure> {
-    let human =
-        format!("{}{}", roots_for_people(trust), revocations_for_people(trust, screen.env.clock.now()));
+fn show(trust: &Trust, site: &Site, screen: &mut Screen<'_>) -> Result<(), Failure> {
+    let site_key = site.named_key()?;
+    let human = format!(
+        "{}{}{}",
+        roots_for_people(trust),
+        revocations_for_people(trust, screen.env.clock.now()),
+        key::for_people(site_key.as_ref()),
+    );
     let link = |root: &TrustRoot| Link {
         version: root.document().version,
         epoch: root.document().epoch,
@@ -120,6 +154,7 @@ fn show(trust: &Trust, screen: &mut Screen<'_>) -> Result<(), Failure> {
         chain: trust.roots().map(link).collect(),
         revocations: trust.revocations().map(manifests::revocation::Revocations::document),
         not_before: trust.not_before(),
+        site_key,
     };
     screen.result(&human, &document)
 }

@@ -19,6 +19,7 @@ use manifests::{Descriptor, Digest, VerifiedBundle};
 use serde::{Deserialize, Serialize};
 
 use crate::charts;
+use crate::cluster::Kubectl;
 use crate::due::Due;
 use crate::references;
 use crate::retire::Leaving;
@@ -26,7 +27,7 @@ use crate::site::SiteError;
 use crate::site::config::{ChangeId, HelmTarget, ImageReferences, SiteConfig};
 use crate::site::ledger::{Applied, Ledger, Signer};
 use crate::targets::{
-    Context, TargetError, containerd, docker, files, helm, mirror, python, registries, registry,
+    Context, TargetError, containerd, docker, files, helm, kubernetes, mirror, python, registries, registry,
 };
 
 pub use away::*;
@@ -188,6 +189,7 @@ pub fn plan(
     steps.mirrors(bundle, config)?;
     steps.cluster(bundle, config, context)?;
     steps.retire(bundle, due, config, context)?;
+    steps.remove_objects(bundle, due, config, context)?;
     steps.changes.extend(due.after.iter().cloned().map(Step::Script));
     steps.publish(bundle, ledger.as_ref(), context)?;
     let current = ledger.as_ref().and_then(Ledger::current);
@@ -229,7 +231,7 @@ fn left_to_people(component: &Component, config: &SiteConfig) -> Option<String> 
     let what = match component {
         Component::Chart(chart) if config.targets.helm.is_some() && chart.release.is_some() => return None,
         Component::Chart(_) => "installed",
-        Component::KubernetesManifests(_) => "applied to a cluster",
+        Component::KubernetesManifests(_) if config.targets.kubernetes.is_none() => "applied to a cluster",
         _ => return None,
     };
     Some(format!("{} is published here and not {what}: that is left to you", component.title()))
@@ -323,6 +325,26 @@ pub fn releases_to_remove(
         }
     }
     Ok(steps)
+}
+
+/// The objects that the version which is left had in its sets of manifests and the new one has not.
+///
+/// # Errors
+/// The cluster cannot be asked, or a file of a set is not in the store.
+pub fn objects_to_remove(
+    left: &Inventory,
+    new: Option<&Inventory>,
+    owner: &kubernetes::Owner,
+    config: &SiteConfig,
+    context: &Context<'_>,
+) -> Result<kubernetes::Removal, PlanError> {
+    let is_set = |component: &Component| matches!(component, Component::KubernetesManifests(_));
+    match &config.targets.kubernetes {
+        Some(target) if left.components.iter().any(is_set) => {
+            Ok(kubernetes::removal(left, new, owner, target, context)?)
+        }
+        _ => Ok(kubernetes::Removal::default()),
+    }
 }
 
 /// The plan while it is being made.
@@ -454,12 +476,57 @@ impl Steps {
         context: &Context<'_>,
     ) -> Result<(), PlanError> {
         let mut ordered: Vec<(i64, bool, Step)> = Vec::new();
+        for (order, objects) in self.objects(bundle, config, context)? {
+            ordered.push((order, false, Step::Objects(objects)));
+        }
         for (order, mut release) in self.releases(bundle, config, context)? {
             let in_place = helm::look(&mut release, context)?;
             ordered.push((order, in_place, Step::Release(release)));
         }
         ordered.sort_by_key(|(order, ..)| *order);
         ordered.into_iter().for_each(|(_, in_place, step)| self.add(in_place, step));
+        Ok(())
+    }
+
+    /// What the sets of manifests change. What is in place of them is noted.
+    fn objects(
+        &mut self,
+        bundle: &VerifiedBundle,
+        config: &SiteConfig,
+        context: &Context<'_>,
+    ) -> Result<Vec<(i64, Objects)>, PlanError> {
+        let is_set = |component: &Component| matches!(component, Component::KubernetesManifests(_));
+        let has_some = bundle.inventory().components.iter().any(is_set);
+        let Some(target) = config.targets.kubernetes.as_ref().filter(|_| has_some) else {
+            return Ok(Vec::new());
+        };
+        let cluster = Kubectl::of(target, context.env);
+        let owner = kubernetes::owner(&bundle.manifest().publisher, &bundle.manifest().product);
+        let sets = kubernetes::Sets::read(bundle.inventory(), &context.site.store(), &cluster)?;
+        let mut steps = Vec::new();
+        for (set, _) in sets.iter() {
+            let looked = kubernetes::look(&sets, set, &owner, target, &cluster)?;
+            self.unchanged.extend(looked.unchanged);
+            if !looked.step.objects.is_empty() {
+                steps.push((set.order, looked.step));
+            }
+        }
+        Ok(steps)
+    }
+
+    /// Deletes what the version that is left had in the cluster and this one has not.
+    fn remove_objects(
+        &mut self,
+        bundle: &VerifiedBundle,
+        due: &Due,
+        config: &SiteConfig,
+        context: &Context<'_>,
+    ) -> Result<(), PlanError> {
+        let Some(left) = &due.left else { return Ok(()) };
+        let owner = kubernetes::owner(&bundle.manifest().publisher, &bundle.manifest().product);
+        let removal = objects_to_remove(left, Some(bundle.inventory()), &owner, config, context)?;
+        self.changes.extend(removal.steps.into_iter().map(Step::Objects));
+        self.notes.extend(removal.notes);
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use crate::retire::Leaving;
 use crate::site::config::SiteConfig;
 use crate::site::ledger::{Applied, Ledger};
 use crate::stock::{Foreign, Stock};
-use crate::targets::Context;
+use crate::targets::{Context, kubernetes};
 
 /// Makes the plan for a product. `current` is what the site runs of it, `left` what that has brought, as far as it
 /// is known, and `due` what takes its scripts back.
@@ -28,9 +28,14 @@ pub fn removal(
 ) -> Result<Plan, PlanError> {
     let product: Product = (ledger.publisher.clone(), ledger.product.clone());
     let mut steps: Vec<Step> = due.before.iter().cloned().map(Step::Script).collect();
+    let mut notes = due.notes.clone();
     if let Some(left) = left {
         let releases = super::releases_to_remove(left, None, config, context)?;
         steps.extend(releases.into_iter().map(Step::Release));
+        let owner = kubernetes::owner(&product.0, &product.1);
+        let removal = super::objects_to_remove(left, None, &owner, config, context)?;
+        steps.extend(removal.steps.into_iter().map(Step::Objects));
+        notes.extend(removal.notes);
     }
     let retired = Leaving::of(product.clone(), left, None, config, context)?.retire()?;
     steps.extend(retired.steps);
@@ -59,7 +64,7 @@ pub fn removal(
         from: Some(current.version.clone()),
         steps,
         unchanged: Vec::new(),
-        notes: due.notes.iter().cloned().chain(retired.notes).collect(),
+        notes: notes.into_iter().chain(retired.notes).collect(),
         released: retired.released,
     })
 }

@@ -7,13 +7,14 @@ use std::path::PathBuf;
 use manifests::bundle::{BundleDigest, Content};
 use manifests::companion::{self, Companion, CompanionKind};
 use manifests::inventory::{FileMode, Wheel};
+use manifests::kubernetes::PlainFile;
 use manifests::script::{Script, ScriptFile, Undo};
-use manifests::text::{BundleVersion, FileName, Name, PackageVersion};
+use manifests::text::{BundleVersion, FileName, Name, PackageVersion, printable};
 use manifests::{Descriptor, Digest};
 use serde::{Deserialize, Serialize};
 
 use super::away::{Unlink, Unwrite, Withdraw};
-use crate::site::config::{Namespace, RegistryAuth, Timeout};
+use crate::site::config::{KubernetesTarget, Namespace, RegistryAuth, Timeout};
 use crate::site::ledger::Ledger;
 
 /// One change, with what it takes to take it back.
@@ -38,6 +39,8 @@ pub enum Step {
     Unlink(Unlink),
     /// Take away what was pushed or loaded.
     Withdraw(Withdraw),
+    /// Apply a set of Kubernetes manifests, or delete objects of one.
+    Objects(Objects),
     /// Install, upgrade or uninstall a release of Helm.
     Release(Release),
     /// Run a script.
@@ -376,6 +379,106 @@ impl OldFile {
     }
 }
 
+/// Apply objects to a Kubernetes cluster, or delete what an earlier version had there. The old value of each
+/// object is kept beside the journal before it is touched: it may hold secrets, and a plan is shown to people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Objects {
+    /// What people call them: the set.
+    pub title: String,
+    /// The cluster: an undo is for this one, whatever `site.yaml` names by then.
+    pub cluster: KubernetesTarget,
+    /// Whose they are: publisher and product.
+    pub owner: String,
+    /// Where objects go that name no namespace.
+    pub namespace: String,
+    /// The files of the set, in the site store; none if everything is deleted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<PlainFile>,
+    /// What is changed, in its order.
+    pub objects: Vec<PlannedObject>,
+}
+
+/// One object of a step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedObject {
+    /// `apps/v1`
+    pub api_version: String,
+    /// `Deployment`
+    pub kind: String,
+    /// None for an object of the whole cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Its name.
+    pub name: String,
+    /// Where the API has it.
+    pub path: String,
+    /// What becomes of it.
+    pub change: ObjectChange,
+    /// What is there now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old: Option<OldObject>,
+}
+
+/// What becomes of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ObjectChange {
+    /// It is applied.
+    Apply,
+    /// It is deleted.
+    Delete,
+}
+
+/// An object that is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OldObject {
+    /// Which one it is: another of the same name has another UID.
+    pub uid: String,
+    /// Whether it came from a bundle of this product. What did not is changed and never deleted.
+    pub ours: bool,
+}
+
+impl PlannedObject {
+    /// `Deployment web/front`
+    #[must_use]
+    pub fn title(&self) -> String {
+        let place = self.namespace.as_ref().map(|name| format!("{name}/")).unwrap_or_default();
+        printable(&format!("{} {place}{}", self.kind, self.name))
+    }
+}
+
+impl Objects {
+    /// As many are named in a line for people.
+    const NAMED_MAX: usize = 6;
+
+    /// Whether nothing is applied.
+    #[must_use]
+    pub fn is_removal(&self) -> bool {
+        self.objects.iter().all(|object| object.change == ObjectChange::Delete)
+    }
+
+    fn subject(&self) -> String {
+        let named: Vec<String> =
+            self.objects.iter().take(Self::NAMED_MAX).map(PlannedObject::title).collect();
+        let more = match self.objects.len().saturating_sub(named.len()) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        format!("{}{more}  ({})", named.join(", "), self.title)
+    }
+
+    fn verb(&self) -> &'static str {
+        match (self.is_removal(), self.objects.iter().any(|object| object.old.is_some())) {
+            (true, _) => "delete",
+            (false, true) => "change",
+            (false, false) => "add",
+        }
+    }
+}
+
 /// Install, upgrade or uninstall a release of Helm.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -624,6 +727,7 @@ impl Step {
             Self::Unwrite(unwrite) => unwrite.target(),
             Self::Withdraw(withdraw) => withdraw.target(),
             Self::File(_) => "files",
+            Self::Objects(_) => "kubernetes",
             Self::Release(_) => "helm",
             Self::Script(_) => "scripts",
             Self::Publish(_) => "serve",
@@ -655,6 +759,7 @@ impl Step {
             Self::Unwrite(unwrite) => unwrite.subject(),
             Self::Unlink(unlink) => unlink.subject(),
             Self::Withdraw(withdraw) => withdraw.subject(),
+            Self::Objects(objects) => objects.subject(),
             Self::Release(release) => release.subject(),
             Self::Script(run) => run.subject(),
             Self::Publish(publish) if publish.withdraws() => {
@@ -696,6 +801,7 @@ impl Step {
             Self::Import(import) if import.names.iter().any(|name| name.old.is_some()) => "complete",
             Self::Load(_) | Self::Import(_) => "load",
             Self::Push(_) | Self::Venv(_) | Self::File(_) | Self::Mirror(_) => "add",
+            Self::Objects(objects) => objects.verb(),
             Self::Release(release) => release.verb(),
             Self::Script(RunScript { direction: Direction::Do, .. }) => "run",
             Self::Script(_) => "undo",

@@ -118,13 +118,78 @@ pub const CHECKS: &[Check] = &[
     row("registry/login", "it takes our login", NOBODY_THERE),
     row(
         "registry/push",
-        "it lets us push: an upload is begun and cancelled, and nothing stays",
+        "it lets us push: an upload is begun and cancelled, and no blob and no tag stays of it",
         NOBODY_THERE,
     ),
     row(
         "registry/immutable",
         "no tag that the bundle needs names another image; fails only with `targets.registry.immutable: true`",
         Strict("such a registry refuses it in the middle"),
+    ),
+    row(
+        "cluster/reachable",
+        "the cluster answers, its certificate fits, and it takes our login",
+        NOBODY_THERE,
+    ),
+    row(
+        "cluster/version",
+        "it is a version of Kubernetes that the bundle says it requires",
+        Open("the sender may not have tried it there"),
+    ),
+    row(
+        "cluster/apis",
+        "it serves every kind of object that is brought or required",
+        Strict("it would refuse them in the middle"),
+    ),
+    row(
+        "cluster/namespace",
+        "each namespace is there or comes along, and is not being deleted",
+        Strict("it would refuse what goes there"),
+    ),
+    row(
+        "cluster/namespace-health",
+        "no pod in those namespaces is in trouble, and every workload there is ready",
+        Open("what is broken may be what the bundle mends"),
+    ),
+    row(
+        "cluster/rbac",
+        "we may get, create, patch, update and delete every kind that is brought, and Helm its secrets",
+        Strict("it would refuse them in the middle"),
+    ),
+    row(
+        "cluster/secrets",
+        "the secrets and keys are there that are required, or that pods ask for",
+        Open("somebody may make them a moment later"),
+    ),
+    row(
+        "cluster/storage-class",
+        "the storage classes are there that are required, or that volumes name; a default one if one names none",
+        Open("somebody may make the volumes by hand"),
+    ),
+    row(
+        "cluster/quota",
+        "quotas are used up to the headroom at most; only warns if the bundle adds nothing",
+        Open("how much of a quota may be used is for the site to say"),
+    ),
+    row(
+        "cluster/capacity",
+        "nodes are requested up to the headroom at most (only warns if the bundle adds nothing), and each pod has a node it fits on",
+        Open("somebody may add nodes a moment later"),
+    ),
+    row(
+        "cluster/objects",
+        "the API server would take each object of the manifests, by a dry run",
+        Strict("it would refuse them in the middle"),
+    ),
+    row(
+        "cluster/conflict",
+        "no field of these objects is managed by somebody else; `targets.kubernetes.force: true` takes them",
+        Strict("it would refuse them in the middle"),
+    ),
+    row(
+        "cluster/owner",
+        "none of these objects came with another product; warns of what is there and came with no bundle",
+        Strict("each product would undo what the other has done"),
     ),
     row("docker/reachable", "the Docker Engine answers on its socket", NOBODY_THERE),
     row(

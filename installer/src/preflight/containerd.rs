@@ -1,10 +1,13 @@
-//! `containerd/reachable`, `containerd/namespace`, `containerd/image`, `containerd/foreign-tag`,
-//! `containerd/mirror` and `containerd/registries`: containerd answers `ctr`, somebody uses the namespace, every image is for this machine, and no name would be taken
-//! from somebody else's image.
+//! `containerd/reachable`, `containerd/namespace`, `containerd/image`, `containerd/foreign-tag`, `containerd/mirror`,
+//! `containerd/registries` and `disk/containerd`: containerd answers `ctr`, somebody uses the namespace, every image
+//! is for this machine, there is room, and no name would be taken from somebody else's image.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
 
 use manifests::inventory::Image;
+use manifests::{Digest, Inventory};
 
 use super::{Finding, Verdict};
 use crate::apply::chain;
@@ -15,9 +18,18 @@ use crate::targets::containerd::{self, Ctr};
 use crate::targets::images::{self, Machine};
 use crate::targets::mirror;
 
+/// Where containerd keeps images unless somebody has chosen another place.
+const ROOT: &str = "/var/lib/containerd";
+const K3S_ROOT: &str = "/var/lib/rancher/k3s/agent/containerd";
+
 /// Looks at containerd, once, and at each image.
 #[must_use]
-pub fn check(carried: &[&Image], target: &ContainerdTarget, context: &Context<'_>) -> Vec<Finding> {
+pub fn check(
+    carried: &[&Image],
+    inventory: &Inventory,
+    target: &ContainerdTarget,
+    context: &Context<'_>,
+) -> Vec<Finding> {
     let ctr = Ctr::of(target, context);
     let version = match has_socket(target).and_then(|()| ctr.version().map_err(|error| chain(&error))) {
         Ok(version) => version,
@@ -30,16 +42,36 @@ pub fn check(carried: &[&Image], target: &ContainerdTarget, context: &Context<'_
         Err(error) => findings.push(reachable(Verdict::Fail, chain(&error))),
     }
     let machine = Machine::here();
+    let mut missing = BTreeSet::new();
     for image in carried {
         findings.extend(unsuitable(image, &machine));
         match containerd::look(image, target, context) {
-            Ok((_, import)) => findings.extend(foreign(&import, target, context)),
+            Ok((in_place, import)) => {
+                if !in_place {
+                    missing.extend(image.blobs.iter().copied());
+                }
+                findings.extend(foreign(&import, target, context));
+            }
             Err(error) => findings.push(reachable(Verdict::Fail, chain(&error))),
         }
     }
+    findings.extend(space(target, sizes(inventory, &missing)));
     findings.extend(mirrors(carried, target, context));
     findings.extend(registries(carried, target, context));
     findings
+}
+
+fn sizes(inventory: &Inventory, digests: &BTreeSet<Digest>) -> u64 {
+    let wanted = inventory.blobs.iter().filter(|blob| digests.contains(&blob.digest));
+    wanted.fold(0, |sum, blob| sum.saturating_add(blob.size))
+}
+
+/// Images are kept as they came, and unpacked beside that when a container first needs them. Only where the usual
+/// directory is there: `ctr` does not say where containerd keeps things.
+fn space(target: &ContainerdTarget, bytes: u64) -> Option<Finding> {
+    let root = if target.address.starts_with("/run/k3s") { K3S_ROOT } else { ROOT };
+    let remedy = "free some space there: `crictl rmi --prune` removes images that nothing uses";
+    super::docker::space_for_images("disk/containerd", Path::new(root), bytes, remedy)
 }
 
 /// An entry of somebody else in k3s' file is theirs.

@@ -6,6 +6,7 @@
 
 pub mod catalogue;
 pub mod clock;
+pub mod cluster;
 pub mod containerd;
 pub mod disk;
 pub mod docker;
@@ -129,8 +130,9 @@ pub fn check(
         findings.extend(docker::check(&images, bundle, target, context));
     }
     if let Some(target) = config.targets.containerd.as_ref().filter(|_| !images.is_empty()) {
-        findings.extend(containerd::check(&images, target, context));
+        findings.extend(containerd::check(&images, bundle.inventory(), target, context));
     }
+    findings.extend(cluster::check(bundle, config, context));
     if let Some(target) = &config.targets.helm {
         findings.extend(helm::check(bundle, target, context));
     }

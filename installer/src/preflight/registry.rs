@@ -2,7 +2,8 @@
 //! registry answers, is who it says, lets us in and lets us push, and has nothing in the way. What goes wrong
 //! first is told apart, so that somebody mends the right thing.
 //!
-//! *It may never* leave anything: an upload is begun, and cancelled. How much room a registry has, it does not say.
+//! *It may never* leave a blob, a manifest or a tag: an upload is begun, and cancelled. (Some registries keep the empty
+//! shell of one.) How much room a registry has, it does not say.
 
 use std::time::Duration;
 
@@ -258,7 +259,7 @@ fn push(wanted: &[Found<'_>], registry: &Registry) -> Option<Finding> {
     }
     let count = repositories.len();
     let stays = match staying {
-        0 => "nothing stays of it".to_string(),
+        0 => "no blob and no tag stays of it".to_string(),
         staying => {
             format!("{staying} could not be cancelled, and are forgotten by the registry after some days")
         }

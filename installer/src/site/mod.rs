@@ -3,6 +3,7 @@
 //! ```text
 //! SITE/trust/                                   whom we trust: every root, every list of revocations
 //! SITE/site.yaml                                what a person wrote about the site
+//! SITE/key/                                     the site's own key, and its earlier public halves
 //! SITE/store/                                   an OCI layout: every blob that was verified
 //! SITE/store/bundles/<hex>/                     the signed originals of each admitted bundle
 //! SITE/store/published.json                     which bundles `serve` shows, the newest first
@@ -12,11 +13,14 @@
 //! SITE/run/                                     a script while it runs
 //! SITE/scratch/                                 what checks need for a moment
 //! SITE/audit/audit.jsonl                        the hash-chained log
+//! SITE/audit/checkpoints/                       what of it was signed with the site's key
+//! SITE/audit/reserve                            room on the disk for the last words of a run
 //! SITE/lock                                     held by whoever changes the site
 //! ```
 
 pub mod config;
 pub mod evidence;
+pub mod key;
 pub mod ledger;
 pub mod lock;
 pub mod publication;
@@ -190,6 +194,11 @@ impl Site {
     pub fn config(&self) -> Result<SiteConfig, SiteError> {
         Ok(SiteConfig::load(&self.dir.join("site.yaml"))?)
     }
+}
+
+/// A number as we write it into names: no sign, no leading zero.
+pub(crate) fn number(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|number: &u64| number.to_string() == text)
 }
 
 /// Reads one of our own canonical JSON documents; `None` if it is not there.

@@ -18,7 +18,7 @@ use manifests::revocation::{REVOCATIONS_BYTES_MAX, RevocationDocument};
 use manifests::root::ROOT_BYTES_MAX;
 use manifests::{Digest, Trust, TrustRoot};
 
-use super::{Site, SiteError};
+use super::{Site, SiteError, number};
 
 impl Site {
     fn trust_dir(&self) -> PathBuf {
@@ -166,11 +166,6 @@ impl Site {
     fn unwritable(&self, source: std::io::Error) -> SiteError {
         SiteError::Io { doing: "cannot write to the site", path: self.dir().to_path_buf(), source }
     }
-}
-
-/// A number as we write it: no sign, no leading zero.
-fn number(text: &str) -> Option<u64> {
-    text.parse().ok().filter(|number: &u64| number.to_string() == text)
 }
 
 fn list_version(list: &RevocationDocument) -> (u64, u64) {

@@ -295,9 +295,9 @@ impl<'a> Cli<'a> {
     /// nothing if nobody can be asked.
     fn unready(&self) -> Vec<String> {
         let target = KubernetesTarget {
-            kubeconfig: self.step.kubeconfig.clone(),
             context: self.step.context.clone(),
             kubectl: self.step.kubectl.clone(),
+            ..KubernetesTarget::at(self.step.kubeconfig.clone())
         };
         let cluster = Kubectl::of(&target, self.context.env);
         let namespace = &self.step.namespace;

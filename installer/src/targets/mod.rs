@@ -7,6 +7,7 @@ pub mod docker;
 pub mod files;
 pub mod helm;
 pub mod images;
+pub mod kubernetes;
 pub mod mirror;
 pub mod publish;
 pub mod python;
@@ -23,6 +24,7 @@ use manifests::Digest;
 use manifests::text::{Marking, Name};
 
 use crate::audit::About;
+use crate::cluster::ClusterError;
 use crate::plan::Step;
 use crate::site::config::SiteConfig;
 use crate::site::{Site, SiteError};
@@ -178,6 +180,23 @@ pub enum TargetError {
         /// Which.
         name: Name,
     },
+    /// A Kubernetes cluster.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// Workloads that do not get where they should.
+    #[error("not ready in time: {}", waiting.join("; "))]
+    Rollout {
+        /// Which, and why.
+        waiting: Vec<String>,
+    },
+    /// Objects of a cluster that are not as they were.
+    #[error("{}", objects.join("; "))]
+    NotRestored {
+        /// Which, and why.
+        objects: Vec<String>,
+        /// Whether one of them may be put back later.
+        may_pass: bool,
+    },
     /// The site.
     #[error(transparent)]
     Site(#[from] SiteError),
@@ -187,6 +206,7 @@ impl Classified for TargetError {
     fn exit(&self) -> Exit {
         match self {
             Self::Site(error) => error.exit(),
+            Self::Cluster(error) => error.exit(),
             Self::InTheWay { .. }
             | Self::Moved { .. }
             | Self::Overlay { .. }
@@ -202,6 +222,10 @@ impl Classified for TargetError {
         match self {
             Self::Registry { source, .. } if source.is_login() => Some(
                 "log in with `docker login` or `podman login` as the user who runs this, with `auth: docker-config` under `targets.registry` in site.yaml"
+                    .to_string(),
+            ),
+            Self::Registry { source: ::registry::RegistryError::Refused { status: 409 | 412, .. }, .. } => Some(
+                "a registry that moves no tags: with `targets.registry.immutable: true` in site.yaml a tag in the way is found before anything changes; ask the sender for other tags"
                     .to_string(),
             ),
             Self::Registry { .. } => {
@@ -232,6 +256,11 @@ impl Classified for TargetError {
             Self::Overlay { .. } => Some("look at the new plan, and apply again".to_string()),
             Self::CannotDelete { .. } => Some("delete the tag with the registry's own tools".to_string()),
             Self::Site(error) => error.hint(),
+            Self::Cluster(error) => error.hint(),
+            Self::Rollout { .. } => Some(
+                "look at those objects and their pods with `kubectl describe`; `targets.kubernetes.within` is how long is waited"
+                    .to_string(),
+            ),
             _ => None,
         }
     }
@@ -247,6 +276,8 @@ impl TargetError {
             Self::Silent { .. } => true,
             Self::Io { source, .. } => source.kind() == io::ErrorKind::StorageFull,
             Self::ScriptNotAllowed { .. } => true,
+            Self::Cluster(error) => error.may_pass(),
+            Self::NotRestored { may_pass, .. } => *may_pass,
             _ => false,
         }
     }
@@ -285,6 +316,7 @@ pub fn perform(step: &Step, kept: &std::path::Path, context: &Context<'_>) -> Re
         Step::Unwrite(unwrite) => away::unwrite(unwrite, kept)?,
         Step::Unlink(unlink) => away::unlink(unlink)?,
         Step::Withdraw(withdraw) => return away::withdraw(withdraw, context),
+        Step::Objects(objects) => kubernetes::perform(objects, kept, context)?,
         Step::Release(release) => return helm::perform(release, kept, context),
         Step::Script(run) => return scripts::perform(run, kept, context),
         Step::Publish(publish) => publish::perform(publish, context)?,
@@ -308,6 +340,7 @@ pub fn undo(step: &Step, kept: &std::path::Path, context: &Context<'_>) -> Resul
         Step::Unwrite(unwrite) => away::rewrite(unwrite, kept)?,
         Step::Unlink(unlink) => away::relink(unlink)?,
         Step::Withdraw(withdraw) => away::bring_back(withdraw, context)?,
+        Step::Objects(objects) => kubernetes::undo(objects, kept, context)?,
         Step::Release(release) => helm::undo(release, kept, context)?,
         Step::Script(run) => return scripts::undo(run, kept, context),
         Step::Publish(publish) => publish::undo(publish, context)?,
@@ -332,6 +365,7 @@ pub fn probe(step: &Step, context: &Context<'_>) -> Result<State, TargetError> {
         Step::Unlink(unlink) => away::is_unlinked(unlink)?,
         // What a registry does not delete stays, and the log says so.
         Step::Withdraw(_) => true,
+        Step::Objects(objects) => kubernetes::is_new(objects, context)?,
         Step::Release(release) => helm::is_new(release, context)?,
         // There is nothing to look at: it is done when it has said so, and the journal keeps that.
         Step::Script(_) => true,

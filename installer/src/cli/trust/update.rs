@@ -20,7 +20,7 @@ use serde::Serialize;
 
 use super::root_facts;
 use crate::audit::{About, AuditLog, about};
-use crate::site::lock::SiteLock;
+use crate::cli::change::change;
 use crate::site::{Site, SiteError};
 
 /// How many documents of a directory are read: a medium must not fill the memory.
@@ -81,21 +81,20 @@ impl UpdateArgs {
         site.trust()?;
         let paths: Vec<PathBuf> = self.from.iter().map(|path| screen.env.path(path)).collect();
         let candidates = candidates(&paths)?;
-        let _lock = SiteLock::take(site, screen.env)?;
-        let trust = crate::cli::judged_under_lock(site, screen.env)?.trust;
-        let log = AuditLog::of(site, screen.env);
-        let mut judge = Judge::new(trust, site.kept_lists()?);
-        if let Err(error) = judge.all(candidates) {
-            let failure = Failure::from(SiteError::Trust(error));
-            let facts = about([("error", failure.messages().join(": "))]);
-            log.append(screen.env, "trust.update", Outcome::Refused, facts)?;
-            return Err(failure);
-        }
-        let Judge { trust, taken, passed_over, .. } = judge;
-        for document in &taken {
-            keep(document, site, &log, screen)?;
-        }
-        report(&trust, &taken, passed_over, screen)
+        change(site, screen, |screen, judged, log| {
+            let mut judge = Judge::new(judged.trust.clone(), site.kept_lists()?);
+            if let Err(error) = judge.all(candidates) {
+                let failure = Failure::from(SiteError::Trust(error));
+                let facts = about([("error", failure.messages().join(": "))]);
+                log.append(screen.env, "trust.update", Outcome::Refused, facts)?;
+                return Err(failure);
+            }
+            let Judge { trust, taken, passed_over, .. } = judge;
+            for document in &taken {
+                keep(document, site, log, screen)?;
+            }
+            report(&trust, &taken, passed_over, screen)
+        })
     }
 }
 

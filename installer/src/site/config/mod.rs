@@ -250,7 +250,7 @@ fn settle_helm(targets: &mut Targets, path: &Path) -> Result<(), ConfigError> {
 
 fn has_mirrors(targets: &Targets) -> bool {
     let containerd = targets.containerd.as_ref();
-    containerd.is_some_and(|containerd| containerd.mirror.is_some() || containerd.registries.is_some())
+    containerd.is_some_and(|containerd| containerd.mirror.is_some())
 }
 
 impl Document {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use manifests::script::Within;
 use serde::{Deserialize, Serialize};
 
 /// Where content goes.
@@ -217,17 +218,53 @@ pub struct FilesTarget {
 pub struct ScriptsTarget {}
 
 /// A Kubernetes cluster, as `kubectl` reaches it.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KubernetesTarget {
     /// The file that says where it is and who we are to it; a relative path starts at `site.yaml`.
     pub kubeconfig: PathBuf,
     /// A context in that file; its current one without this.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<String>,
     /// The program, if it is not `kubectl` on the `PATH`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kubectl: Option<PathBuf>,
+    /// Whether fields are taken that somebody else manages, and objects of another product.
+    #[serde(default)]
+    pub force: bool,
+    /// How long what was applied may take to be rolled out, and what was deleted to go.
+    #[serde(default = "five_minutes", with = "time_limit")]
+    pub within: Within,
+}
+
+impl KubernetesTarget {
+    /// A cluster as this file describes it, with nothing else said about it.
+    #[must_use]
+    pub fn at(kubeconfig: PathBuf) -> Self {
+        Self { kubeconfig, context: None, kubectl: None, force: false, within: five_minutes() }
+    }
+}
+
+/// As long as Helm waits.
+fn five_minutes() -> Within {
+    Within::of_text("5m").unwrap_or_default()
+}
+
+/// A time limit as people write it.
+mod time_limit {
+    use manifests::script::Within;
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(within: &Within, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{}s", within.seconds()))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Within, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Within::of_text(&text)
+            .ok_or_else(|| D::Error::custom("a time limit is like 90s, 10m or 2h, at most a day"))
+    }
 }
 
 /// A Kubernetes cluster, as Helm reaches it.
@@ -287,6 +324,7 @@ impl HelmTarget {
             kubeconfig: self.kubeconfig().to_path_buf(),
             context: self.context.clone(),
             kubectl: kubernetes.and_then(|kubernetes| kubernetes.kubectl.clone()),
+            ..kubernetes.cloned().unwrap_or_else(|| KubernetesTarget::at(PathBuf::new()))
         }
     }
 }

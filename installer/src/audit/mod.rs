@@ -1,5 +1,13 @@
-//! Appends to the audit log: one line for each event, flushed to disk before anything goes on. If it
-//! cannot be written, nothing is done.
+//! The audit log: one line for each event, flushed to disk before anything goes on. If it cannot be
+//! written, nothing is done; what was begun is taken back.
+//!
+//! `checkpoint` signs how far it has come, `keys` makes the key for that, `export` writes it in other
+//! forms, `reserve` keeps room for its last words.
+
+pub mod checkpoint;
+pub mod export;
+pub mod keys;
+mod reserve;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -9,10 +17,11 @@ use std::path::{Path, PathBuf};
 
 use edge::{Classified, Env, Exit};
 use manifests::Digest;
-use manifests::audit::{Actor, ChainBreak, Entry, Event, Head, LINE_BYTES_MAX, Outcome};
+use manifests::audit::{Actor, AppendError, ChainBreak, Entry, Event, Head, LINE_BYTES_MAX, Outcome};
 use manifests::text::{printable, printable_up_to};
 
 use crate::site::Site;
+use reserve::Reserve;
 
 /// Why the log cannot be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +34,14 @@ pub enum AuditError {
         path: PathBuf,
         /// Why not.
         source: io::Error,
+    },
+    /// The event does not fit into a line.
+    #[error("an event has no place in the audit log {}", path.display())]
+    Event {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: AppendError,
     },
     /// The chain is broken.
     #[error("the audit log {} is broken", path.display())]
@@ -41,6 +58,7 @@ impl Classified for AuditError {
         match self {
             Self::Io { .. } => Exit::Unreachable,
             Self::Broken { .. } => Exit::Refused,
+            Self::Event { .. } => Exit::Unexpected,
         }
     }
 
@@ -49,6 +67,7 @@ impl Classified for AuditError {
             Self::Io { .. } => Some(
                 "nothing is done without its entry in the log: make room or permission for it".to_string(),
             ),
+            Self::Event { .. } => None,
             Self::Broken { .. } => {
                 Some("stop, keep a copy of the log, and find out who changed it".to_string())
             }
@@ -62,20 +81,31 @@ pub struct AuditLog {
     path: PathBuf,
     actor: Actor,
     tool: String,
+    reserve: Reserve,
 }
 
 /// What an event was about.
 pub type About = BTreeMap<String, String>;
 
-/// A path and two errors fit; a line of the log stays far below its limit.
+/// A path and two errors fit; a line of the log stays far below its limit, also where every character of
+/// a value takes many to be printable.
 const VALUE_CHARACTERS_MAX: usize = 2000;
 
 /// `[("key", value)]` as what an event was about; every value is made printable.
 pub fn about<const N: usize>(pairs: [(&str, String); N]) -> About {
-    pairs
-        .into_iter()
-        .map(|(key, value)| (key.to_string(), printable_up_to(&value, VALUE_CHARACTERS_MAX)))
-        .collect()
+    pairs.into_iter().map(|(key, value)| (key.to_string(), value_of(&value))).collect()
+}
+
+/// A value as the log takes it: printable, and cut after so many characters.
+#[must_use]
+pub fn value_of(text: &str) -> String {
+    let printable = printable_up_to(text, VALUE_CHARACTERS_MAX);
+    match printable.char_indices().nth(VALUE_CHARACTERS_MAX) {
+        Some((end, _)) if printable.len() > end => {
+            format!("{}…", printable.get(..end).unwrap_or_default())
+        }
+        _ => printable,
+    }
 }
 
 impl AuditLog {
@@ -88,7 +118,29 @@ impl AuditLog {
             sudo_user: env.var("SUDO_USER").map(printable),
             host: printable(&env.host),
         };
-        Self { path: site.audit_path(), actor, tool: format!("installer {}", env!("CARGO_PKG_VERSION")) }
+        let (path, tool) = (site.audit_path(), format!("installer {}", env!("CARGO_PKG_VERSION")));
+        let reserve = Reserve::beside(&path);
+        Self { path, actor, tool, reserve }
+    }
+
+    /// Sees that there is room for the last words of a plan of so many steps, and keeps it.
+    ///
+    /// # Errors
+    /// There is none. Nothing may be begun then.
+    pub fn make_room(&self, steps: usize) -> Result<(), AuditError> {
+        self.reserve.fill(steps).map_err(|source| self.failed(source))
+    }
+
+    /// Writes something that must still be said at the end: if it fails, the room that was kept is given
+    /// up for it, and it is tried once more.
+    ///
+    /// # Errors
+    /// Those of the second try, or of the first if no room was kept.
+    pub fn with_reserve<T, E>(&self, mut write: impl FnMut() -> Result<T, E>) -> Result<T, E> {
+        match write() {
+            Err(_) if self.reserve.release() => write(),
+            other => other,
+        }
     }
 
     fn failed(&self, source: io::Error) -> AuditError {
@@ -129,8 +181,15 @@ impl AuditLog {
     ) -> Result<Head, AuditError> {
         let (event, time) = (event.to_string(), env.clock.now());
         let event = Event { time, event, outcome, actor: self.actor.clone(), tool: self.tool.clone(), about };
-        let (line, next) = head.append(event).map_err(|error| self.failed(io::Error::other(error)))?;
-        file.write_all(&line).and_then(|()| file.sync_data()).map_err(|source| self.failed(source))?;
+        let unfit = |source| AuditError::Event { path: self.path.clone(), source };
+        let (line, next) = head.append(event).map_err(unfit)?;
+        let before = file.metadata().map_err(|source| self.failed(source))?.len();
+        if let Err(source) = file.write_all(&line).and_then(|()| file.sync_data()) {
+            // An event whose line is not durable is not in the log. What cannot be taken back even so is a
+            // torn line or a whole one; the next entry deals with either.
+            let _ = file.set_len(before);
+            return Err(self.failed(source));
+        }
         Ok(next)
     }
 
@@ -181,27 +240,64 @@ impl AuditLog {
     }
 }
 
+/// A line of a log whose chain holds up to here.
+#[derive(Debug)]
+pub struct Line<'a> {
+    /// What it says.
+    pub entry: Entry,
+    /// Its very bytes, with the line feed.
+    pub bytes: &'a [u8],
+    /// The head after it.
+    pub head: &'a Head,
+}
+
 /// Reads and checks a whole log, line by line, and hands each entry on.
 ///
 /// # Errors
 /// It is not readable, or broken.
 pub fn read(path: &Path, each: &mut dyn FnMut(Entry)) -> Result<Head, AuditError> {
+    read_lines(path, &mut |line| each(line.entry))
+}
+
+/// As [`read`], with the bytes of each line. Nobody writes to the log meanwhile, so `each` must not.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_lines(path: &Path, each: &mut dyn FnMut(Line<'_>)) -> Result<Head, AuditError> {
     let failed = |source| AuditError::Io { path: path.to_path_buf(), source };
     let mut head = Head::default();
     let file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(head),
         file => file.map_err(failed)?,
     };
+    // A line that another process is just writing is not one that was cut off.
+    file.lock_shared().map_err(failed)?;
     let mut lines = BufReader::new(file);
+    let mut line = Vec::new();
     loop {
-        let mut line = Vec::new();
+        line.clear();
         let limit = LINE_BYTES_MAX as u64 + 1;
         if lines.by_ref().take(limit).read_until(b'\n', &mut line).map_err(failed)? == 0 {
             return Ok(head);
         }
         let (entry, next) =
             head.follow(&line).map_err(|source| AuditError::Broken { path: path.to_path_buf(), source })?;
-        each(entry);
         head = next;
+        each(Line { entry, bytes: &line, head: &head });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_values_still_make_a_line_that_is_read_again() {
+        let worst = "\u{10ffff}".repeat(10_000);
+        let value = value_of(&worst);
+        assert!(value.chars().count() <= VALUE_CHARACTERS_MAX + 1);
+        assert_eq!(value_of("short"), "short");
+        // Ten of them, each escaped once more as JSON.
+        assert!(10 * serde_json::to_string(&value).unwrap().len() < LINE_BYTES_MAX);
     }
 }
