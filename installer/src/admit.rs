@@ -564,7 +564,8 @@ struct IntoQuarantine<'a> {
 impl Sink for IntoQuarantine<'_> {
     fn begin(&mut self, path: &ArchivePath, content: Content) -> io::Result<()> {
         self.current = match path {
-            ArchivePath::Blob(_) if !self.store.has(&content) => {
+            // One that has rotted on this disk keeps its size: with the medium at hand it is replaced.
+            ArchivePath::Blob(_) if !self.store.is_whole(&content).unwrap_or(false) => {
                 Current::Kept(self.quarantine.blob()?, content)
             }
             _ => Current::Skipped,

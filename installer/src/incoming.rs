@@ -11,6 +11,7 @@
 //! believed either: what an earlier run has left is hashed again, and a range counts as read only as long as
 //! everything that came with it is there. The journal is written after what it speaks of.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -48,6 +49,8 @@ pub struct Incoming<'a> {
     current: Current,
     /// Whether the journal has a line, so that a failure leaves something worth keeping.
     noted: bool,
+    /// The blobs that were looked for in the store, and whether they are there as they were.
+    looked_at: BTreeMap<Digest, bool>,
 }
 
 #[derive(Debug)]
@@ -127,7 +130,7 @@ impl<'a> Incoming<'a> {
             }
         }
         durable::make_directory(&dir)?;
-        Ok(Self { store, dir, current: Current::Nothing, noted: false })
+        Ok(Self { store, dir, current: Current::Nothing, noted: false, looked_at: BTreeMap::new() })
     }
 
     fn whole(&self, digest: &Digest) -> PathBuf {
@@ -177,6 +180,12 @@ impl<'a> Incoming<'a> {
             }
         }
         Ok(done)
+    }
+
+    /// Whether the store has it as it was; one that has rotted is taken anew. Asked once for all pieces of it.
+    fn has_whole(&mut self, content: &Content) -> bool {
+        let store = self.store;
+        *self.looked_at.entry(content.digest).or_insert_with(|| store.is_whole(content).unwrap_or(false))
     }
 
     fn has_pieces(&self, content: &Content) -> bool {
@@ -342,7 +351,7 @@ impl Keep for Incoming<'_> {
     fn begin(&mut self, path: &ArchivePath, content: Content, from: u64) -> io::Result<()> {
         // `manifest.json` does not go into the store, but has to be there when a later run takes this up.
         let listed = matches!(path, ArchivePath::DockerManifest);
-        if !listed && self.store.has(&content) {
+        if !listed && self.has_whole(&content) {
             self.current = Current::Skipped;
             return Ok(());
         }

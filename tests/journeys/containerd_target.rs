@@ -40,7 +40,7 @@ fn site(sender: &World, containerd: &Containerd, more: &str) -> World {
     let world = another_site(sender);
     std::fs::create_dir(world.path("root")).unwrap();
     let files = format!("files: {{root: {}}}", world.path("root").display());
-    site_yaml(&world, &[containerd.as_target(more), files]);
+    site_yaml(&world, &[containerd.as_target(more), files, "scripts: {}".to_string()]);
     world
 }
 
@@ -147,6 +147,7 @@ fn when_a_later_step_fails_every_name_stands_for_what_it_stood_for_with_its_labe
     let site = site(&sender, &containerd, "");
     let _ = apply(&sender, &site, "bad.tar").expect_exit(Exit::Undone);
     assert!(containerd.images().is_empty(), "{:?}", containerd.images());
+    site.acknowledge();
     apply(&sender, &site, "0.tar").ok();
     containerd.run(&["images", "label", BASE, "site=mine", "io.cri-containerd.pinned="]);
     let before = containerd.images();
@@ -189,6 +190,7 @@ fn a_name_of_somebody_elses_image_is_moved_only_where_the_site_says_so_and_its_i
     let willing = site(&sender, &containerd, ", replace: true");
     let _ = apply(&sender, &willing, "bad.tar").expect_exit(Exit::Undone);
     assert_eq!(containerd.images(), before, "the name was not given back");
+    willing.acknowledge();
     let ran = apply(&sender, &willing, "0.tar").ok();
     assert!(ran.stdout.contains("containerd/foreign-tag"), "{}", ran.stdout);
     let images = containerd.images();
@@ -296,11 +298,13 @@ fn a_node_finds_images_in_the_sites_registry_under_their_own_names() {
         let mirror = format!(", mirror: {{directory: {}}}{more}", certs.display());
         let registry = format!("registry: {{url: \"{}\", prefix: mirror}}", registry.url());
         let files = format!("files: {{root: {}}}", world.path("root").display());
-        site_yaml(&world, &[registry, containerd.as_target(&mirror), files]);
+        let scripts = "scripts: {}".to_string();
+        site_yaml(&world, &[registry, containerd.as_target(&mirror), files, scripts]);
     };
     site("");
     let _ = apply(&sender, &world, "bad.tar").expect_exit(Exit::Undone);
     assert!(!certs.exists(), "the directory that was made for the mirror is still there");
+    world.acknowledge();
     apply(&sender, &world, "0.tar").ok();
     let file = certs.join("registry.example.com/hosts.toml");
     let text = std::fs::read_to_string(&file).unwrap();

@@ -20,7 +20,7 @@ use crate::audit::{About, AuditLog, about};
 use crate::discs::{self, Given};
 use crate::due;
 use crate::journal;
-use crate::plan::{self, Plan};
+use crate::plan::{self, Plan, PlanKind};
 use crate::site::Site;
 use crate::targets::{self, Context};
 use crate::witness::Judged;
@@ -149,6 +149,7 @@ pub(super) fn carry_out(
     from: &Source<'_>,
     asked: &Asked,
 ) -> Result<(), Failure> {
+    let started = screen.env.clock.monotonic();
     let (config, http) = (site.config()?, super::client()?);
     let (stderr, live) =
         (screen.env.stderr.clone(), screen.env.stderr_is_terminal || screen.common.verbose > 0);
@@ -191,10 +192,14 @@ pub(super) fn carry_out(
         stderr.say(&shown);
         return Err(failure);
     }
+    let what = if from.command == "rollback" { "rolled back" } else { "applied" };
     let first = if resumed { "an interrupted apply was dealt with first\n" } else { "" };
     let last = if plan.steps.is_empty() { "was in place already" } else { "is in place" };
-    let human = format!("{shown}\n{first}applied: {} {} {last}\n", plan.product, plan.version);
-    screen.result(&human, &Document { plan: &plan, findings: &findings, applied: true })
+    let seconds = context.env.clock.monotonic().saturating_sub(started).as_secs_f64();
+    let human =
+        format!("{shown}\n{first}{what}: {} {} {last} ({seconds:.1} s)\n", plan.product, plan.version);
+    let document = Document { plan: &plan, findings: &findings, applied: true, seconds: Some(seconds) };
+    screen.result(&human, &document)
 }
 
 /// Verifies and loads the bundle, and logs how that ended.
@@ -229,10 +234,10 @@ fn admitted(
     })
 }
 
-/// Deals with a run that was cut off: the same bundle's is gone on with, another one's is taken back.
+/// Deals with a run that was cut off: an apply of the same bundle is gone on with, everything else is taken back.
 fn recover(site: &Site, run: &Run<'_>, bundle: BundleDigest) -> Result<bool, Failure> {
     let Some(found) = journal::unfinished(site)? else { return Ok(false) };
-    if found.plan.bundle == bundle {
+    if found.plan.bundle == bundle && found.plan.kind == PlanKind::Apply {
         run.resume(&found)?;
     } else {
         run.take_back(&found)?;

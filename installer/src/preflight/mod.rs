@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod containerd;
 pub mod disk;
 pub mod docker;
+pub mod failed;
 pub mod helm;
 pub mod junit;
 pub mod overrides;
@@ -101,6 +102,7 @@ pub fn check(
     context: &Context<'_>,
 ) -> Vec<Finding> {
     let mut findings = clock::check(&times(bundle, judged, context.env), &config.time);
+    findings.extend(failed::check(bundle, judged, context));
     let components = &bundle.inventory().components;
     findings.extend(disk::check(bundle.inventory(), bundle.digest(), context));
     if let Some(target) = &config.targets.registry {
