@@ -8,12 +8,13 @@ use manifests::bundle::{BundleDigest, Content};
 use manifests::companion::{self, Companion, CompanionKind};
 use manifests::inventory::{FileMode, Wheel};
 use manifests::kubernetes::PlainFile;
-use manifests::script::{Script, ScriptFile, Undo};
+use manifests::script::{Script, ScriptFile, Undo, Within};
 use manifests::text::{BundleVersion, FileName, Name, PackageVersion, printable};
 use manifests::{Descriptor, Digest};
 use serde::{Deserialize, Serialize};
 
-use crate::site::config::{KubernetesTarget, Namespace, RegistryAuth, Timeout};
+use super::away::{Unlink, Unwrite, Withdraw};
+use crate::site::config::{KubernetesTarget, Namespace, RegistryAuth};
 use crate::site::ledger::Ledger;
 
 /// One change, with what it takes to take it back.
@@ -32,6 +33,12 @@ pub enum Step {
     Venv(Venv),
     /// Write a file.
     File(WriteFile),
+    /// Take a file away.
+    Unwrite(Unwrite),
+    /// Take the link to an environment away.
+    Unlink(Unlink),
+    /// Take away what was pushed or loaded.
+    Withdraw(Withdraw),
     /// Apply a set of Kubernetes manifests, or delete objects of one.
     Objects(Objects),
     /// Install, upgrade or uninstall a release of Helm.
@@ -497,7 +504,7 @@ pub struct Release {
     /// Its namespace.
     pub namespace: String,
     /// How long Helm waits for it, each way.
-    pub timeout: Timeout,
+    pub timeout: Within,
     /// What becomes of it.
     pub action: ReleaseAction,
     /// As it is now; nothing if Helm knows none of this name.
@@ -707,6 +714,13 @@ pub struct Record {
     pub new: Ledger,
 }
 
+impl Publish {
+    /// Whether bundles are hidden and none is shown anew or before others.
+    fn withdraws(&self) -> bool {
+        self.old.len() > self.new.len() && self.old.iter().filter(|old| self.new.contains(old)).eq(&self.new)
+    }
+}
+
 impl Step {
     /// The kind of target.
     #[must_use]
@@ -715,7 +729,9 @@ impl Step {
             Self::Push(_) => "registry",
             Self::Load(_) => "docker",
             Self::Import(_) | Self::Mirror(_) => "containerd",
-            Self::Venv(_) => "python",
+            Self::Venv(_) | Self::Unlink(_) => "python",
+            Self::Unwrite(unwrite) => unwrite.target(),
+            Self::Withdraw(withdraw) => withdraw.target(),
             Self::File(_) => "files",
             Self::Objects(_) => "kubernetes",
             Self::Release(_) => "helm",
@@ -746,9 +762,21 @@ impl Step {
             }
             Self::Venv(venv) => format!("{} with {} wheels", venv.link.display(), venv.wheels.len()),
             Self::File(file) => format!("{} (mode {})", file.path.display(), file.new.mode),
+            Self::Unwrite(unwrite) => unwrite.subject(),
+            Self::Unlink(unlink) => unlink.subject(),
+            Self::Withdraw(withdraw) => withdraw.subject(),
             Self::Objects(objects) => objects.subject(),
             Self::Release(release) => release.subject(),
             Self::Script(run) => run.subject(),
+            Self::Publish(publish) if publish.withdraws() => {
+                let gone: Vec<String> = publish
+                    .old
+                    .iter()
+                    .filter(|old| !publish.new.contains(old))
+                    .map(|bundle| bundle.0.short())
+                    .collect();
+                format!("bundle {}", gone.join(", "))
+            }
             Self::Publish(publish) => {
                 let shown = publish.new.first().map(|bundle| bundle.0.short()).unwrap_or_default();
                 match publish.new.len().saturating_sub(1) {
@@ -757,9 +785,11 @@ impl Step {
                 }
             }
             Self::Record(record) => {
-                let version =
-                    record.new.current().map(|applied| applied.version.to_string()).unwrap_or_default();
-                format!("{} {version} as applied", record.new.product)
+                let product = &record.new.product;
+                record.new.current().map_or_else(
+                    || format!("{product} as removed"),
+                    |current| format!("{product} {} as applied", current.version),
+                )
             }
         }
     }
@@ -781,6 +811,8 @@ impl Step {
             Self::Release(release) => release.verb(),
             Self::Script(RunScript { direction: Direction::Do, .. }) => "run",
             Self::Script(_) => "undo",
+            Self::Unwrite(_) | Self::Unlink(_) | Self::Withdraw(_) => "remove",
+            Self::Publish(publish) if publish.withdraws() => "hide",
             Self::Publish(_) => "show",
             Self::Record(_) => "record",
         };

@@ -35,7 +35,7 @@ pub struct SiteConfig {
     pub change: Option<ChangePolicy>,
     /// How the checks before a change judge.
     pub preflight: PreflightPolicy,
-    /// How many versions are kept for a rollback. Nothing is ever removed in this version.
+    /// How many versions below the present one are kept of each product for a rollback.
     pub keep: Option<u32>,
 }
 
