@@ -234,7 +234,7 @@ fn a_namespace_that_nobody_makes_is_found() {
     let object =
         json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}, "data": {}});
     let absent = format!("{}-absent", scene.namespace);
-    has(&only(&scene.failing_in(&absent, &[object.clone()]), "cluster/namespace"), &[&absent]);
+    has(&only(&scene.failing_in(&absent, std::slice::from_ref(&object)), "cluster/namespace"), &[&absent]);
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": absent}});
     assert_eq!(scene.failing_in(&absent, &[object, namespace]), []);
 }
