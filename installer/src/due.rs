@@ -95,8 +95,7 @@ pub fn due(bundle: &VerifiedBundle, judged: &Judged, site: &Site) -> Result<Due,
     let manifest = bundle.manifest();
     let ledger = site.ledger(&manifest.publisher, &manifest.product)?;
     let mut below = in_force(ledger.as_ref());
-    let mut due = Due::default();
-    due.left = left(bundle, ledger.as_ref(), judged, site);
+    let mut due = Due { left: left(bundle, ledger.as_ref(), judged, site), ..Due::default() };
     let (mut first, mut rest) = (Vec::new(), Vec::new());
     let mut is_present = true;
     while let Some(newer) = below.pop_if(|newer| newer.applied.order > manifest.order) {
