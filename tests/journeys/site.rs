@@ -694,11 +694,16 @@ fn plan_and_apply_print_the_same_steps_as_json() {
     let kinds: Vec<_> =
         plan["plan"]["steps"].as_array().unwrap().iter().map(|step| keys(step)[0].to_string()).collect();
     assert_eq!(kinds, ["file", "publish", "record"]);
-    let mut apply = json_of(&world, &["apply", "b.tar", "--yes"]);
+    let apply = json_of(&world, &["apply", "b.tar", "--yes"]);
     assert_eq!(apply["applied"], true);
-    apply["applied"] = json!(false);
-    assert!(apply.as_object_mut().unwrap().remove("seconds").is_some());
-    assert_eq!(apply, plan);
+    assert_eq!(apply["plan"], plan["plan"]);
+    assert!(apply["seconds"].is_number(), "{apply}");
+    // What is found is the same, but for the room on a disk that has the bundle by then.
+    let found = |document: &serde_json::Value| -> Vec<(String, String)> {
+        let all = document["findings"].as_array().unwrap().iter();
+        all.map(|found| (found["id"].to_string(), found["verdict"].to_string())).collect()
+    };
+    assert_eq!(found(&apply), found(&plan));
 }
 
 #[test]
