@@ -22,6 +22,7 @@ use manifests::verify::{
 use manifests::{ArchivePath, BundleManifest, Digest, Inventory, Trust, VerifiedBundle};
 
 use crate::loan::Loan;
+use crate::preflight::report::NotReady;
 use crate::site::config::SiteConfig;
 use crate::site::ledger::Applied;
 use crate::site::{Site, SiteError};
@@ -63,6 +64,9 @@ pub enum AdmitError {
         /// Bytes that are missing from the store.
         needed: u64,
     },
+    /// A check stops it.
+    #[error(transparent)]
+    NotReady(#[from] NotReady),
     /// What the site has kept is not what was admitted.
     #[error("the site store has rotted")]
     Rotten(#[source] Damage),
@@ -150,7 +154,7 @@ impl Classified for AdmitError {
             Self::Several => Exit::Usage,
             Self::Refused { .. } => Exit::Refused,
             Self::Site(error) => error.exit(),
-            Self::Space { .. } => Exit::NotReady,
+            Self::Space { .. } | Self::NotReady(_) => Exit::NotReady,
         }
     }
 
@@ -178,6 +182,7 @@ impl Classified for AdmitError {
                 Some("free some space, or put the site directory on a larger disk".to_string())
             }
             Self::Site(error) => error.hint(),
+            Self::NotReady(error) => error.hint(),
             _ => None,
         }
     }
@@ -395,10 +400,13 @@ pub fn admit(
     path: &Path,
     progress: &mut dyn Progress,
 ) -> Result<VerifiedBundle, AdmitError> {
-    admit_stream(site, config, path, Box::new(medium::open(path)?.0), progress)
+    admit_stream(site, config, path, Box::new(medium::open(path)?.0), &|_, _| Ok(()), progress)
 }
 
-/// The same of a stream, for which `path` stands in messages.
+/// Asked once the signed lists are known, before the first byte is copied: whether anything stops that.
+pub type Gate<'a> = dyn Fn(BundleDigest, &Inventory) -> Result<(), NotReady> + 'a;
+
+/// The same of a stream, for which `path` stands in messages, if the gate lets it in.
 ///
 /// # Errors
 /// See [`AdmitError`].
@@ -407,6 +415,7 @@ pub fn admit_stream(
     config: &SiteConfig,
     path: &Path,
     input: Box<dyn Read>,
+    gate: &Gate<'_>,
     progress: &mut dyn Progress,
 ) -> Result<VerifiedBundle, AdmitError> {
     let damaged = |source| AdmitError::Damaged { path: path.to_path_buf(), source };
@@ -414,6 +423,7 @@ pub fn admit_stream(
     let head = reader.head().clone();
     let (contents, documents) = reader.contents(accepted.signed().manifest()).map_err(damaged)?;
     let store = site.store();
+    gate(accepted.signed().digest(), contents.inventory())?;
     check_space(&store, contents.inventory(), |_| 0)?;
     let mut sink = IntoQuarantine {
         store: &store,
@@ -554,7 +564,8 @@ struct IntoQuarantine<'a> {
 impl Sink for IntoQuarantine<'_> {
     fn begin(&mut self, path: &ArchivePath, content: Content) -> io::Result<()> {
         self.current = match path {
-            ArchivePath::Blob(_) if !self.store.has(&content) => {
+            // One that has rotted on this disk keeps its size: with the medium at hand it is replaced.
+            ArchivePath::Blob(_) if !self.store.is_whole(&content).unwrap_or(false) => {
                 Current::Kept(self.quarantine.blob()?, content)
             }
             _ => Current::Skipped,

@@ -137,6 +137,9 @@ pub enum ApplyError {
     PowerCut(#[from] PowerCut),
 }
 
+/// What opens the way again after something has failed.
+const ACKNOWLEDGE: &str = "installer acknowledge --reason TEXT";
+
 impl Classified for ApplyError {
     fn exit(&self) -> Exit {
         match self {
@@ -152,13 +155,15 @@ impl Classified for ApplyError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Undone { source, .. } => {
-                let next = "mend the cause and run the same command again".to_string();
-                Some(source.hint().unwrap_or(next))
+                let mend = source.hint().unwrap_or("mend the cause".to_string());
+                Some(format!("{mend}; then say so, and run the same command again: {ACKNOWLEDGE}"))
             }
-            Self::NotUndone { .. } | Self::LeftOver { .. } => {
-                Some("put right by hand what is listed; `installer history` and the journal directory say what was begun".to_string())
+            Self::NotUndone { .. } | Self::LeftOver { .. } => Some(format!(
+                "put right by hand what is listed, the journal directory says what was begun; then say so: {ACKNOWLEDGE}"
+            )),
+            Self::Unrecorded { .. } => {
+                Some("make room on the disk of the site directory, or mend it".to_string())
             }
-            Self::Unrecorded { .. } => Some("make room on the disk of the site directory, or mend it".to_string()),
             Self::Site(error) => error.hint(),
             Self::Audit(error) => error.hint(),
             Self::PowerCut(_) => None,
@@ -275,8 +280,8 @@ impl Run<'_> {
 
     /// In this order, so that the log never says done of what the next run would take back.
     fn commit(&self, plan: &Plan, journal: &mut Journal) -> Result<(), Unwritten> {
-        self.audit.with_reserve(|| journal.write(Line::Committed))?;
-        Ok(self.audit.with_reserve(|| self.log("apply", Outcome::Done, plan, None, About::new()))?)
+        self.audit.insist(|| journal.write(Line::Committed))?;
+        Ok(self.audit.insist(|| self.log("apply", Outcome::Done, plan, None, About::new()))?)
     }
 
     /// A step that says it is done is asked once more.
@@ -305,12 +310,12 @@ impl Run<'_> {
         gaps.note(self.last_word("apply.step", Outcome::Failed, plan, Some(number), &failed));
         if begun == 0 {
             // Nothing was done, so nothing is undone. A journal that stays open is looked at by the next run.
-            let _ = self.audit.with_reserve(|| journal.write(Line::RolledBack));
+            let _ = self.audit.insist(|| journal.write(Line::RolledBack));
             if let Cause::Unwritten(unwritten) = source {
                 return Err(unwritten.into());
             }
         }
-        gaps.note(self.audit.with_reserve(|| journal.write(Line::Undo)));
+        gaps.note(self.audit.insist(|| journal.write(Line::Undo)));
         let begun: Vec<usize> = (0..begun).collect();
         let stuck = self.backward(plan, journal, &begun, &mut gaps)?;
         if let Some(first) = gaps.first {
@@ -325,7 +330,8 @@ impl Run<'_> {
     }
 
     /// Takes steps back, the last first. What cannot be taken back is listed, and the rest still is: also
-    /// if log or journal cannot be written, since a full disk must not keep things half done.
+    /// if log or journal cannot be written, since a full disk must not keep things half done. The room that
+    /// was kept is for this.
     fn backward(
         &self,
         plan: &Plan,
@@ -335,18 +341,19 @@ impl Run<'_> {
     ) -> Result<Vec<String>, ApplyError> {
         let kept = journal.kept_dir();
         let (mut stuck, mut may_pass) = (Vec::new(), false);
+        self.audit.release_room();
         for number in begun.iter().rev().copied() {
             let Some(step) = plan.steps.get(number) else { continue };
             self.watch.at("undoing", number)?;
             match targets::undo(step, &kept, self.context) {
                 Ok(facts) => {
-                    gaps.note(self.audit.with_reserve(|| journal.write(Line::Undone(number))));
+                    gaps.note(self.audit.insist(|| journal.write(Line::Undone(number))));
                     gaps.note(self.last_word("apply.step", Outcome::Undone, plan, Some(number), &facts));
                 }
                 Err(error) => {
                     may_pass |= error.may_pass();
                     let cause = chain(&error);
-                    gaps.note(self.audit.with_reserve(|| journal.write(Line::Stuck(number))));
+                    gaps.note(self.audit.insist(|| journal.write(Line::Stuck(number))));
                     let mut about = audit::about([("cause", cause.clone()), ("undo", "failed".to_string())]);
                     about.extend(error.facts());
                     gaps.note(self.last_word("apply.step", Outcome::Failed, plan, Some(number), &about));
@@ -360,7 +367,7 @@ impl Run<'_> {
         // again.
         if !may_pass {
             let line = if stuck.is_empty() { Line::RolledBack } else { Line::Broken };
-            gaps.note(self.audit.with_reserve(|| journal.write(line)));
+            gaps.note(self.audit.insist(|| journal.write(line)));
         }
         Ok(stuck)
     }
@@ -374,7 +381,7 @@ impl Run<'_> {
         step: Option<usize>,
         about: &About,
     ) -> Result<(), AuditError> {
-        self.audit.with_reserve(|| self.log(event, outcome, plan, step, about.clone()))
+        self.audit.insist(|| self.log(event, outcome, plan, step, about.clone()))
     }
 
     fn log(
@@ -385,6 +392,7 @@ impl Run<'_> {
         step: Option<usize>,
         mut about: About,
     ) -> Result<(), AuditError> {
+        let event = event.replacen("apply", plan.kind.word(), 1);
         about.insert("bundle".to_string(), plan.bundle.to_string());
         about.insert("product".to_string(), format!("{} {}", plan.product, plan.version));
         if let Some((number, step)) = step.and_then(|number| Some((number, plan.steps.get(number)?))) {
@@ -393,7 +401,7 @@ impl Run<'_> {
         } else {
             about.extend(applied_facts(plan));
         }
-        self.audit.append(self.context.env, event, outcome, about)
+        self.audit.append(self.context.env, &event, outcome, about)
     }
 }
 

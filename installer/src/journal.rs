@@ -78,6 +78,19 @@ impl Found {
         self.lines.contains(&Line::Undo)
     }
 
+    /// Whether everything was done.
+    #[must_use]
+    pub fn is_committed(&self) -> bool {
+        self.lines.contains(&Line::Committed)
+    }
+
+    /// Whether the target may have what this step puts there: it was begun, and not taken back.
+    #[must_use]
+    pub fn has_effect(&self, step: usize) -> bool {
+        self.is_committed()
+            || (!self.lines.contains(&Line::RolledBack) && self.was_begun(step) && !self.was_undone(step))
+    }
+
     /// Whether this step was begun.
     #[must_use]
     pub fn was_begun(&self, step: usize) -> bool {
@@ -213,6 +226,14 @@ pub fn read(path: &Path) -> Result<Option<Found>, SiteError> {
     // A line that does not parse was cut off while it was written: what it says had not happened yet.
     let lines = lines.filter_map(|line| serde_json::from_slice(line).ok()).collect();
     Ok(Some(Found { path: path.to_path_buf(), plan, lines }))
+}
+
+/// Every journal, the oldest first.
+///
+/// # Errors
+/// The directory is not readable.
+pub fn paths(site: &Site) -> Result<Vec<PathBuf>, SiteError> {
+    Ok(numbers(&site.journal_dir())?.into_iter().map(|(_, path)| path).collect())
 }
 
 /// The journal that did not come to its end, if there is one.

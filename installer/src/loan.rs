@@ -12,7 +12,7 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use layout::reader::Sink;
 use manifests::bundle::Content;
-use manifests::inventory::Component;
+use manifests::inventory::{Component, SetFile};
 use manifests::{ArchivePath, Digest, Inventory};
 
 use crate::site::Site;
@@ -21,6 +21,17 @@ use crate::site::scratch::Scratch;
 
 /// So much of the disk stays free, whatever is lent.
 const SPARE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// A text that somebody may want to see the changes of is not longer.
+pub const TEXT_BYTES_MAX: u64 = 64 * 1024;
+/// So many of them are lent.
+const TEXTS_MAX: usize = 500;
+
+/// Whether a file with these permission bits may be shown: everybody on the site may read it anyway.
+#[must_use]
+pub fn is_for_everybody(mode: u32) -> bool {
+    mode & 0o004 != 0
+}
 
 /// Content that is kept for a run.
 #[derive(Debug, Default)]
@@ -68,6 +79,11 @@ fn read_by_checks(component: &Component, config: &SiteConfig) -> Vec<Digest> {
         Component::Chart(chart) if config.targets.helm.is_some() => {
             let values = chart.values.iter().flat_map(|values| &values.files);
             values.map(|file| file.digest).chain([chart.archive.digest]).collect()
+        }
+        // For the differences that `plan -v` shows.
+        Component::FileSet(set) if config.targets.files.is_some() => {
+            let shown = |file: &&SetFile| file.size <= TEXT_BYTES_MAX && is_for_everybody(file.mode.bits());
+            set.files.iter().filter(shown).take(TEXTS_MAX).map(|file| file.digest).collect()
         }
         Component::KubernetesManifests(set) if config.targets.kubernetes.is_some() => {
             set.files.iter().map(|file| file.digest).collect()

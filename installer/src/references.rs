@@ -8,7 +8,7 @@ use discovery::reference;
 use discovery::rewrite::Decisions;
 use discovery::walk;
 use edge::yaml::YamlError;
-use manifests::inventory::{Chart, Component, Image, ImageClass};
+use manifests::inventory::{Component, Image, ImageClass, NeededImage};
 use manifests::{Digest, Reference, VerifiedBundle};
 
 use crate::site::config::SiteConfig;
@@ -60,19 +60,20 @@ pub fn base(config: &SiteConfig) -> Option<String> {
     Some(if prefix.is_empty() { host.to_string() } else { format!("{host}/{prefix}") })
 }
 
-/// Looks for every image of what a chart renders to.
+/// Looks for every image in objects: of what a chart renders to, or of a set of manifests. `noted` is what was found
+/// in them when the bundle was locked.
 ///
 /// # Errors
 /// See [`ReferencesError`].
 pub fn resolve(
     text: &str,
-    chart: &Chart,
+    noted: &[NeededImage],
     bundle: &VerifiedBundle,
     context: &Context<'_>,
 ) -> Result<Resolved, ReferencesError> {
     let mut hits = Hits::default();
     walk::stream("helm's output", text, &mut hits)?;
-    let site = Names { chart, images: images(bundle), base: base(context.config), context };
+    let site = Names { noted, images: images(bundle), base: base(context.config), context };
     let mut resolved = Resolved::default();
     for hit in hits.finish()? {
         resolved.count = resolved.count.saturating_add(1);
@@ -108,7 +109,7 @@ enum Found {
 }
 
 struct Names<'a> {
-    chart: &'a Chart,
+    noted: &'a [NeededImage],
     images: BTreeMap<String, Vec<&'a Image>>,
     base: Option<String>,
     context: &'a Context<'a>,
@@ -117,7 +118,7 @@ struct Names<'a> {
 impl Names<'_> {
     fn find(&self, hit: &Hit) -> Result<Found, TargetError> {
         let shown = hit.image.to_string();
-        let noted = self.chart.images.iter().find(|needed| needed.image.as_str() == shown);
+        let noted = self.noted.iter().find(|needed| needed.image.as_str() == shown);
         let Wanted::Image(image) = &hit.image else {
             // What something on site fills in, or a text that was looked at when the bundle was locked.
             return Ok(Found::Stays);

@@ -231,10 +231,10 @@ mod tests {
 
     #[test]
     fn lists_are_taken_apart_and_json_is_read_like_yaml() {
-        let yaml = "apiVersion: v1\nkind: ConfigMapList\nitems:\n- metadata: {name: a}\n---\n---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: b, namespace: n}\n";
+        let yaml = "apiVersion: v1\nkind: ConfigMapList\nitems:\n- metadata: {name: a}\n---\n---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: b, namespace: shop}\n";
         let objects = file("x.yaml", yaml).unwrap();
         let ids: Vec<String> = objects.iter().map(|object| object.id().to_string()).collect();
-        assert_eq!(ids, ["ConfigMap a", "Deployment n/b"]);
+        assert_eq!(ids, ["ConfigMap a", "Deployment shop/b"]);
         assert_eq!((objects[0].api_version(), objects[1].group()), ("v1", "apps"));
         let json = "{\"apiVersion\":\"v1\",\"kind\":\"Secret\",\"metadata\":{\"name\":\"s\"}}";
         assert_eq!(file("x.json", json).unwrap()[0].kind(), "Secret");

@@ -82,7 +82,7 @@ fn state(world: &World) -> State {
     let site = tree(
         world,
         "site",
-        &["audit", "journal", "key", "lock", "filler", "store/blobs", "store/bundles", "ledger"],
+        &["audit", "journal", "key", "lock", "filler", "site.yaml", "store/blobs", "store/bundles", "ledger"],
     );
     (tree(world, "root", &[]), site)
 }

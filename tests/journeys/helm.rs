@@ -19,8 +19,12 @@ use std::process::{Child, Command, Stdio};
 
 use e2e::{Ran, World};
 use edge::Exit;
+use installer::apply::{ApplyError, PowerCut, Unwatched, Watch};
+use installer::plan::{Step, releases_to_remove};
+use installer::site::Site;
+use installer::targets::{self, Context};
 use manifests::Digest;
-use onsite::{audit_holds, build, installer, output, says, site_yaml};
+use onsite::{audit_holds, build, installer, output, says, site_yaml, with_run};
 use serde_json::Value;
 use testkit::cluster::Cluster;
 use testkit::real_part;
@@ -185,11 +189,11 @@ fn write_chart(world: &World, version: u32) {
     world.write("charts/web/Chart.yaml", chart);
     world.write(
         "charts/web/values.yaml",
-        "replicas: 1\ntext: chart\npod: ''\nhook: ''\ncustom: ''\nbroken: ''\n",
+        "replicas: 1\nstrategy: RollingUpdate\ntext: chart\npod: ''\nhook: ''\ncustom: ''\nbroken: ''\n",
     );
     world.write(
         "charts/web/templates/web.yaml",
-        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec:\n  replicas: {{ .Values.replicas }}\n  selector: {matchLabels: {app: web}}\n  template:\n    metadata:\n      labels: {app: web}\n      annotations: {version: \"1.10\"{{ if .Values.pod }}, airlock.test/pod: {{ .Values.pod }}{{ end }}}\n    spec:\n      containers:\n      - name: web # the one\n        image: '{{ .Values.image }}'\n        args: [\"--sidecar-image={{ .Values.image }}\"]\n",
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec:\n  replicas: {{ .Values.replicas }}\n  strategy: {type: {{ .Values.strategy }}}\n  selector: {matchLabels: {app: web}}\n  template:\n    metadata:\n      labels: {app: web}\n      annotations: {version: \"1.10\"{{ if .Values.pod }}, airlock.test/pod: {{ .Values.pod }}{{ end }}}\n    spec:\n      containers:\n      - name: web # the one\n        image: '{{ .Values.image }}'\n        args: [\"--sidecar-image={{ .Values.image }}\"]\n",
     );
     world.write(
         "charts/web/templates/map.yaml",
@@ -370,6 +374,113 @@ fn while_the_helm_of_a_killed_run_still_works_nobody_else_does() {
         scene.cluster.wait_until("helm has ended", || scene.status() == "deployed");
         scene.cluster.wait_until("the site is free", || scene.apply(&first).exit == Exit::Done);
         assert_eq!(scene.history().len(), 1, "what Helm had done was not done again");
+    });
+}
+
+#[test]
+fn an_undo_that_was_killed_is_taken_up_again() {
+    with_each_helm("undo", |scene| {
+        // With one pod at a time, the way back waits for the old one, too.
+        let values = format!("{ILL}strategy: Recreate\n");
+        let first = scene.bundle(1, &values);
+        gone_on(scene, &["apply", &first, "--yes"]);
+        let manifest = scene.manifest();
+        scene.site("timeout: 20s");
+        let second = scene.bundle(2, &values);
+        pull_the_plug(scene, in_the_middle(scene, &second, "pending-rollback"));
+        assert_eq!(scene.status(), "pending-rollback");
+        scene.site("");
+        gone_on(scene, &["apply", &first, "--yes"]);
+        scene.is_back(manifest);
+    });
+}
+
+/// The power goes at one moment of a step.
+struct Cut(&'static str, usize);
+
+impl Watch for Cut {
+    fn at(&self, moment: &'static str, step: usize) -> Result<(), PowerCut> {
+        if (moment, step) == (self.0, self.1) { Err(PowerCut) } else { Ok(()) }
+    }
+}
+
+#[test]
+fn a_power_cut_before_or_after_a_release_leads_to_the_new_version_or_the_old() {
+    with_each_helm("cut", |scene| {
+        let manifest = scene.installed();
+        let second = scene.bundle(2, "");
+        let path = scene.world.path(&second);
+        let number = with_run(&scene.world, &path, &Unwatched, |_, plan| {
+            plan.steps.iter().position(|step| matches!(step, Step::Release(_))).unwrap()
+        });
+        for moment in ["begun", "performed", "done"] {
+            let cut = Cut(moment, number);
+            with_run(&scene.world, &path, &cut, |run, plan| {
+                assert!(matches!(run.start(&plan), Err(ApplyError::PowerCut(_))), "{moment}");
+            });
+            scene.world.installer(&["rollback", "1", "--yes"]).ok();
+            scene.is_back(manifest);
+            with_run(&scene.world, &path, &cut, |run, plan| {
+                assert!(matches!(run.start(&plan), Err(ApplyError::PowerCut(_))), "{moment}");
+            });
+            scene.apply(&second).ok();
+            assert_eq!((scene.image_that_runs(), scene.file().unwrap()), (format!("{WEB}:2"), "2".into()));
+            scene.world.installer(&["rollback", "--yes"]).ok();
+            scene.is_back(manifest);
+        }
+        // While it is being undone.
+        let third = scene.bundle(3, "pod: never-ready\n");
+        scene.site("timeout: 5s");
+        let cut = Cut("undoing", number);
+        with_run(&scene.world, &scene.world.path(&third), &cut, |run, plan| {
+            assert!(matches!(run.start(&plan), Err(ApplyError::PowerCut(_))));
+        });
+        assert_eq!(scene.status(), "failed");
+        scene.world.installer(&["rollback", "1", "--yes"]).ok();
+        scene.is_back(manifest);
+    });
+}
+
+#[test]
+fn a_release_that_a_version_no_longer_has_goes_and_comes_back_as_it_was() {
+    with_each_helm("gone", |scene| {
+        let first = scene.bundle(1, "");
+        scene.apply(&first).ok();
+        let manifest = scene.manifest();
+        let (env, _, _) = scene.world.env("installer", &[]);
+        let site = Site::at(scene.world.path("site"));
+        let config = site.config().unwrap();
+        let http = registry::Http::new(&registry::HttpSettings::default()).unwrap();
+        let context = Context { site: &site, config: &config, env: &env, http: &http };
+        let path = scene.world.path(&first);
+        let left = installer::admit::admit(&site, &config, &path, &mut edge::progress::Silent).unwrap();
+        let same = releases_to_remove(left.inventory(), Some(left.inventory()), &config, &context).unwrap();
+        assert!(same.is_empty());
+        let steps = releases_to_remove(left.inventory(), None, &config, &context).unwrap();
+        let [step] = <[_; 1]>::try_from(steps).unwrap();
+        let step = Step::Release(step);
+        assert!(step.title().starts_with("helm: uninstall web in "), "{}", step.title());
+        let kept = scene.world.path("kept");
+        for _ in 0..2 {
+            targets::perform(&step, &kept, &context).unwrap();
+            assert_eq!(scene.status(), "uninstalled");
+        }
+        let gone = scene.cluster.try_kubectl(&["get", "deployment", "web", "--namespace", &scene.namespace]);
+        assert!(gone.unwrap_err().contains("NotFound"));
+        for _ in 0..2 {
+            targets::undo(&step, &kept, &context).unwrap();
+            assert_eq!(scene.manifest(), manifest);
+        }
+        assert_eq!(scene.image_that_runs(), format!("{WEB}:1"));
+        // Nothing needs to be done for a release that has come back.
+        let planned = scene.world.installer(&["plan", &first]).ok();
+        assert!(planned.stdout.contains("everything is in place already"), "{}", planned.stdout);
+        // One whose history alone is there is installed anew, and uninstalled again by an undo.
+        scene.helm(&["uninstall", "web", "--keep-history", "--wait"]);
+        scene.site("timeout: 5s");
+        let second = scene.bundle(2, ILL);
+        drop(scene.apply(&second).expect_exit(Exit::Undone));
+        assert_eq!(scene.status(), "uninstalled");
     });
 }
 

@@ -22,10 +22,13 @@ use daemons::{Cut, Moments};
 use e2e::{Ran, World};
 use edge::Exit;
 use ingredients::{image, layer, write_layout};
+use installer::admit;
 use installer::apply::ApplyError;
+use installer::site::Site;
+use installer::targets::{Context, kubernetes};
 use onsite::{another_site, audit_holds, build, installer, says, site_yaml, wait_until, with_run};
 use serde_json::{Value, json};
-use testkit::Cluster;
+use testkit::{Cluster, RealRegistry, RealRegistryOptions};
 
 const IMAGE: &str = "registry.example.com/shop/web:1";
 const PASSWORD: &str = "correct-horse-battery";
@@ -303,10 +306,13 @@ fn a_run_that_is_cut_off_at_any_moment_is_gone_on_with_or_taken_back() {
     // Another bundle of the same content as the first: what it finds cut off it takes back.
     scene.bundle("3", 3, &[settings(json!({"a": "one"})), only("first-only")]);
     let bundle = scene.sender.path("2.tar");
-    let moments = Moments::default();
-    with_run(&scene.site, &bundle, &moments, |run, plan| run.start(&plan)).unwrap();
+    scene.apply("2").ok();
     let after = scene.objects();
     assert_ne!(after, before);
+    scene.site.installer(&["rollback", "--yes"]).ok();
+    assert_eq!(scene.objects(), before);
+    let moments = Moments::default();
+    with_run(&scene.site, &bundle, &moments, |run, plan| run.start(&plan)).unwrap();
     scene.site.installer(&["rollback", "--yes"]).ok();
     assert_eq!(scene.objects(), before);
     for (moment, step) in moments.0.into_inner() {
@@ -377,11 +383,33 @@ fn a_definition_comes_before_what_it_defines_and_stays_when_that_goes() {
 }
 
 #[test]
+fn images_of_manifests_get_their_names_in_the_sites_registry_by_digest() {
+    let Some(scene) = Scene::new("") else { return };
+    let Some(registry) = RealRegistry::start(RealRegistryOptions::default()) else { return };
+    let kubeconfig = scene.cluster.kubeconfig();
+    let targets = [
+        format!("registry: {{url: \"{}\", prefix: mirror}}", registry.url()),
+        format!("kubernetes: {{kubeconfig: {}, images: rewrite}}", kubeconfig.display()),
+    ];
+    site_yaml(&scene.site, &targets);
+    scene.bundle("1", 1, &[web(1, None), settings(json!({"image": "not one"}))]);
+    let applied = scene.apply("1").ok();
+    assert!(applied.stdout.contains(&format!("image {IMAGE} becomes")), "{}", applied.stdout);
+    let digest = image("amd64", &[layer(1, 500)]).root.digest;
+    let host = registry.url().trim_start_matches("http://").to_string();
+    let now = &scene.objects()["Deployment web"];
+    let found = &now["spec"]["template"]["spec"]["containers"][0]["image"];
+    assert_eq!(*found, json!(format!("{host}/mirror/registry.example.com/shop/web@{digest}")));
+    assert!(scene.apply("1").ok().stdout.contains("everything is in place already"));
+    assert_eq!(drifted(&scene), Vec::<String>::new());
+}
+
+#[test]
 fn drift_names_the_fields_that_somebody_has_changed_and_the_objects_that_are_gone() {
     let Some(scene) = Scene::new("") else { return };
     scene.bundle("1", 1, &[settings(json!({"a": "one"})), secret(PASSWORD), only("first-only")]);
     scene.apply("1").ok();
-    scene.site.installer(&["drift"]).ok();
+    assert_eq!(drifted(&scene), Vec::<String>::new());
     scene.kubectl(&["patch", "configmap", "settings", "--patch", "{\"data\":{\"a\":\"by hand\"}}"]);
     scene.kubectl(&[
         "patch",
@@ -391,14 +419,32 @@ fn drift_names_the_fields_that_somebody_has_changed_and_the_objects_that_are_gon
         "{\"stringData\":{\"password\":\"by-hand-too\"}}",
     ]);
     scene.kubectl(&["delete", "configmap", "first-only"]);
-    let ran = scene.site.installer(&["drift"]);
-    let said = format!("{}{}", ran.stdout, ran.stderr);
-    for words in [
-        "settings has other values at .data.a",
-        "login has other values at .data.password",
-        "first-only is gone",
-    ] {
-        assert!(said.contains(words), "{words}: {said}");
-    }
-    assert!(!said.contains("by hand") && !said.contains("by-hand-too"), "{said}");
+    let place = &scene.namespace;
+    let mut wanted = [
+        format!("ConfigMap {place}/settings: Changed([\".data.a\"])"),
+        format!("Secret {place}/login: Changed([\".data.password\"])"),
+        format!("ConfigMap {place}/first-only: Missing"),
+    ];
+    wanted.sort();
+    assert_eq!(drifted(&scene), wanted);
+}
+
+/// What of the bundle in `1.tar` is not as it was shipped.
+fn drifted(scene: &Scene) -> Vec<String> {
+    let (env, _, _) = scene.site.env("installer", &[]);
+    let site = Site::at(scene.site.path("site"));
+    let config = site.config().unwrap();
+    let bundle =
+        admit::verify(&site, &config, &scene.sender.path("1.tar"), &mut edge::progress::Silent).unwrap();
+    let http = registry::Http::new(&registry::HttpSettings::default()).unwrap();
+    let context = Context { site: &site, config: &config, env: &env, http: &http };
+    let owner = kubernetes::owner(&bundle.manifest().publisher, &bundle.manifest().product);
+    let target = config.targets.kubernetes.as_ref().unwrap();
+    let found = kubernetes::drift(&bundle, &owner, target, &context).unwrap().into_iter();
+    let mut told: Vec<String> = found
+        .filter(|(_, drift)| *drift != kubernetes::Drift::AsShipped)
+        .map(|(id, drift)| format!("{id}: {drift:?}"))
+        .collect();
+    told.sort();
+    told
 }

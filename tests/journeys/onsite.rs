@@ -65,6 +65,13 @@ pub(crate) fn build(world: &World, version: &str, sequence: u64, rest: &str, out
     build_as_written(world, out);
 }
 
+/// The last step of a plan before it is shown and recorded, which always fails, and can be taken back. For
+/// `bundle.yaml`; the site has to allow scripts.
+pub(crate) fn a_step_that_fails(world: &World) -> &'static str {
+    world.write("fails.sh", "#!/bin/sh\n[ $AIRLOCK_STEP = undo ]\n");
+    "scripts: [{source: fails.sh, undo: fails.sh, when: after}]\n"
+}
+
 /// Locks, builds and signs `bundle.yaml` as it lies there.
 pub(crate) fn build_as_written(world: &World, out: &str) {
     std::fs::create_dir_all(world.path(out).parent().unwrap()).unwrap();

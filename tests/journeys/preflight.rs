@@ -292,7 +292,7 @@ fn each_disk_that_is_too_small_is_named_before_the_first_byte_is_copied() {
             serde_json::from_str(&text(name)).unwrap_or_else(|error| panic!("{error}: {said}"));
         assert_eq!(ids(&report, "fail"), [id], "{report}");
         assert!(
-            fact(&report, id).contains(if id == "disk/inodes" { "more files" } else { "free" }),
+            fact(&report, id).contains(if id == "disk/inodes" { "files needed" } else { "free" }),
             "{report}"
         );
     }
@@ -413,7 +413,7 @@ fn an_override_needs_a_reason_stays_visible_and_is_an_event_of_its_own() {
     assert_eq!(report["findings"][0]["overridden"], "the fraud service is down");
     let ran = world.installer(&[&APPLY[..], &over].concat()).ok();
     assert!(
-        ran.stdout.contains("over  window/open") && ran.stdout.contains("reason the fraud service is down")
+        ran.stdout.contains("over  window/open") && ran.stdout.contains("reason  the fraud service is down")
     );
     let events = logged(&world, "preflight.override");
     let last = events.last().unwrap();

@@ -285,40 +285,41 @@ fn when_the_second_image_is_refused_the_tag_of_the_first_names_its_old_image_aga
     assert_eq!(world.snapshot("site/ledger"), before);
 
     target.clear_faults();
+    world.acknowledge();
     world.installer(&APPLY).ok();
     assert_eq!(tagged(&target.url(), &mirror, "v1"), Some(pair.base.root.digest));
 }
 
-/// A spec whose last step fails after the plan was made: its file's name leaves no room for the
-/// temporary name beside it.
-fn with_a_file_that_fails(world: &World, host: &str) {
-    let name = "n".repeat(250);
-    world.write(&format!("config/{name}"), "x");
-    let rest =
-        format!("images: [\"docker://{host}/team/base:v1\"]\nfiles: [{{source: config, dest: /etc/demo}}]\n");
+/// A spec whose last step fails after the plan was made.
+fn with_a_step_that_fails(world: &World, host: &str) {
+    world.write("config/a", "x");
+    let rest = format!(
+        "images: [\"docker://{host}/team/base:v1\"]\nfiles: [{{source: config, dest: /etc/demo}}]\n{}",
+        onsite::a_step_that_fails(world)
+    );
     world.spec("1.0.0", 1, &rest);
     world.bundler(&["build", "--key", "keys/rel.key.pem", "--out", "b.tar"]).ok();
 }
 
-fn real_journey_with_a_failing_file(delete: bool) -> Option<(World, RealRegistry, String, Image)> {
+fn real_journey_that_fails(delete: bool) -> Option<(World, RealRegistry, String, Image)> {
     let (target, world, source) = (real(delete)?, World::new(), FakeRegistry::start());
     let base = pair().base;
     base.store_in(&source, "team/base", "v1");
     world.trust();
-    with_a_file_that_fails(&world, &source.host());
+    with_a_step_that_fails(&world, &source.host());
     let root = world.path("root");
     std::fs::create_dir(&root).unwrap();
-    site(&world, &target.url(), &format!("  files: {{root: {}}}\n", root.display()));
+    site(&world, &target.url(), &format!("  files: {{root: {}}}\n  scripts: {{}}\n", root.display()));
     Some((world, target, mirrored(&source.host(), "team/base"), base))
 }
 
 #[test]
 fn a_real_registry_has_its_old_tag_back_after_a_later_step_has_failed() {
-    let Some((world, target, mirror, _)) = real_journey_with_a_failing_file(false) else { return };
+    let Some((world, target, mirror, _)) = real_journey_that_fails(false) else { return };
     let old = older(&target.url(), &mirror);
     let ran = world.installer(&APPLY).expect_exit(Exit::Undone);
     assert!(
-        ran.stderr.contains("everything was undone") && ran.stderr.contains("/etc/demo/"),
+        ran.stderr.contains("everything was undone") && ran.stderr.contains("script fails"),
         "{}",
         ran.stderr
     );
@@ -328,7 +329,7 @@ fn a_real_registry_has_its_old_tag_back_after_a_later_step_has_failed() {
 
 #[test]
 fn a_real_registry_that_deletes_has_no_tag_that_was_not_there_before() {
-    let Some((world, target, mirror, base)) = real_journey_with_a_failing_file(true) else { return };
+    let Some((world, target, mirror, base)) = real_journey_that_fails(true) else { return };
     let _ = world.installer(&APPLY).expect_exit(Exit::Undone);
     assert_eq!(tagged(&target.url(), &mirror, "v1"), None);
     assert_eq!(tagged(&target.url(), &mirror, &base.root.digest.to_string()), None);
@@ -336,7 +337,7 @@ fn a_real_registry_that_deletes_has_no_tag_that_was_not_there_before() {
 
 #[test]
 fn a_real_registry_that_does_not_delete_keeps_the_tag_and_the_message_says_which() {
-    let Some((world, target, mirror, base)) = real_journey_with_a_failing_file(false) else { return };
+    let Some((world, target, mirror, base)) = real_journey_that_fails(false) else { return };
     let ran = world.installer(&APPLY).expect_exit(Exit::NotUndone);
     for text in ["does not delete", &target.url(), &format!("{mirror}:v1 stays"), "hint:"] {
         assert!(ran.stderr.contains(text), "{text}: {}", ran.stderr);
@@ -361,9 +362,13 @@ fn an_undo_that_a_registry_has_missed_is_done_once_the_registry_is_back() {
     let (world, source, target) = (World::new(), FakeRegistry::start(), FakeRegistry::start());
     pair().base.store_in(&source, "team/base", "v1");
     world.trust();
-    with_a_file_that_fails(&world, &source.host());
+    with_a_step_that_fails(&world, &source.host());
     std::fs::create_dir(world.path("root")).unwrap();
-    site(&world, &target.url(), &format!("  files: {{root: {}}}\n", world.path("root").display()));
+    site(
+        &world,
+        &target.url(),
+        &format!("  files: {{root: {}}}\n  scripts: {{}}\n", world.path("root").display()),
+    );
     let mirror = mirrored(&source.host(), "team/base");
     let old = older(&target.url(), &mirror);
 

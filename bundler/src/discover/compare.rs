@@ -240,7 +240,7 @@ pub fn judge(hits: Vec<Hit>, needs: Needs<'_>, carried: &Carried, waivers: &mut 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::discover::hit::Hits;
+    use discovery::hit::Hits;
 
     fn digest(text: &str) -> Digest {
         Digest::of(text.as_bytes())

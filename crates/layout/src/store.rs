@@ -75,6 +75,17 @@ impl Store {
             .is_ok_and(|metadata| metadata.is_file() && metadata.len() == content.size)
     }
 
+    /// Whether it has a blob, and every byte of it is still as it was: it is read to its end.
+    ///
+    /// # Errors
+    /// It is there and cannot be read.
+    pub fn is_whole(&self, content: &Content) -> io::Result<bool> {
+        if !self.has(content) {
+            return Ok(false);
+        }
+        Ok(crate::hashing::hash(&mut File::open(self.blob_path(&content.digest))?)? == *content)
+    }
+
     /// Opens a blob; `None` if it is not there.
     ///
     /// # Errors

@@ -2,13 +2,14 @@
 //! so that ordinary tests run them too. Each panics if a promise is broken and is silent otherwise.
 
 use base64::Engine as _;
+use manifests::checkpoint::Checkpoint;
 use manifests::inventory::Inventory;
 use manifests::key::{KeyError, Scheme};
 use manifests::oci::{
     MEDIA_DOCKER_LIST, MEDIA_DOCKER_MANIFEST, MEDIA_INDEX, MEDIA_MANIFEST, ManifestDocument,
 };
 use manifests::revocation::RevocationDocument;
-use manifests::root::{RootDocument, SIGNATURE_BYTES_MAX};
+use manifests::root::{FoundSignature, RootDocument, SIGNATURE_BYTES_MAX};
 use manifests::{
     ArchivePath, BundleManifest, Digest, PartsList, PublicKey, Reference, SecretKey, Timestamp, audit,
     canonical,
@@ -80,6 +81,13 @@ pub fn documents(bytes: &[u8]) {
     }
     if let Ok((entry, next)) = audit::Head::default().follow(bytes) {
         assert_eq!((entry.seq, next.entries), (0, 1));
+    }
+    // Signed whatever they are: else nothing of it would be parsed.
+    let secret = SecretKey::from_seed(&[7; 32]);
+    let key = secret.public().unwrap();
+    let signature = FoundSignature { claimed: key.id(), bytes: secret.sign(bytes).unwrap() };
+    if let Ok(checkpoint) = Checkpoint::verify(bytes, &[signature], &[key]) {
+        assert_eq!(checkpoint.document().to_bytes().unwrap(), bytes);
     }
 }
 

@@ -131,16 +131,21 @@ impl AuditLog {
         self.reserve.fill(steps).map_err(|source| self.failed(source))
     }
 
+    /// Gives up the room that was kept, for an undo and what it says. The next run keeps it again.
+    pub fn release_room(&self) {
+        self.reserve.release();
+    }
+
     /// Writes something that must still be said at the end: if it fails, the room that was kept is given
     /// up for it, and it is tried once more.
     ///
     /// # Errors
-    /// Those of the second try, or of the first if no room was kept.
-    pub fn with_reserve<T, E>(&self, mut write: impl FnMut() -> Result<T, E>) -> Result<T, E> {
-        match write() {
-            Err(_) if self.reserve.release() => write(),
-            other => other,
-        }
+    /// Those of the second try.
+    pub fn insist<T, E>(&self, mut write: impl FnMut() -> Result<T, E>) -> Result<T, E> {
+        write().or_else(|_| {
+            self.release_room();
+            write()
+        })
     }
 
     fn failed(&self, source: io::Error) -> AuditError {

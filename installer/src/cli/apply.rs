@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use edge::{Exit, Failure, Screen, progress};
+use layout::medium;
 use manifests::audit::Outcome;
 use manifests::bundle::BundleDigest;
 use manifests::{Inventory, VerifiedBundle};
@@ -13,13 +14,13 @@ use super::checks::{Asked, CheckArgs, stopped};
 use super::drive::AtTheDrive;
 use super::plan::{Document, show};
 use super::verify::Lent;
-use crate::admit;
+use crate::admit::{self, AdmitError};
 use crate::apply::{Run, Unwatched, applied_facts};
 use crate::audit::{About, AuditLog, about};
 use crate::discs::{self, Given};
 use crate::due;
 use crate::journal;
-use crate::plan::{self, Plan};
+use crate::plan::{self, Plan, PlanKind};
 use crate::site::Site;
 use crate::targets::{self, Context};
 use crate::witness::Judged;
@@ -61,23 +62,12 @@ impl ApplyArgs {
             log.append(screen.env, "apply", Outcome::Intent, facts.clone())?;
             let bars = screen.wants_bars();
             let changer = AtTheDrive::of(screen);
-            let load = |context: &Context<'_>| admitted(context, bars, &given, self.repair, &changer, log);
-            let glance = |context: &Context<'_>| self.glance(&given, context);
-            let from = Source { load: &load, glance: &glance, command: "apply" };
+            let load =
+                |context: &Context<'_>| admitted(context, bars, &given, self.repair, (&changer, log, &asked));
+            let from = Source { load: &load, command: "apply" };
             carry_out(site, judged, screen, log, &from, &asked)
                 .map_err(|failure| close(failure, "apply", log, screen, facts))
         })
-    }
-
-    /// What is in the bundle, by its signed lists. Whatever is wrong with them, loading it says so.
-    fn glance(&self, given: &Given, context: &Context<'_>) -> Option<(BundleDigest, Inventory)> {
-        let (site, config) = (context.site, context.config);
-        let (accepted, contents) = match given {
-            Given::Archive(_) if self.repair => return None,
-            Given::Archive(path) => admit::inspect(site, config, path).ok()?,
-            Given::Discs(places) => discs::inspect(site, config, places).ok()?,
-        };
-        Some((accepted.signed().digest(), contents.inventory().clone()))
     }
 
     fn show_only(
@@ -133,7 +123,7 @@ pub(super) fn close(
         _ => Outcome::Failed,
     };
     facts.extend(about([("error", failure.messages().join(": "))]));
-    match log.with_reserve(|| log.append(screen.env, event, outcome, facts.clone())) {
+    match log.insist(|| log.append(screen.env, event, outcome, facts.clone())) {
         Ok(()) => failure,
         Err(error) => failure.and(&error.to_string()),
     }
@@ -142,15 +132,10 @@ pub(super) fn close(
 /// Where a bundle comes from: a medium, or what the site has kept.
 pub(super) type Load<'a> = dyn Fn(&Context<'_>) -> Result<VerifiedBundle, Failure> + 'a;
 
-/// What is known of a bundle before it is loaded.
-type Glance<'a> = dyn Fn(&Context<'_>) -> Option<(BundleDigest, Inventory)> + 'a;
-
 /// A bundle that is to be loaded.
 pub(super) struct Source<'a> {
     /// Loads it.
     pub(super) load: &'a Load<'a>,
-    /// What is known of it before.
-    pub(super) glance: &'a Glance<'a>,
     /// What somebody has typed.
     pub(super) command: &'static str,
 }
@@ -164,6 +149,7 @@ pub(super) fn carry_out(
     from: &Source<'_>,
     asked: &Asked,
 ) -> Result<(), Failure> {
+    let started = screen.env.clock.monotonic();
     let (config, http) = (site.config()?, super::client()?);
     let (stderr, live) =
         (screen.env.stderr.clone(), screen.env.stderr_is_terminal || screen.common.verbose > 0);
@@ -180,9 +166,7 @@ pub(super) fn carry_out(
         Some(found) => run.take_back(&found).map(|()| true)?,
         None => false,
     };
-    let known = (from.glance)(&context);
-    let known = known.as_ref().map(|(bundle, inventory)| (*bundle, inventory));
-    asked.before_reading(known, from.command, log, &context)?;
+    asked.before_reading(from.command, log, &context)?;
     let bundle = (from.load)(&context)?;
     let due = due::due(&bundle, judged, site)?;
     let findings = asked.look(&bundle, judged, &due, &context);
@@ -208,10 +192,14 @@ pub(super) fn carry_out(
         stderr.say(&shown);
         return Err(failure);
     }
+    let what = if from.command == "rollback" { "rolled back" } else { "applied" };
     let first = if resumed { "an interrupted apply was dealt with first\n" } else { "" };
     let last = if plan.steps.is_empty() { "was in place already" } else { "is in place" };
-    let human = format!("{shown}\n{first}applied: {} {} {last}\n", plan.product, plan.version);
-    screen.result(&human, &Document { plan: &plan, findings: &findings, applied: true })
+    let seconds = context.env.clock.monotonic().saturating_sub(started).as_secs_f64();
+    let human =
+        format!("{shown}\n{first}{what}: {} {} {last} ({seconds:.1} s)\n", plan.product, plan.version);
+    let document = Document { plan: &plan, findings: &findings, applied: true, seconds: Some(seconds) };
+    screen.result(&human, &document)
 }
 
 /// Verifies and loads the bundle, and logs how that ended.
@@ -220,20 +208,25 @@ fn admitted(
     bars: bool,
     given: &Given,
     repair: bool,
-    changer: &AtTheDrive,
-    log: &AuditLog,
+    (changer, log, asked): (&AtTheDrive, &AuditLog, &Asked),
 ) -> Result<VerifiedBundle, Failure> {
     let (site, config) = (context.site, context.config);
+    let gate = |bundle, inventory: &Inventory| asked.before_copying(bundle, inventory, log, context);
     let bar = || progress::new(bars, "loading", given.bytes());
     let verdict = match given {
         Given::Archive(path) if repair => super::verify::repaired(site, context.env, log, path, bars)
             .and_then(|(input, report)| {
                 context.env.stderr.say(report.text().trim_end());
-                admit::admit_stream(site, config, path, input, &mut *bar()).map_err(Failure::from)
+                admit::admit_stream(site, config, path, input, &gate, &mut *bar()).map_err(Failure::from)
             }),
-        Given::Archive(path) => admit::admit(site, config, path, &mut *bar()).map_err(Failure::from),
+        Given::Archive(path) => medium::open(path)
+            .map_err(AdmitError::from)
+            .and_then(|(input, _)| {
+                admit::admit_stream(site, config, path, Box::new(input), &gate, &mut *bar())
+            })
+            .map_err(Failure::from),
         Given::Discs(places) => {
-            discs::admit(site, config, places, changer, &mut *bar()).map_err(Failure::from)
+            discs::admit_through(site, config, places, changer, &gate, &mut *bar()).map_err(Failure::from)
         }
     };
     super::log_verdict("admit", log, context.env, &given.title(), verdict, |bundle| {
@@ -241,10 +234,10 @@ fn admitted(
     })
 }
 
-/// Deals with a run that was cut off: the same bundle's is gone on with, another one's is taken back.
+/// Deals with a run that was cut off: an apply of the same bundle is gone on with, everything else is taken back.
 fn recover(site: &Site, run: &Run<'_>, bundle: BundleDigest) -> Result<bool, Failure> {
     let Some(found) = journal::unfinished(site)? else { return Ok(false) };
-    if found.plan.bundle == bundle {
+    if found.plan.bundle == bundle && found.plan.kind == PlanKind::Apply {
         run.resume(&found)?;
     } else {
         run.take_back(&found)?;

@@ -42,7 +42,7 @@ pub(super) fn seal<T>(
     log: &AuditLog,
     outcome: Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let sealed = log.with_reserve(|| checkpoint::seal(site, screen.env));
+    let sealed = log.insist(|| checkpoint::seal(site, screen.env));
     match (outcome, sealed) {
         (outcome, Ok(_)) => outcome,
         (Ok(_), Err(error)) => Err(Failure::from(error).hint(

@@ -17,6 +17,9 @@ use crate::site::config::ChangeId;
 use crate::targets::Context;
 use crate::witness::Judged;
 
+/// What somebody learns who was stopped before everything was looked at.
+const REST: &str = "`installer preflight` looks at everything in one run";
+
 /// What a person says about the checks.
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {
@@ -79,24 +82,37 @@ impl Asked {
         self.report(findings)
     }
 
-    /// Looks at what can be looked at before a medium is read, and stops at it.
+    /// Judges the site's own rules, before a medium is read, and stops at them.
     pub(super) fn before_reading(
         &self,
-        inventory: Option<(BundleDigest, &Inventory)>,
         command: &str,
         log: &AuditLog,
         context: &Context<'_>,
     ) -> Result<(), Failure> {
-        let report = self.report(preflight::early(inventory, self.change.as_ref(), context));
+        let now = context.env.clock.now();
+        let report = self.report(rules::check(context.config, self.change.as_ref(), now));
         let Err(blocked) = report.require_so_far() else { return Ok(()) };
-        let bundle = inventory.map(|(bundle, _)| bundle);
-        self.log(&report, bundle, command, log, context.env)?;
-        context.env.stderr.say(report.table().trim_end());
-        context
-            .env
-            .stderr
-            .say("the bundle was not read; `installer preflight` looks at everything in one run");
+        self.log(&report, None, command, log, context.env)?;
+        context.env.stderr.say(&format!("{}\nthe bundle was not read: {REST}", report.table()));
         Err(stopped(blocked, &report))
+    }
+
+    /// Looks at what the signed lists tell, such as whether there is room, before the first byte is copied.
+    pub(super) fn before_copying(
+        &self,
+        bundle: BundleDigest,
+        inventory: &Inventory,
+        log: &AuditLog,
+        context: &Context<'_>,
+    ) -> Result<(), NotReady> {
+        let report = self.report(preflight::before_copying(bundle, inventory, context));
+        let Err(blocked) = report.require_so_far() else { return Ok(()) };
+        context.env.stderr.say(&format!("{}\nnothing was copied: {REST}", report.table()));
+        // A log that cannot be written is no reason to go on either, and the run ends here anyway.
+        if let Err(failure) = self.log(&report, Some(bundle), "apply", log, context.env) {
+            context.env.stderr.say(&failure.messages().join(": "));
+        }
+        Err(blocked)
     }
 
     /// Writes into the log what was found, and each finding that somebody went on in spite of.

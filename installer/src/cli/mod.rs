@@ -1,18 +1,25 @@
 //! The command line of `installer`: what can be typed. One file for each subcommand.
 
+mod abandon;
+mod acknowledge;
 mod apply;
 mod audit;
 mod change;
 mod checks;
+mod difference;
+mod drift;
 mod drive;
+mod gc;
 mod history;
 mod inspect;
 mod plan;
 pub(crate) mod post_render;
 mod preflight;
+mod remove;
 mod rollback;
 mod serve;
 mod status;
+mod text_diff;
 mod trust;
 mod verify;
 
@@ -60,6 +67,16 @@ enum Command {
     Apply(apply::ApplyArgs),
     /// Go back to a version that was applied here before; needs no medium
     Rollback(rollback::RollbackArgs),
+    /// Take a whole product off this site
+    Remove(remove::RemoveArgs),
+    /// Remove what no rollback needs
+    Gc(gc::GcArgs),
+    /// Look whether what runs is what was shipped
+    Drift(drift::DriftArgs),
+    /// Take back what was cut off by a power cut or a kill; needs no bundle and no medium
+    Abandon(abandon::AbandonArgs),
+    /// Say that somebody has looked at what failed, so that it may go on
+    Acknowledge(acknowledge::AcknowledgeArgs),
     /// What this site runs
     Status(status::StatusArgs),
     /// What was applied here, and when
@@ -99,6 +116,11 @@ fn dispatch(arguments: Arguments, env: &mut Env) -> Result<(), Failure> {
         Command::Plan(args) => args.run(&site, &mut screen),
         Command::Apply(args) => args.run(&site, &mut screen),
         Command::Rollback(args) => args.run(&site, &mut screen),
+        Command::Remove(args) => args.run(&site, &mut screen),
+        Command::Gc(args) => args.run(&site, &mut screen),
+        Command::Drift(args) => args.run(&site, &mut screen),
+        Command::Abandon(args) => args.run(&site, &mut screen),
+        Command::Acknowledge(args) => args.run(&site, &mut screen),
         Command::Status(args) => args.run(&site, &mut screen),
         Command::History(args) => args.run(&site, &mut screen),
         Command::Serve(args) => args.run(&site, &mut screen),
@@ -166,7 +188,8 @@ fn log_verdict<T>(
             Ok(found)
         }
         Err(failure) => {
-            let outcome = if failure.exit() == Exit::Refused { Outcome::Refused } else { Outcome::Failed };
+            let is_decision = matches!(failure.exit(), Exit::Refused | Exit::NotReady);
+            let outcome = if is_decision { Outcome::Refused } else { Outcome::Failed };
             let pairs = [
                 ("medium", medium),
                 ("error", failure.messages().join(": ")),

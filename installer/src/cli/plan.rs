@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::checks::{CheckArgs, stopped};
 use super::verify::Lent;
+use super::{difference, text_diff};
 use crate::audit::AuditLog;
 use crate::due;
 use crate::plan::{self, Plan};
@@ -31,6 +32,9 @@ pub(super) struct Document<'a> {
     pub(super) plan: &'a Plan,
     pub(super) findings: &'a Report,
     pub(super) applied: bool,
+    /// How long it took, from the first check to the last step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) seconds: Option<f64>,
 }
 
 impl PlanArgs {
@@ -51,8 +55,9 @@ impl PlanArgs {
             return Err(stopped(blocked, &findings));
         }
         let plan = Plan { change: asked.change.clone(), ..plan::plan(&bundle, &due, &config, &context)? };
-        let human = format!("{}\n{}\nnothing was changed\n", findings.table(), show(&plan));
-        screen.result(&human, &Document { plan: &plan, findings: &findings, applied: false })
+        let texts = if screen.common.verbose > 0 { text_diff::texts(&plan, &context) } else { String::new() };
+        let human = format!("{}\n{}{texts}\nnothing was changed\n", findings.table(), show(&plan));
+        screen.result(&human, &Document { plan: &plan, findings: &findings, applied: false, seconds: None })
     }
 }
 
@@ -63,18 +68,9 @@ pub(super) fn show(plan: &Plan) -> String {
         "{}\nplan for {} {}: from {from} to {} (order {})\nbundle {}\n",
         plan.marking, plan.publisher, plan.product, plan.version, plan.order, plan.bundle
     );
-    for (number, step) in plan.steps.iter().enumerate() {
-        text.push_str(&format!(
-            "  {:>3}. {:<9} {}\n",
-            number.saturating_add(1),
-            step.target(),
-            step.action()
-        ));
-    }
+    text.push_str(&difference::steps(plan));
     if plan.steps.is_empty() {
         text.push_str("  everything is in place already\n");
-    } else if !plan.unchanged.is_empty() {
-        text.push_str(&format!("  {} more are in place already\n", plan.unchanged.len()));
     }
     if let Some(change) = &plan.change {
         text.push_str(&format!("  ticket: {change}\n"));

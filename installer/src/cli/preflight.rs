@@ -138,7 +138,8 @@ impl PreflightArgs {
         let ledger = rollback::ledger(self.product.as_ref(), site)?;
         let (config, http) = (site.config()?, super::client()?);
         let context = Context { site, config: &config, env: screen.env, http: &http };
-        let mut findings = preflight::early(None, asked.change.as_ref(), &context);
+        let now = context.env.clock.now();
+        let mut findings = preflight::rules::check(&config, asked.change.as_ref(), now);
         let why = failure.messages().join(": ");
         findings.push(preflight::rollback::cannot_go_back(target.version.as_str(), &why));
         let title = Title { bundle: target.bundle, product: ledger.product, version: target.version.clone() };

@@ -55,10 +55,10 @@ impl RollbackArgs {
             log.append(screen.env, "rollback", Outcome::Intent, facts.clone())?;
             let bars = screen.wants_bars();
             let load = |context: &Context<'_>| readmit(context, judged, &target, bars);
-            let from = Source { load: &load, glance: &|_| None, command: "rollback" };
+            let from = Source { load: &load, command: "rollback" };
             carry_out(site, judged, screen, log, &from, &asked)
                 .map_err(|failure| close(failure, "rollback", log, screen, facts.clone()))?;
-            log.with_reserve(|| log.append(screen.env, "rollback", Outcome::Done, facts.clone()))?;
+            log.insist(|| log.append(screen.env, "rollback", Outcome::Done, facts.clone()))?;
             Ok(())
         })
     }

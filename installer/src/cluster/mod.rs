@@ -1,5 +1,5 @@
 //! The one door to a Kubernetes API. Behind the trait is `kubectl`, the program that the people of a site use:
-//! it knows their logins, proxies and certificates, so this one need not (docs/adr/0015-kubectl.md). Which paths
+//! it knows their logins, proxies and certificates, so this one need not (docs/adr/0022-kubectl.md). Which paths
 //! of the API mean what is in the Kubernetes API reference.
 //!
 //! *It may never* hold a credential, or choose another cluster than `site.yaml` names: the file of the

@@ -4,10 +4,12 @@
 //! *Invariant:* a plan is made from a [`VerifiedBundle`], so there is none for bytes that were not
 //! checked.
 
+mod away;
+mod removal;
 mod step;
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use manifests::bundle::{BundleDigest, Sequence};
 use manifests::companion::Companion;
@@ -20,6 +22,7 @@ use crate::charts;
 use crate::cluster::Kubectl;
 use crate::due::Due;
 use crate::references;
+use crate::retire::Leaving;
 use crate::site::SiteError;
 use crate::site::config::{ChangeId, HelmTarget, ImageReferences, SiteConfig};
 use crate::site::ledger::{Applied, Ledger, Signer};
@@ -27,6 +30,8 @@ use crate::targets::{
     Context, TargetError, containerd, docker, files, helm, kubernetes, mirror, python, registries, registry,
 };
 
+pub use away::*;
+pub use removal::removal;
 pub use step::*;
 
 /// The version of the document.
@@ -37,12 +42,41 @@ pub enum PlanSchema {
     V1,
 }
 
+/// What becomes of a product.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PlanKind {
+    /// A bundle of it is put in place.
+    #[default]
+    Apply,
+    /// It is taken off the site.
+    Remove,
+}
+
+impl PlanKind {
+    fn is_apply(&self) -> bool {
+        *self == Self::Apply
+    }
+
+    /// The word for it in the log.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Apply => "apply",
+            Self::Remove => "remove",
+        }
+    }
+}
+
 /// What an apply will do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
     /// What this is.
     pub schema: PlanSchema,
+    /// What becomes of the product.
+    #[serde(default, skip_serializing_if = "PlanKind::is_apply")]
+    pub kind: PlanKind,
     /// The bundle.
     pub bundle: BundleDigest,
     /// Who publishes it.
@@ -67,6 +101,9 @@ pub struct Plan {
     /// What a person has to know beside the steps, in words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// Places that were put in place by an earlier plan and are nobody's business any more, whatever is there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub released: Vec<PathBuf>,
 }
 
 /// Why a plan cannot be made. These are errors: a thing could not be looked at.
@@ -151,10 +188,11 @@ pub fn plan(
     }
     steps.mirrors(bundle, config)?;
     steps.cluster(bundle, config, context)?;
+    steps.retire(bundle, due, config, context)?;
     steps.remove_objects(bundle, due, config, context)?;
     steps.changes.extend(due.after.iter().cloned().map(Step::Script));
     let before_publishing = steps.changes.len();
-    steps.publish(bundle.digest(), context)?;
+    steps.publish(bundle, ledger.as_ref(), context)?;
     let current = ledger.as_ref().and_then(Ledger::current);
     if !steps.changes.is_empty() || current.is_none_or(|current| current.bundle != bundle.digest()) {
         steps.health(bundle, before_publishing);
@@ -162,6 +200,7 @@ pub fn plan(
     }
     Ok(Plan {
         schema: PlanSchema::V1,
+        kind: PlanKind::Apply,
         bundle: bundle.digest(),
         publisher: manifest.publisher.clone(),
         product: manifest.product.clone(),
@@ -185,6 +224,7 @@ pub fn plan(
             )
             .chain(steps.notes)
             .collect(),
+        released: steps.released,
     })
 }
 
@@ -317,6 +357,7 @@ struct Steps {
     notes: Vec<String>,
     pushed: Vec<(String, Vec<Digest>)>,
     engine: Option<docker::Facts>,
+    released: Vec<PathBuf>,
 }
 
 impl Steps {
@@ -463,10 +504,15 @@ impl Steps {
         };
         let cluster = Kubectl::of(target, context.env);
         let owner = kubernetes::owner(&bundle.manifest().publisher, &bundle.manifest().product);
-        let sets = kubernetes::Sets::read(bundle.inventory(), &context.site.store(), &cluster)?;
+        let sets = kubernetes::Sets::read(bundle.inventory(), &context.site.store(), &cluster)?
+            .renamed(bundle, target, context)?;
         let mut steps = Vec::new();
         for (set, _) in sets.iter() {
             let looked = kubernetes::look(&sets, set, &owner, target, &cluster)?;
+            let line = |image: &RenamedImage| {
+                format!("manifests {}: image {} becomes {}", set.name, image.from, image.to)
+            };
+            self.notes.extend(looked.step.images.iter().map(line));
             self.unchanged.extend(looked.unchanged);
             if !looked.step.objects.is_empty() {
                 steps.push((set.order, looked.step));
@@ -512,7 +558,7 @@ impl Steps {
             let upgrade = helm::is_installed(&bare, context)?;
             let rendered = renderer.render(&chart, upgrade).map_err(failed)?;
             self.notes.extend(rendered.stays(&chart));
-            let resolved = references::resolve(&rendered.text, chart.chart, bundle, context)
+            let resolved = references::resolve(&rendered.text, &chart.chart.images, bundle, context)
                 .map_err(|source| PlanError::References { chart: chart.title(), source })?;
             let release = release(&chart, &resolved, target, config);
             if let ReleaseAction::Install(new) = &release.action {
@@ -541,7 +587,7 @@ impl Steps {
             name: wheelhouse.name.clone(),
             interpreter: target.interpreter.clone(),
             venv: python::place(target, &wheelhouse.name, bundle),
-            link: target.venvs.join(wheelhouse.name.as_str()),
+            link: python::link(target, &wheelhouse.name),
             old: None,
             was_complete: false,
             wheels: wheels.collect(),
@@ -554,16 +600,45 @@ impl Steps {
     fn file_set(&mut self, set: &FileSet, config: &SiteConfig) -> Result<(), PlanError> {
         let Some(target) = &config.targets.files else { return Ok(()) };
         for file in &set.files {
-            let below = Path::new(set.dest.as_str().trim_start_matches('/')).join(file.path.as_str());
+            let path = files::place(target, set, file);
             let new = FileState { digest: file.digest, mode: file.mode };
-            let mut write =
-                WriteFile { path: target.root.join(below), old: None, new, new_directories: Vec::new() };
+            let mut write = WriteFile { path, old: None, new, new_directories: Vec::new() };
             let in_place = files::look(&mut write, &target.root)?;
             // Two files of one plan may need the same new directory; only the first makes it.
             let made: Vec<PathBuf> = self.new_directories();
             write.new_directories.retain(|directory| !made.contains(directory));
             self.add(in_place, Step::File(write));
         }
+        Ok(())
+    }
+
+    /// Takes away what the version that is left had put in place and this one has not.
+    fn retire(
+        &mut self,
+        bundle: &VerifiedBundle,
+        due: &Due,
+        config: &SiteConfig,
+        context: &Context<'_>,
+    ) -> Result<(), PlanError> {
+        let manifest = bundle.manifest();
+        let product = (manifest.publisher.clone(), manifest.product.clone());
+        let (left, new) = (due.left.as_ref(), Some(bundle.inventory()));
+        let leaving = match Leaving::of(product, left, new, config, context) {
+            Ok(leaving) => leaving,
+            Err(error) => {
+                let unknown = crate::apply::chain(&error);
+                self.notes.push(format!("nothing of the version before is taken away: {unknown}"));
+                return Ok(());
+            }
+        };
+        let retired = leaving.retire()?;
+        self.changes.extend(retired.steps);
+        if let Some(left) = left {
+            let releases = releases_to_remove(left, new, config, context)?;
+            self.changes.extend(releases.into_iter().map(Step::Release));
+        }
+        self.notes.extend(retired.notes);
+        self.released.extend(retired.released);
         Ok(())
     }
 
@@ -590,11 +665,24 @@ impl Steps {
         self.changes.splice(at..at, checks);
     }
 
-    /// The newest first; what was shown before stays behind it.
-    fn publish(&mut self, bundle: BundleDigest, context: &Context<'_>) -> Result<(), PlanError> {
+    /// The newest first; what was shown before stays behind it, but for versions that are gone back from:
+    /// somebody who asks for the newest would still get those.
+    fn publish(
+        &mut self,
+        bundle: &VerifiedBundle,
+        ledger: Option<&Ledger>,
+        context: &Context<'_>,
+    ) -> Result<(), PlanError> {
+        let (digest, order) = (bundle.digest(), bundle.manifest().order);
+        let left: BTreeSet<BundleDigest> = ledger
+            .iter()
+            .flat_map(|ledger| &ledger.applied)
+            .filter(|applied| applied.order > order)
+            .map(|applied| applied.bundle)
+            .collect();
         let old = context.site.published()?;
-        let mut new = vec![bundle];
-        new.extend(old.iter().copied().filter(|shown| *shown != bundle));
+        let mut new = vec![digest];
+        new.extend(old.iter().copied().filter(|shown| *shown != digest && !left.contains(shown)));
         let in_place = old == new;
         self.add(in_place, Step::Publish(Publish { old, new }));
         Ok(())
@@ -611,6 +699,7 @@ impl Steps {
             time: context.env.clock.now(),
             root_version: bundle.root_version(),
             signers: Signer::of(bundle.signatures()),
+            removed: None,
         };
         let new = Ledger::with(before, &manifest.publisher, &manifest.product, applied);
         self.changes.push(Step::Record(Record { old: before.cloned(), new }));

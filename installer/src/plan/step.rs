@@ -9,12 +9,13 @@ use manifests::companion::{self, Companion, CompanionKind};
 use manifests::health::HealthCheck;
 use manifests::inventory::{FileMode, Wheel};
 use manifests::kubernetes::PlainFile;
-use manifests::script::{Script, ScriptFile, Undo};
+use manifests::script::{Script, ScriptFile, Undo, Within};
 use manifests::text::{BundleVersion, FileName, Name, PackageVersion, printable};
 use manifests::{Descriptor, Digest};
 use serde::{Deserialize, Serialize};
 
-use crate::site::config::{KubernetesTarget, Namespace, RegistryAuth, Timeout};
+use super::away::{Unlink, Unwrite, Withdraw};
+use crate::site::config::{KubernetesTarget, Namespace, RegistryAuth};
 use crate::site::ledger::Ledger;
 
 /// One change, with what it takes to take it back.
@@ -33,6 +34,12 @@ pub enum Step {
     Venv(Venv),
     /// Write a file.
     File(WriteFile),
+    /// Take a file away.
+    Unwrite(Unwrite),
+    /// Take the link to an environment away.
+    Unlink(Unlink),
+    /// Take away what was pushed or loaded.
+    Withdraw(Withdraw),
     /// Apply a set of Kubernetes manifests, or delete objects of one.
     Objects(Objects),
     /// Install, upgrade or uninstall a release of Helm.
@@ -391,6 +398,12 @@ pub struct Objects {
     /// The files of the set, in the site store; none if everything is deleted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<PlainFile>,
+    /// Images that get other names, each with the new one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<RenamedImage>,
+    /// Names of images that stay what they are. None if all do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<String>,
     /// What is changed, in its order.
     pub objects: Vec<PlannedObject>,
 }
@@ -494,7 +507,7 @@ pub struct Release {
     /// Its namespace.
     pub namespace: String,
     /// How long Helm waits for it, each way.
-    pub timeout: Timeout,
+    pub timeout: Within,
     /// What becomes of it.
     pub action: ReleaseAction,
     /// As it is now; nothing if Helm knows none of this name.
@@ -552,7 +565,7 @@ pub struct PlannedValues {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RenamedImage {
-    /// As the chart names it, with Docker's defaults written out.
+    /// As the chart or the manifest names it, with Docker's defaults written out.
     pub from: String,
     /// As the cluster gets it.
     pub to: String,
@@ -718,6 +731,13 @@ pub struct Record {
     pub new: Ledger,
 }
 
+impl Publish {
+    /// Whether bundles are hidden and none is shown anew or before others.
+    fn withdraws(&self) -> bool {
+        self.old.len() > self.new.len() && self.old.iter().filter(|old| self.new.contains(old)).eq(&self.new)
+    }
+}
+
 impl Step {
     /// The kind of target.
     #[must_use]
@@ -726,7 +746,9 @@ impl Step {
             Self::Push(_) => "registry",
             Self::Load(_) => "docker",
             Self::Import(_) | Self::Mirror(_) => "containerd",
-            Self::Venv(_) => "python",
+            Self::Venv(_) | Self::Unlink(_) => "python",
+            Self::Unwrite(unwrite) => unwrite.target(),
+            Self::Withdraw(withdraw) => withdraw.target(),
             Self::File(_) => "files",
             Self::Objects(_) => "kubernetes",
             Self::Release(_) => "helm",
@@ -758,10 +780,22 @@ impl Step {
             }
             Self::Venv(venv) => format!("{} with {} wheels", venv.link.display(), venv.wheels.len()),
             Self::File(file) => format!("{} (mode {})", file.path.display(), file.new.mode),
+            Self::Unwrite(unwrite) => unwrite.subject(),
+            Self::Unlink(unlink) => unlink.subject(),
+            Self::Withdraw(withdraw) => withdraw.subject(),
             Self::Objects(objects) => objects.subject(),
             Self::Release(release) => release.subject(),
             Self::Script(run) => run.subject(),
             Self::Health(step) => step.check.to_string(),
+            Self::Publish(publish) if publish.withdraws() => {
+                let gone: Vec<String> = publish
+                    .old
+                    .iter()
+                    .filter(|old| !publish.new.contains(old))
+                    .map(|bundle| bundle.0.short())
+                    .collect();
+                format!("bundle {}", gone.join(", "))
+            }
             Self::Publish(publish) => {
                 let shown = publish.new.first().map(|bundle| bundle.0.short()).unwrap_or_default();
                 match publish.new.len().saturating_sub(1) {
@@ -770,9 +804,11 @@ impl Step {
                 }
             }
             Self::Record(record) => {
-                let version =
-                    record.new.current().map(|applied| applied.version.to_string()).unwrap_or_default();
-                format!("{} {version} as applied", record.new.product)
+                let product = &record.new.product;
+                record.new.current().map_or_else(
+                    || format!("{product} as removed"),
+                    |current| format!("{product} {} as applied", current.version),
+                )
             }
         }
     }
@@ -795,6 +831,8 @@ impl Step {
             Self::Script(RunScript { direction: Direction::Do, .. }) => "run",
             Self::Script(_) => "undo",
             Self::Health(_) => "check",
+            Self::Unwrite(_) | Self::Unlink(_) | Self::Withdraw(_) => "remove",
+            Self::Publish(publish) if publish.withdraws() => "hide",
             Self::Publish(_) => "show",
             Self::Record(_) => "record",
         };

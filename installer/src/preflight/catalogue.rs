@@ -77,6 +77,11 @@ pub const CHECKS: &[Check] = &[
         Open("in an emergency the ticket comes later"),
     ),
     row(
+        "site/failed-before",
+        "nothing of this product has failed here that nobody has looked at since; only warns before a rollback",
+        Strict("`installer acknowledge` is the way to say that somebody has looked"),
+    ),
+    row(
         "clock/plausible",
         "the clock is not before anything that was signed for this site; by more than a day fails, unless `site.yaml` says `time: {clock: warn}`",
         Strict("the clock judges what has expired, and dates the log"),
@@ -276,8 +281,8 @@ pub const CHECKS: &[Check] = &[
         SENDERS_WORD,
     ),
     row(
-        "requires/target",
-        "where the bundle requires something of a cluster or of Helm, `site.yaml` has `targets.kubernetes` or `targets.helm`",
+        "requires/helm",
+        "where the bundle requires a version of Helm, `site.yaml` has `targets.helm`",
         SENDERS_WORD,
     ),
     row(

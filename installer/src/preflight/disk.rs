@@ -14,10 +14,10 @@ use manifests::bundle::BundleDigest;
 use manifests::inventory::{Component, FileSet, Wheelhouse};
 
 use super::{Finding, zip_directory};
-use crate::admit;
 use crate::plan::FileState;
 use crate::site::config::{FilesTarget, PythonTarget};
 use crate::targets::{Context, files, python};
+use crate::{admit, incoming};
 
 /// The log, the journal and small files of the site, whatever the bundle is.
 const RESERVE_BYTES: u64 = 1024 * 1024;
@@ -134,6 +134,7 @@ fn store(inventory: &Inventory, kept: &Room, context: &Context<'_>) -> Need {
         nearest(&root).and_then(|(at, _)| rustix::fs::statvfs(&at).ok()).map_or(BLOCK_BYTES, |d| d.f_bsize);
     let mut room = *kept;
     missing.iter().for_each(|(_, size)| room.add(size.saturating_add(block), 1));
+    room.bytes = room.bytes.saturating_sub(incoming::bytes_begun(&context.site.store()));
     let steps = inventory.components.iter().fold(4_u64, |sum, component| {
         let own = if let Component::FileSet(set) = component { set.files.len() } else { 2 };
         sum.saturating_add(own as u64)
@@ -253,7 +254,8 @@ fn judge(needs: &[Need]) -> Vec<Finding> {
 
 fn fits(need: &Need, together: &[&Need], disk: &Disk) -> Finding {
     let all = together.iter().fold(0_u64, |sum, need| sum.saturating_add(need.bytes));
-    let fact = format!("the disk of {} has {} free", disk.at.display(), bytes(disk.free));
+    let at = nearest(&need.path).map_or(need.path.clone(), |(at, _)| at);
+    let fact = format!("{} needed, {} free on the disk of {}", bytes(all), bytes(disk.free), at.display());
     let beside = if together.len() > 1 {
         format!(", of {} with everything else that goes to that disk", bytes(all))
     } else {
@@ -270,8 +272,8 @@ fn fits(need: &Need, together: &[&Need], disk: &Disk) -> Finding {
 fn files_fit(together: &[&Need], disk: &Disk) -> Option<Finding> {
     let free = disk.free_files?;
     let all = together.iter().fold(0_u64, |sum, need| sum.saturating_add(need.files));
-    let fact = format!("the disk of {} has room for {free} more files", disk.at.display());
-    let requirement = format!("room for {all} files (inodes)");
+    let fact = format!("{all} files needed, room for {free} more on the disk of {}", disk.at.display());
+    let requirement = "an inode for each file";
     Some(if all <= free {
         Finding::pass("disk/inodes", fact, requirement)
     } else {

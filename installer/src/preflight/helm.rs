@@ -192,7 +192,8 @@ impl Look<'_> {
         let fact = format!("{title} renders to {} objects", rendered.rendered.objects.len());
         let mut findings =
             vec![Finding::pass("helm/render", fact, "a chart that renders with the values of this site")];
-        let resolved = references::resolve(&rendered.text, self.chart.chart, self.bundle, self.context);
+        let resolved =
+            references::resolve(&rendered.text, &self.chart.chart.images, self.bundle, self.context);
         match resolved {
             Ok(resolved) => findings.extend(self.images(rendered, &resolved)),
             Err(error) => {

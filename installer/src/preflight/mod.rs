@@ -1,8 +1,8 @@
 //! What is looked at before anything changes. All findings come at once; one that fails blocks, unless a person
 //! has overridden it.
 //!
-//! One file for each area; [`catalogue`] has a row for each id. Most checks need a verified bundle, [`early`] does
-//! not: it is for the moment before a medium is read. [`report`] is what people, the log and other programs get.
+//! One file for each area; [`catalogue`] has a row for each id. Most checks need a verified bundle; [`rules`] need
+//! none, and [`disk`] needs its signed lists only. [`report`] is what people, the log and other programs get.
 
 pub mod catalogue;
 pub mod clock;
@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod containerd;
 pub mod disk;
 pub mod docker;
+pub mod failed;
 pub mod health;
 pub mod helm;
 pub mod junit;
@@ -31,7 +32,7 @@ use manifests::{Digest, Inventory, Timestamp, VerifiedBundle};
 use serde::Serialize;
 
 use crate::due::Due;
-use crate::site::config::{ChangeId, SiteConfig};
+use crate::site::config::SiteConfig;
 use crate::targets::Context;
 use crate::witness::Judged;
 use clock::Times;
@@ -104,6 +105,7 @@ pub fn check(
     context: &Context<'_>,
 ) -> Vec<Finding> {
     let mut findings = clock::check(&times(bundle, judged, context.env), &config.time);
+    findings.extend(failed::check(bundle, judged, context));
     let components = &bundle.inventory().components;
     findings.extend(disk::check(bundle.inventory(), bundle.digest(), context));
     if let Some(target) = &config.targets.registry {
@@ -143,20 +145,13 @@ pub fn check(
     findings
 }
 
-/// What can be looked at before a medium is read: the site's rules, and, if the bundle's lists could be read and
-/// their signatures were checked, room for it and what it requires of the machine.
+/// What can be told by the signed lists alone, before the first byte is copied: room, what the bundle requires of
+/// this machine, and whether its health checks could be made.
 #[must_use]
-pub fn early(
-    inventory: Option<(BundleDigest, &Inventory)>,
-    change: Option<&ChangeId>,
-    context: &Context<'_>,
-) -> Vec<Finding> {
-    let mut findings = rules::check(context.config, change, context.env.clock.now());
-    if let Some((bundle, inventory)) = inventory {
-        findings.extend(disk::check(inventory, bundle, context));
-        findings.extend(requires::early(inventory, bundle, context));
-        findings.extend(health::check(inventory, context.config));
-    }
+pub fn before_copying(bundle: BundleDigest, inventory: &Inventory, context: &Context<'_>) -> Vec<Finding> {
+    let mut findings = disk::check(inventory, bundle, context);
+    findings.extend(requires::early(inventory, bundle, context));
+    findings.extend(health::check(inventory, context.config));
     findings
 }
 

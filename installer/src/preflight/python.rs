@@ -130,7 +130,7 @@ fn takes(wheelhouse: &Wheelhouse, wheels: &[&Wheel], tags: &BTreeSet<String>) ->
     let requirement = format!("wheelhouse {}: wheels with tags that the interpreter takes", wheelhouse.name);
     let id = "python/abi";
     if without.is_empty() {
-        let fact = format!("of each of {} projects there is one", projects.len());
+        let fact = format!("each of {} projects has one", projects.len());
         return (true, Finding::pass(id, fact, requirement));
     }
     let fact = format!("for another interpreter or platform: {}", without.join(", "));
@@ -163,7 +163,7 @@ fn resolves(
     let id = "python/resolve";
     let requirement = format!("wheelhouse {}: pip installs it from these wheels alone", wheelhouse.name);
     let is_here = |wheel: &&Wheel| context.site.store().blob_path(&wheel.digest).is_file();
-    if !wheels.iter().all(|wheel| is_here(&wheel)) {
+    if !wheels.iter().all(is_here) {
         // Discs are read in any order, and there may be no room: then `apply` asks pip before it changes anything.
         let fact =
             "not looked at yet: the wheels are not in the site store; `apply` asks once it has loaded them";

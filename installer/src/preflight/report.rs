@@ -11,8 +11,9 @@ use crate::audit::{About, about};
 
 /// The width of a terminal that nobody has made wider.
 const COLUMNS: usize = 80;
-/// Where the text of a finding starts.
-const INDENT: usize = 12;
+/// Where the text of a finding starts that is not well, and of one that is: the longest id and two spaces.
+const INDENT: usize = 14;
+const PASS_INDENT: usize = 31;
 
 /// All findings of a run.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -205,25 +206,25 @@ impl Report {
         self.findings.iter().filter_map(|found| Some((&found.finding, found.overridden.as_ref()?)))
     }
 
-    /// The table for people: 80 columns, by area, what is worst at the end.
+    /// The table for people, in 80 columns: what is well in a line each, then the rest with what is needed and what
+    /// to do, by area, the worst at the end.
     #[must_use]
     pub fn table(&self) -> String {
-        let mut areas: Vec<&str> = Vec::new();
-        for found in &self.findings {
-            if !areas.contains(&found.area) {
-                areas.push(found.area);
-            }
-        }
-        let of = |area: &str| self.findings.iter().filter(|found| found.area == area).collect::<Vec<_>>();
-        let worst = |area: &&str| of(area).iter().map(|found| found.weight()).max();
-        areas.sort_by_key(worst);
+        let (well, mut rest): (Vec<&Reported>, Vec<&Reported>) =
+            self.findings.iter().partition(|found| found.weight() == 0);
+        let first_of = |area: &str| self.findings.iter().position(|found| found.area == area);
+        rest.sort_by_key(|found| (found.weight(), first_of(found.area)));
         let mut text = String::new();
-        for area in areas {
-            let mut group = of(area);
-            group.sort_by_key(|found| found.weight());
-            group.into_iter().for_each(|found| line(found, &mut text));
+        for found in well {
+            wrap(&format!("pass  {}", found.finding.id), PASS_INDENT, &found.finding.fact, &mut text);
         }
-        text.push_str(&self.counts().sentence());
+        for found in rest {
+            if !text.is_empty() {
+                text.push('\n');
+            }
+            block(found, &mut text);
+        }
+        text.push_str(&format!("\n{}", self.counts().sentence()));
         text
     }
 }
@@ -238,17 +239,12 @@ fn judged(finding: Finding, overrides: &Overrides) -> Reported {
     Reported { area: catalogue::area(finding.id), strict, overridden, finding }
 }
 
-/// One finding: in a line, if all is well; else with what is needed and what to do.
-fn line(found: &Reported, text: &mut String) {
-    let Finding { id, verdict, fact, requirement, remedy } = &found.finding;
-    let word = found.word();
-    if *verdict == Verdict::Pass {
-        wrap(&format!("{word}  {id:<22}  "), 30, fact, text);
-        return;
-    }
+/// One finding that is not well.
+fn block(found: &Reported, text: &mut String) {
+    let Finding { id, fact, requirement, remedy, .. } = &found.finding;
     let may = if found.blocks() && !found.strict { "  (may be overridden)" } else { "" };
-    text.push_str(&format!("{word}  {id}{may}\n"));
-    wrap("      found ", INDENT, fact, text);
+    text.push_str(&format!("{}  {id}{may}\n", found.word()));
+    wrap("      found", INDENT, fact, text);
     wrap("      needed", INDENT, requirement, text);
     if let Some(remedy) = remedy {
         wrap("      remedy", INDENT, remedy, text);
@@ -264,13 +260,12 @@ fn wrap(head: &str, indent: usize, content: &str, text: &mut String) {
     let mut line = format!("{head:<indent$}");
     let mut is_empty = true;
     for word in content.split_whitespace() {
-        let needed = line.trim_end().chars().count().max(indent) + 1 + word.chars().count();
+        let needed = line.chars().count() + usize::from(!is_empty) + word.chars().count();
         if !is_empty && needed > COLUMNS {
-            text.push_str(line.trim_end());
+            text.push_str(&line);
             text.push('\n');
             line = " ".repeat(indent);
-        }
-        if !line.ends_with(' ') {
+        } else if !is_empty {
             line.push(' ');
         }
         line.push_str(word);
@@ -336,7 +331,7 @@ mod tests {
         let order =
             ["pass  trust/age", "warn  rollback/material", "over  window/open", "FAIL  registry/login"];
         assert!(order.map(first_of).is_sorted(), "{table}");
-        assert!(table.contains("      reason a fire\n"), "{table}");
+        assert!(table.contains("      reason  a fire\n"), "{table}");
         let last = "checks: 1 failed, 1 overridden, 1 with a warning, 2 passed";
         assert_eq!(table.lines().last(), Some(last));
     }

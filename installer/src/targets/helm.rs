@@ -196,7 +196,7 @@ impl<'a> Cli<'a> {
 
     /// Changes something, and waits for it. `stop` ends Helm with all it has started.
     fn change(&self, doing: &str, args: &[&str], stop: &dyn Fn() -> bool) -> Result<(), TargetError> {
-        let timeout = self.step.timeout.to_string();
+        let timeout = format!("{}s", self.step.timeout.seconds());
         let program = self.program().args(args).args(["--wait", "--timeout", &timeout]);
         let mut program = self.placed(program);
         let limit = Duration::from_secs(self.step.timeout.seconds());
@@ -245,9 +245,13 @@ impl<'a> Cli<'a> {
         match &self.step.old {
             None => self.change("uninstalling", &["uninstall", name], &never)?,
             Some(old) if old.is_uninstalled() => {
-                self.change("uninstalling", &["uninstall", name, "--keep-history"], &never)?;
+                self.change("uninstalling", &keeping_history(name, Some(old)), &never)?;
             }
             Some(old) => {
+                // Cut off in the middle it has no mark: that comes with its end.
+                if last.status == "uninstalling" {
+                    self.change("uninstalling", &keeping_history(name, Some(old)), &never)?;
+                }
                 let revision = old.revision.to_string();
                 self.change("rolling back", &["rollback", name, &revision], &never)?;
             }
@@ -314,6 +318,16 @@ impl<'a> Cli<'a> {
         lines.extend(said.into_iter().rev().take(UNREADY_SHOWN));
         lines
     }
+}
+
+/// The arguments that leave a history. Helm writes over the description of the last revision, which is the mark of
+/// ours: it stays what it is.
+fn keeping_history<'a>(name: &'a str, old: Option<&'a OldRelease>) -> Vec<&'a str> {
+    let mut args = vec!["uninstall", name, "--keep-history"];
+    if let Some(old) = old {
+        args.extend(["--description", &old.description]);
+    }
+    args
 }
 
 fn text<'a>(value: &'a serde_json::Value, pointer: &str) -> &'a str {
@@ -469,7 +483,9 @@ pub fn perform(step: &Release, kept: &Path, context: &Context<'_>) -> Result<Abo
     let stop = || interruption.is_asked_for();
     let name = step.release.as_str();
     let done = match &step.action {
-        ReleaseAction::Uninstall => cli.change("uninstalling", &["uninstall", name, "--keep-history"], &stop),
+        ReleaseAction::Uninstall => {
+            cli.change("uninstalling", &keeping_history(name, step.old.as_ref()), &stop)
+        }
         ReleaseAction::Install(new) => stage(step, new, kept, context).and_then(|args| {
             let args: Vec<&str> = args.iter().map(String::as_str).collect();
             cli.change(if step.installed().is_some() { "upgrading" } else { "installing" }, &args, &stop)

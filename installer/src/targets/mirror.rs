@@ -73,12 +73,18 @@ fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
+/// Where the file for one upstream registry is.
+#[must_use]
+pub fn file(mirror: &MirrorFiles, wanted: &Wanted) -> PathBuf {
+    mirror.directory.join(&wanted.host).join(FILE_NAME)
+}
+
 /// The step for one upstream registry, with what is there now. Tells whether it is in place already.
 ///
 /// # Errors
 /// The disk, or a link in the way.
 pub fn look(wanted: Wanted, mirror: &MirrorFiles) -> Result<(bool, Mirror), TargetError> {
-    let path = mirror.directory.join(&wanted.host).join(FILE_NAME);
+    let path = file(mirror, &wanted);
     let new = FileState { digest: Digest::of(wanted.text.as_bytes()), mode: FileMode::READABLE };
     let mut write = WriteFile { path, old: None, new, new_directories: Vec::new() };
     let in_place = files::look(&mut write, Path::new("/"))?;

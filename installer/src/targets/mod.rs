@@ -1,6 +1,7 @@
 //! Where content is applied. Each kind of target can look (for the plan), do, undo, and tell whether a
 //! step is done (`probe`). `do` and `undo` may be run twice: after a crash nobody knows how far they came.
 
+pub mod away;
 pub mod containerd;
 pub mod docker;
 pub mod files;
@@ -201,6 +202,14 @@ pub enum TargetError {
     /// A Kubernetes cluster.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
+    /// Images in manifests that cannot get their names on site.
+    #[error("the images of {set}: {reason}")]
+    Images {
+        /// Which set.
+        set: String,
+        /// Why not.
+        reason: String,
+    },
     /// Workloads that do not get where they should.
     #[error("not ready in time: {}", waiting.join("; "))]
     Rollout {
@@ -266,7 +275,7 @@ impl Classified for TargetError {
                 Some(format!("wait for it, or end it and all it started: kill -- -{process}"))
             }
             Self::Script { said, .. } => Some(format!(
-                "what it said is in {}; mend the cause and run the same command again",
+                "what it said is in {}",
                 said.path.display()
             )),
             Self::Release { release, namespace, .. } => Some(format!(
@@ -337,6 +346,9 @@ pub fn perform(step: &Step, kept: &std::path::Path, context: &Context<'_>) -> Re
         Step::Mirror(mirror) => mirror::perform(mirror, kept)?,
         Step::Venv(venv) => python::perform(venv, context)?,
         Step::File(file) => files::perform(file, kept, context)?,
+        Step::Unwrite(unwrite) => away::unwrite(unwrite, kept)?,
+        Step::Unlink(unlink) => away::unlink(unlink)?,
+        Step::Withdraw(withdraw) => return away::withdraw(withdraw, context),
         Step::Objects(objects) => kubernetes::perform(objects, kept, context)?,
         Step::Release(release) => return helm::perform(release, kept, context),
         Step::Script(run) => return scripts::perform(run, kept, context),
@@ -359,6 +371,9 @@ pub fn undo(step: &Step, kept: &std::path::Path, context: &Context<'_>) -> Resul
         Step::Mirror(mirror) => files::undo(&mirror.write, kept)?,
         Step::Venv(venv) => python::undo(venv, context)?,
         Step::File(file) => files::undo(file, kept)?,
+        Step::Unwrite(unwrite) => away::rewrite(unwrite, kept)?,
+        Step::Unlink(unlink) => away::relink(unlink)?,
+        Step::Withdraw(withdraw) => away::bring_back(withdraw, context)?,
         Step::Objects(objects) => kubernetes::undo(objects, kept, context)?,
         Step::Release(release) => helm::undo(release, kept, context)?,
         Step::Script(run) => return scripts::undo(run, kept, context),
@@ -382,6 +397,10 @@ pub fn probe(step: &Step, context: &Context<'_>) -> Result<State, TargetError> {
         Step::Mirror(mirror) => files::state(&mirror.write.path)?.is_some_and(|now| now.is(mirror.write.new)),
         Step::Venv(venv) => python::is_new(venv)?,
         Step::File(file) => files::state(&file.path)?.is_some_and(|now| now.is(file.new)),
+        Step::Unwrite(unwrite) => away::is_unwritten(unwrite)?,
+        Step::Unlink(unlink) => away::is_unlinked(unlink)?,
+        // What a registry does not delete stays, and the log says so.
+        Step::Withdraw(_) => true,
         Step::Objects(objects) => kubernetes::is_new(objects, context)?,
         Step::Release(release) => helm::is_new(release, context)?,
         // There is nothing to look at: it is done when it has said so, and the journal keeps that.

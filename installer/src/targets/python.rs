@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use edge::process::{Finished, Program};
 use manifests::bundle::BundleDigest;
-use manifests::inventory::{Wheel, WheelTarget, Wheelhouse};
+use manifests::inventory::{Component, Inventory, Wheel, WheelTarget, Wheelhouse};
 use manifests::text::{FileName, Name, PackageVersion};
 
 use super::{Context, TargetError};
@@ -78,10 +78,100 @@ pub fn choose<'a>(wheelhouse: &'a Wheelhouse, version: &PythonVersion) -> Vec<&'
     wheelhouse.wheels.iter().filter(wanted).collect()
 }
 
+/// The link that names the environment of a wheelhouse.
+#[must_use]
+pub fn link(target: &PythonTarget, wheelhouse: &Name) -> PathBuf {
+    target.venvs.join(wheelhouse.as_str())
+}
+
 /// The environment of a wheelhouse for a bundle.
 #[must_use]
 pub fn place(target: &PythonTarget, name: &Name, bundle: BundleDigest) -> PathBuf {
     target.venvs.join(format!(".{name}-{}", bundle.0.short()))
+}
+
+/// The environments of a bundle, each with the link that names it while it is in use.
+pub fn environments<'a>(
+    target: &'a PythonTarget,
+    bundle: BundleDigest,
+    inventory: &'a Inventory,
+) -> impl Iterator<Item = (&'a Wheelhouse, PathBuf, PathBuf)> {
+    inventory.components.iter().filter_map(move |component| match component {
+        Component::Wheelhouse(wheelhouse) => {
+            let name = &wheelhouse.name;
+            Some((wheelhouse, place(target, name, bundle), link(target, name)))
+        }
+        _ => None,
+    })
+}
+
+/// Removes an environment that nobody uses. First its mark: what a kill leaves of it is made anew when it is needed.
+///
+/// # Errors
+/// The disk.
+pub fn discard(venv: &Path) -> Result<(), TargetError> {
+    let failed = |source| TargetError::Io { doing: "cannot remove", path: venv.to_path_buf(), source };
+    match std::fs::remove_file(venv.join(COMPLETE)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        Err(_) => {}
+        Ok(()) => layout::durable::flush_directory(venv).map_err(failed)?,
+    }
+    remove(venv)
+}
+
+/// What is not as it was shipped: files that are gone or other than in the wheels of the site store, and projects
+/// that lack another. Nothing if all is as it was.
+///
+/// # Errors
+/// The environment's interpreter cannot be run.
+pub fn altered(
+    venv: &Path,
+    wheelhouse: &Wheelhouse,
+    version: &PythonVersion,
+    context: &Context<'_>,
+) -> Result<Vec<String>, TargetError> {
+    let inside = venv.join("bin/python");
+    let store = context.site.store();
+    let wheels = choose(wheelhouse, version).into_iter().map(|wheel| store.blob_path(&wheel.digest));
+    let home = scratch(context);
+    let compare = python(&inside, &home, context).args(["-I", "-B", "-c", COMPARE]);
+    let compare = wheels.fold(compare, Program::arg);
+    let compared = checked(&compare, "comparing what is installed", context)?;
+    let mut found: Vec<String> = compared.stdout.lines().map(manifests::text::printable).collect();
+    let check = ["-I", "-B", "-m", "pip", "check", "--disable-pip-version-check"];
+    let check = python(&inside, &home, context).args(check);
+    let checked = check.run(&*context.env.clock)?;
+    if !checked.succeeded() {
+        found.push(format!("pip check: {}", checked.last_words()));
+    }
+    Ok(found)
+}
+
+/// Prints a line for each file that is not as in its wheel (the "Binary distribution format" of PyPA). Of several
+/// wheels of one project pip has taken one. RECORD is pip's own, and what lies below `.data` goes elsewhere.
+const COMPARE: &str = "import os, sys, sysconfig, zipfile
+root, projects = sysconfig.get_path('purelib'), {}
+for wheel in sys.argv[1:]:
+    with zipfile.ZipFile(wheel) as z:
+        names = [n for n in z.namelist() if not n.endswith('/') and not n.split('/')[0].endswith('.data')]
+        project = next((n.split('/')[0] for n in names if n.endswith('.dist-info/METADATA')), wheel)
+        found = []
+        for n in names:
+            if n == project + '/RECORD': continue
+            try: same = open(os.path.join(root, n), 'rb').read() == z.read(n)
+            except OSError: found.append(n + ' is gone')
+            else: found += [] if same else [n + ' was changed']
+        projects[project] = min(projects.get(project, found), found, key=len)
+for found in projects.values():
+    for line in found: print(line)
+";
+
+/// Where a link points, as it says and as a path of its own.
+///
+/// # Errors
+/// Something that is no link is in the way.
+pub fn points_to(link: &Path) -> Result<Option<(PathBuf, PathBuf)>, TargetError> {
+    Ok(link_target(link)?.map(|target| (target.clone(), link.with_file_name(target))))
 }
 
 /// Whether an environment was filled and checked to the end.
@@ -100,7 +190,8 @@ pub fn look(venv: &mut Venv) -> Result<bool, TargetError> {
     is_new(venv)
 }
 
-fn link_target(link: &Path) -> Result<Option<PathBuf>, TargetError> {
+/// Where a link points; nothing if it is not there.
+pub(super) fn link_target(link: &Path) -> Result<Option<PathBuf>, TargetError> {
     match std::fs::read_link(link) {
         Ok(target) => Ok(Some(target)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -290,7 +381,7 @@ fn pins(wheels: &[PlannedWheel]) -> String {
 }
 
 /// Points the link somewhere else, in one step.
-fn switch(link: &Path, target: &Path) -> Result<(), TargetError> {
+pub(super) fn switch(link: &Path, target: &Path) -> Result<(), TargetError> {
     let failed = |source| TargetError::Io { doing: "cannot switch", path: link.to_path_buf(), source };
     let mut name = std::ffi::OsString::from(".");
     name.push(link.file_name().unwrap_or_default());

@@ -171,6 +171,14 @@ pub fn find(
     Ok(repository.head_manifest(&name).map_err(failed)?.map(|found| found.digest))
 }
 
+/// Whether a push's repository has a manifest.
+///
+/// # Errors
+/// The registry.
+pub fn has(push: &Push, digest: &Digest, context: &Context<'_>) -> Result<bool, TargetError> {
+    Ok(Place::of(push, context)?.head(&(*digest).into())?.is_some())
+}
+
 /// Fills in what the registry has now. Tells whether the image and its companions are in place already.
 ///
 /// # Errors

@@ -15,6 +15,14 @@ use crate::preflight::Finding;
 const REACHABLE: &str = "cluster/reachable";
 const NEEDED: &str = "a cluster that answers and knows who we are";
 
+/// What a bundle requires of a cluster, nobody can look for where there is none.
+pub(super) fn no_cluster(requires: &Requires) -> Option<Finding> {
+    requires.needs_cluster().then(|| {
+        let fact = "the bundle requires something of a cluster, and site.yaml names none";
+        Finding::fail(REACHABLE, fact, NEEDED, "name it with `targets.kubernetes` in site.yaml")
+    })
+}
+
 /// Asks for the version, which everybody may, and for a permission, which only those may ask whom it knows. Tells
 /// whether both were answered.
 pub(super) fn reachable(cluster: &dyn Cluster, requires: &Requires) -> (Vec<Finding>, bool) {

@@ -128,7 +128,9 @@ pub fn concerns(inventory: &Inventory) -> bool {
 /// Looks at the cluster of a site for a bundle: for its sets of manifests, and for what its charts render to.
 #[must_use]
 pub fn check(bundle: &VerifiedBundle, config: &SiteConfig, context: &Context<'_>) -> Vec<Finding> {
-    let Some(target) = config.targets.cluster() else { return Vec::new() };
+    let Some(target) = config.targets.cluster() else {
+        return apis::no_cluster(&bundle.inventory().requires).into_iter().collect();
+    };
     if !concerns(bundle.inventory()) {
         return Vec::new();
     }
@@ -147,8 +149,12 @@ fn look(
     context: &Context<'_>,
 ) -> Result<Vec<Finding>, Finding> {
     let read = || Sets::read(bundle.inventory(), &context.site.store(), cluster);
+    let renamed = |target, sets: Sets| sets.renamed(bundle, target, context);
     let applied = match &config.targets.kubernetes {
-        Some(target) => Some((target, read().map_err(|error| unreadable(&error))?)),
+        Some(target) => {
+            let sets = read().and_then(|sets| renamed(target, sets));
+            Some((target, sets.map_err(|error| unreadable(&error))?))
+        }
         None => None,
     };
     let mut rendered = applied.as_ref().map(|(_, sets)| sets.rendered()).unwrap_or_default();

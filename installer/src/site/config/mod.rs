@@ -35,7 +35,7 @@ pub struct SiteConfig {
     pub change: Option<ChangePolicy>,
     /// How the checks before a change judge.
     pub preflight: PreflightPolicy,
-    /// How many versions are kept for a rollback. Nothing is ever removed in this version.
+    /// How many versions below the present one are kept of each product for a rollback.
     pub keep: Option<u32>,
 }
 
@@ -148,10 +148,12 @@ pub enum ConfigError {
         path: PathBuf,
     },
     /// Nowhere for the names of images to lead.
-    #[error("{}: `targets.helm.images: {mode}` needs {needed}", path.display())]
+    #[error("{}: `targets.{target}.images: {mode}` needs {needed}", path.display())]
     Images {
         /// Which file.
         path: PathBuf,
+        /// Which target.
+        target: &'static str,
         /// What was asked for.
         mode: &'static str,
         /// What is missing.
@@ -225,6 +227,13 @@ impl SiteConfig {
 fn settle_helm(targets: &mut Targets, path: &Path) -> Result<(), ConfigError> {
     let kubernetes = targets.kubernetes.clone();
     let (registry, mirrors) = (targets.registry.is_some(), has_mirrors(targets));
+    let pull = targets.helm.as_ref().is_some_and(|helm| helm.pull.is_some());
+    let rewrites = kubernetes.as_ref().is_some_and(|target| target.images == ImageReferences::Rewrite);
+    if rewrites && !registry && !pull {
+        let needed = "`targets.registry`, or `targets.helm.pull`";
+        let path = path.to_path_buf();
+        return Err(ConfigError::Images { path, target: "kubernetes", mode: "rewrite", needed });
+    }
     let Some(helm) = &mut targets.helm else { return Ok(()) };
     match (&helm.kubeconfig, kubernetes) {
         (Some(own), _) => {
@@ -236,13 +245,13 @@ fn settle_helm(targets: &mut Targets, path: &Path) -> Result<(), ConfigError> {
         }
         (None, None) => return Err(ConfigError::Kubeconfig { path: path.to_path_buf() }),
     }
-    let lacks = |mode, needed| ConfigError::Images { path: path.to_path_buf(), mode, needed };
+    let lacks = |target, mode, needed| ConfigError::Images { path: path.to_path_buf(), target, mode, needed };
     match helm.images {
         ImageReferences::Rewrite if !registry && helm.pull.is_none() => {
-            Err(lacks("rewrite", "`targets.registry`, or `pull`"))
+            Err(lacks("helm", "rewrite", "`targets.registry`, or `pull`"))
         }
         ImageReferences::Mirror if !mirrors => {
-            Err(lacks("mirror", "`mirror` or `registries` under `targets.containerd`"))
+            Err(lacks("helm", "mirror", "`mirror` or `registries` under `targets.containerd`"))
         }
         _ => Ok(()),
     }

@@ -343,18 +343,12 @@ impl fmt::Display for ChangeId {
 }
 
 /// How the checks before a change judge.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PreflightPolicy {
     /// How much of a limit of the site a bundle may use up.
     #[serde(default)]
     pub headroom: Percent,
-}
-
-impl Default for PreflightPolicy {
-    fn default() -> Self {
-        Self { headroom: Percent::default() }
-    }
 }
 
 /// 1 to 100.

@@ -241,6 +241,9 @@ pub struct KubernetesTarget {
     /// Whether fields are taken that somebody else manages, and objects of another product.
     #[serde(default)]
     pub force: bool,
+    /// What becomes of the names of images in manifests.
+    #[serde(default)]
+    pub images: ImageReferences,
     /// How long what was applied may take to be rolled out, and what was deleted to go.
     #[serde(default = "five_minutes", with = "time_limit")]
     pub within: Within,
@@ -250,7 +253,14 @@ impl KubernetesTarget {
     /// A cluster as this file describes it, with nothing else said about it.
     #[must_use]
     pub fn at(kubeconfig: PathBuf) -> Self {
-        Self { kubeconfig, context: None, kubectl: None, force: false, within: five_minutes() }
+        Self {
+            kubeconfig,
+            context: None,
+            kubectl: None,
+            force: false,
+            images: ImageReferences::Keep,
+            within: five_minutes(),
+        }
     }
 }
 
@@ -297,8 +307,8 @@ pub struct HelmTarget {
     #[serde(default)]
     pub pull: Option<String>,
     /// How long Helm waits until everything of a chart is ready.
-    #[serde(default)]
-    pub timeout: Timeout,
+    #[serde(default = "five_minutes", with = "time_limit")]
+    pub timeout: Within,
     /// Whether a namespace that is not there is made.
     #[serde(default = "yes")]
     pub create_namespace: bool,
@@ -342,7 +352,7 @@ fn yes() -> bool {
     true
 }
 
-/// What becomes of the names of images in charts.
+/// What becomes of the names of images in charts and manifests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ImageReferences {
@@ -353,53 +363,4 @@ pub enum ImageReferences {
     Mirror,
     /// Each becomes that of the site's registry, with its digest.
     Rewrite,
-}
-
-/// How long something may take: `90s`, `5m`, `1h`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Timeout(u64);
-
-/// Nobody waits longer for a chart.
-const TIMEOUT_SECONDS_MAX: u64 = 24 * 60 * 60;
-
-impl Timeout {
-    /// In seconds.
-    #[must_use]
-    pub fn seconds(self) -> u64 {
-        self.0
-    }
-}
-
-impl Default for Timeout {
-    fn default() -> Self {
-        Self(5 * 60)
-    }
-}
-
-impl core::fmt::Display for Timeout {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "{}s", self.0)
-    }
-}
-
-impl From<Timeout> for String {
-    fn from(timeout: Timeout) -> Self {
-        timeout.to_string()
-    }
-}
-
-impl TryFrom<String> for Timeout {
-    type Error = &'static str;
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        let units = [("s", 1_u64), ("m", 60), ("h", 3600)];
-        let split = |(unit, seconds): (&str, u64)| {
-            let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
-            number.checked_mul(seconds)
-        };
-        match units.into_iter().find_map(split) {
-            Some(seconds) if (1..=TIMEOUT_SECONDS_MAX).contains(&seconds) => Ok(Self(seconds)),
-            _ => Err("a time is a number and s, m or h, such as 90s or 5m, and a day at most"),
-        }
-    }
 }

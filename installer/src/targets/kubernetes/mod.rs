@@ -7,6 +7,7 @@
 //! - delete what holds data or what belongs to others: [`stays`] names those kinds;
 //! - show a value of an object. What was there is kept in files that only their owner can read.
 
+mod images;
 mod live;
 mod restore;
 pub mod rollout;
@@ -16,6 +17,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use edge::Env;
+use manifests::VerifiedBundle;
 use manifests::inventory::Inventory;
 use manifests::kubernetes::KubernetesManifests;
 use manifests::text::Name;
@@ -27,6 +29,7 @@ use crate::plan::{ObjectChange, Objects, OldObject, PlannedObject};
 use crate::rendered::{Object, ObjectId};
 use crate::site::config::KubernetesTarget;
 
+pub use images::SetImages;
 pub(crate) use live::owner_of;
 pub use live::{Drift, Owner};
 pub use set::{Sets, order};
@@ -86,7 +89,10 @@ pub fn look(
             objects.push(planned);
         }
     }
+    let images = sets.images(set);
     let step = Objects {
+        images: images.renamed,
+        left: images.left,
         title: format!("manifests {}", set.name),
         cluster: target.clone(),
         owner: owner.0.clone(),
@@ -285,6 +291,8 @@ pub fn removal(
                 owner: owner.0.clone(),
                 namespace: set::namespace_of(set),
                 files: Vec::new(),
+                images: Vec::new(),
+                left: Vec::new(),
                 objects: gone,
             });
         }
@@ -331,13 +339,14 @@ fn remove(
 /// # Errors
 /// The cluster cannot be asked, or the store has lost a file of a set.
 pub fn drift(
-    shipped: &Inventory,
+    shipped: &VerifiedBundle,
     owner: &Owner,
     target: &KubernetesTarget,
     context: &Context<'_>,
 ) -> Result<Vec<(ObjectId, Drift)>, TargetError> {
     let cluster = Kubectl::of(target, context.env);
-    let sets = Sets::read(shipped, &context.site.store(), &cluster)?;
+    let sets = Sets::read(shipped.inventory(), &context.site.store(), &cluster)?;
+    let sets = sets.renamed(shipped, target, context)?;
     let mut found = Vec::new();
     for (_, objects) in sets.iter() {
         for object in objects {

@@ -20,8 +20,8 @@ use crate::plan::{ObjectChange, PlannedObject};
 
 /// Bounds what is kept of one object: an API server takes none that is larger than a few megabytes.
 const KEPT_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// How often an object is put back that somebody changes meanwhile.
-const TRIES: usize = 5;
+/// How often an object is put back that somebody changes meanwhile, as controllers do.
+const TRIES: usize = 20;
 /// Labels that a server gives to the pods of a job, and takes from nobody else.
 const JOB_LABELS: [&str; 4] =
     ["batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name", "controller-uid", "job-name"];
@@ -162,7 +162,7 @@ fn put_back(
     patience: &Patience<'_>,
 ) -> Result<(), TargetError> {
     let path = format!("{}?fieldManager={FIELD_MANAGER}", planned.path);
-    let mut again = false;
+    let (mut again, mut content_is_back) = (false, false);
     for _ in 0..TRIES {
         let now = match cluster.get(&planned.path)? {
             Some(now) if is_going(&now) => {
@@ -177,23 +177,23 @@ fn put_back(
             again = true;
             continue;
         };
+        let is_same = uid(&now) == uid(old);
         // One that was created again has another UID; one that somebody else has made is left alone.
-        let is_it = uid(&now) == uid(old)
-            || again
-            || (planned.change == ObjectChange::Delete && owner_of(&now) == Some(&owner.0));
-        if !is_it {
+        let is_ours = planned.change == ObjectChange::Delete && owner_of(&now) == Some(&owner.0);
+        if !is_same && !again && !is_ours {
             return Err(TargetError::Moved { name: planned.title() });
         }
-        let wanted = if uid(&now) == uid(old) { old.clone() } else { as_created(old, &now) };
-        let next = if content(&now) != content(&wanted) {
-            over(&wanted, &now, managers_of(old, &now))
-        } else if entries(&now, false) != entries(old, false) {
-            over(&now, &now, managers_of(old, &now))
-        } else {
+        let wanted = if is_same { old.clone() } else { as_created(old, &now) };
+        // Once it is back, whatever controllers write into it since is theirs.
+        let differs = !content_is_back && content(&now) != content(&wanted);
+        if !differs && entries(&now, false) == entries(old, false) {
             return Ok(());
-        };
-        match cluster.replace(&path, &next) {
-            Ok(_) | Err(ClusterError::Conflict { .. }) => {}
+        }
+        let whole = if differs { &wanted } else { &now };
+        match cluster.replace(&path, &over(whole, &now, managers_of(old, &now))) {
+            Ok(_) if differs => content_is_back = true,
+            Ok(_) => return Ok(()),
+            Err(ClusterError::Conflict { .. }) => {}
             Err(error) => return Err(error.into()),
         }
     }

@@ -1,15 +1,22 @@
 //! The objects of sets of manifests: read from the site store, with the namespaces that they will have, in the
 //! order in which a cluster needs them.
 
+use std::collections::BTreeMap;
+
 use layout::store::Store;
+use manifests::VerifiedBundle;
 use manifests::inventory::{Component, Inventory};
 use manifests::kubernetes::{KubernetesManifests, PlainFile};
 
-use super::super::TargetError;
+use manifests::text::Name;
+
+use super::super::{Context, TargetError};
+use super::images::{self, SetImages};
 use crate::cluster::kinds::Kinds;
 use crate::cluster::{Cluster, ClusterError};
 use crate::plan::{ObjectChange, Objects, PlannedObject};
 use crate::rendered::{self, FILE_BYTES_MAX, Object, ObjectId, Rendered};
+use crate::site::config::{ImageReferences, KubernetesTarget};
 
 /// Where objects go if neither they nor their set name a namespace. Not where a kubeconfig's context points: the
 /// same bundle goes to the same place whoever applies it.
@@ -43,6 +50,7 @@ pub fn order(kind: &str) -> usize {
 pub struct Sets {
     sets: Vec<(KubernetesManifests, Vec<Object>)>,
     kinds: Kinds,
+    images: BTreeMap<Name, SetImages>,
 }
 
 /// Where a set's objects go that name no namespace.
@@ -68,7 +76,36 @@ impl Sets {
             let namespace = namespace_of(set);
             objects.iter_mut().for_each(|object| kinds.place(object, &namespace));
         }
-        Ok(Self { sets, kinds })
+        Ok(Self { sets, kinds, images: BTreeMap::new() })
+    }
+
+    /// The same with the names that images have on this site, if it wants that.
+    ///
+    /// # Errors
+    /// An image is nowhere, or its name cannot be replaced where it stands.
+    pub fn renamed(
+        mut self,
+        bundle: &VerifiedBundle,
+        target: &KubernetesTarget,
+        context: &Context<'_>,
+    ) -> Result<Self, TargetError> {
+        if target.images != ImageReferences::Rewrite {
+            return Ok(self);
+        }
+        for (set, objects) in &mut self.sets {
+            let found = images::resolve(set, objects, bundle, context)?;
+            let title = format!("manifests {}", set.name);
+            let renamed = objects.iter().map(|object| images::rewritten(&title, object, &found));
+            *objects = renamed.collect::<Result<_, _>>()?;
+            self.images.insert(set.name.clone(), found);
+        }
+        Ok(self)
+    }
+
+    /// What became of the images of a set.
+    #[must_use]
+    pub fn images(&self, set: &KubernetesManifests) -> SetImages {
+        self.images.get(&set.name).cloned().unwrap_or_default()
     }
 
     /// The sets with their objects, in the order in which they are applied.
@@ -139,6 +176,7 @@ fn read(files: &[PlainFile], store: &Store) -> Result<Vec<Object>, TargetError> 
 /// For each object of a step what is to be there, or nothing if it is to be gone.
 pub(super) fn desired(step: &Objects, store: &Store) -> Result<Vec<Option<Object>>, TargetError> {
     let objects = read(&step.files, store)?;
+    let names = SetImages { renamed: step.images.clone(), left: step.left.clone() };
     let find = |planned: &PlannedObject| {
         if planned.change == ObjectChange::Delete {
             return Ok(None);
@@ -153,7 +191,7 @@ pub(super) fn desired(step: &Objects, store: &Store) -> Result<Vec<Option<Object
         let moved = || TargetError::Moved { name: planned.title() };
         let mut object = objects.iter().find(is).ok_or_else(moved)?.clone();
         object.set_namespace(planned.namespace.as_deref());
-        Ok(Some(object))
+        Ok(Some(images::rewritten(&step.title, &object, &names)?))
     };
     step.objects.iter().map(find).collect()
 }
