@@ -810,6 +810,15 @@ impl Inventory {
         Ok(())
     }
 
+    /// What the site must have and what has to hold afterwards, a line each for people: `requires` or `health`,
+    /// and the words.
+    #[must_use]
+    pub fn conditions(&self) -> Vec<(&'static str, String)> {
+        let requires = self.requires.lines().into_iter().map(|(key, value)| format!("{key} {value}"));
+        let health = self.health.iter().map(ToString::to_string);
+        requires.map(|line| ("requires", line)).chain(health.map(|line| ("health", line))).collect()
+    }
+
     /// The size of a blob.
     #[must_use]
     pub fn blob_size(&self, digest: &Digest) -> Option<u64> {

@@ -103,7 +103,8 @@ fn human(opened: &Opened) -> String {
     let sbom = inventory.sbom.as_ref().map_or(String::new(), |sbom| {
         format!("sbom       CycloneDX, {}\n", ArchivePath::Blob(sbom.document.digest))
     });
-    let conditions = conditions(inventory);
+    let conditions: String =
+        inventory.conditions().iter().map(|(head, line)| format!("{head:<10} {line}\n")).collect();
     format!(
         "{}\n{} {} {} (order {})\nbundle     {bundle}\narchive    {}\naudience   {}\ncreated    {}\n{}{sbom}{conditions}holds      {}\n{}",
         manifest.marking,
@@ -118,15 +119,4 @@ fn human(opened: &Opened) -> String {
         counts(&manifest.counts),
         rows(&components),
     )
-}
-
-/// What a site must have, and what has to hold afterwards: a line each.
-fn conditions(inventory: &Inventory) -> String {
-    let requires = inventory.requires.lines().into_iter().map(|(key, value)| format!("{key} {value}"));
-    let health = inventory.health.iter().map(ToString::to_string);
-    let lines = |head: &'static str, texts: Vec<String>| -> String {
-        let heads = std::iter::once(head).chain(std::iter::repeat(""));
-        heads.zip(texts).map(|(head, text)| format!("{head:<10} {text}\n")).collect()
-    };
-    lines("requires", requires.collect()) + &lines("health", health.collect())
 }

@@ -17,6 +17,10 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> Timestamp;
     /// A clock that only goes forward, from an arbitrary start: for durations.
     fn monotonic(&self) -> Duration;
+    /// Waits, on that clock.
+    fn sleep(&self, duration: Duration) {
+        std::thread::sleep(duration);
+    }
 }
 
 /// Where notes and errors go. Cloning gives another handle on the same place, for threads and for whoever

@@ -29,13 +29,20 @@ const NO_CACHE: &str = "--cache-dir=/dev/null";
 pub struct Kubectl<'a> {
     target: &'a KubernetesTarget,
     env: &'a Env,
+    limit: Duration,
 }
 
 impl<'a> Kubectl<'a> {
     /// The cluster that `site.yaml` names.
     #[must_use]
     pub fn of(target: &'a KubernetesTarget, env: &'a Env) -> Self {
-        Self { target, env }
+        Self { target, env, limit: CALL_LIMIT }
+    }
+
+    /// The same with less patience for each call.
+    #[must_use]
+    pub fn within(self, limit: Duration) -> Self {
+        Self { limit: limit.min(CALL_LIMIT), ..self }
     }
 
     /// A call of the program for this cluster.
@@ -56,7 +63,7 @@ impl<'a> Kubectl<'a> {
             }
         }
         program.whole_output = Some(ANSWER_BYTES_MAX);
-        program.time_limit = CALL_LIMIT;
+        program.time_limit = self.limit;
         program
     }
 

@@ -191,9 +191,11 @@ pub fn plan(
     steps.retire(bundle, due, config, context)?;
     steps.remove_objects(bundle, due, config, context)?;
     steps.changes.extend(due.after.iter().cloned().map(Step::Script));
+    let before_publishing = steps.changes.len();
     steps.publish(bundle, ledger.as_ref(), context)?;
     let current = ledger.as_ref().and_then(Ledger::current);
     if !steps.changes.is_empty() || current.is_none_or(|current| current.bundle != bundle.digest()) {
+        steps.health(bundle, before_publishing);
         steps.record(bundle, ledger.as_ref(), context);
     }
     Ok(Plan {
@@ -647,6 +649,20 @@ impl Steps {
             _ => Vec::new(),
         };
         self.changes.iter().flat_map(of).collect()
+    }
+
+    /// Where everything is in place already nothing is checked: there would be nothing to take back.
+    fn health(&mut self, bundle: &VerifiedBundle, at: usize) {
+        let manifest = bundle.manifest();
+        let checks = bundle.inventory().health.iter().map(|check| {
+            Step::Health(HealthStep {
+                bundle: bundle.digest(),
+                product: manifest.product.clone(),
+                version: manifest.version.clone(),
+                check: check.clone(),
+            })
+        });
+        self.changes.splice(at..at, checks);
     }
 
     /// The newest first; what was shown before stays behind it, but for versions that are gone back from:

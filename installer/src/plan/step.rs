@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use manifests::bundle::{BundleDigest, Content};
 use manifests::companion::{self, Companion, CompanionKind};
+use manifests::health::HealthCheck;
 use manifests::inventory::{FileMode, Wheel};
 use manifests::kubernetes::PlainFile;
 use manifests::script::{Script, ScriptFile, Undo, Within};
@@ -45,6 +46,8 @@ pub enum Step {
     Release(Release),
     /// Run a script.
     Script(RunScript),
+    /// Look whether what was put in place works.
+    Health(HealthStep),
     /// Show the bundle in the embedded server.
     Publish(Publish),
     /// Write down that it was applied.
@@ -694,6 +697,20 @@ impl RunScript {
     }
 }
 
+/// Look whether what was put in place works. It changes nothing, so there is nothing to take back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HealthStep {
+    /// The bundle that brought the check.
+    pub bundle: BundleDigest,
+    /// Its product.
+    pub product: Name,
+    /// Its version.
+    pub version: BundleVersion,
+    /// The check.
+    pub check: HealthCheck,
+}
+
 /// Show a bundle in the embedded server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -736,6 +753,7 @@ impl Step {
             Self::Objects(_) => "kubernetes",
             Self::Release(_) => "helm",
             Self::Script(_) => "scripts",
+            Self::Health(_) => "health",
             Self::Publish(_) => "serve",
             Self::Record(_) => "ledger",
         }
@@ -777,6 +795,7 @@ impl Step {
                     .collect();
                 format!("bundle {}", gone.join(", "))
             }
+            Self::Health(step) => step.check.to_string(),
             Self::Publish(publish) => {
                 let shown = publish.new.first().map(|bundle| bundle.0.short()).unwrap_or_default();
                 match publish.new.len().saturating_sub(1) {
@@ -813,6 +832,7 @@ impl Step {
             Self::Script(_) => "undo",
             Self::Unwrite(_) | Self::Unlink(_) | Self::Withdraw(_) => "remove",
             Self::Publish(publish) if publish.withdraws() => "hide",
+            Self::Health(_) => "check",
             Self::Publish(_) => "show",
             Self::Record(_) => "record",
         };

@@ -60,6 +60,8 @@ const fn row(id: &'static str, meaning: &'static str, rule: Rule) -> Check {
 const NOBODY_THERE: Rule = Strict("nothing could be sent there");
 const NO_ROOM: Rule = Strict("it would end in the middle");
 const WRONG_KIND: Rule = Strict("it would not run");
+const SENDERS_WORD: Rule = Open("it is the sender's word about somebody else's house");
+const NO_CHECK: Rule = Strict("it could not be checked, and everything would be undone");
 const ONLY_WARNS: Rule = Open("it never stops anything");
 
 /// All of them, by area in the order in which they are looked at.
@@ -262,6 +264,37 @@ pub const CHECKS: &[Check] = &[
     ),
     row("scripts/place", "the disk of the site directory is not mounted `noexec`", WRONG_KIND),
     row("scripts/interpreter", "what a script's first line names is there", WRONG_KIND),
+    row(
+        "requires/disk",
+        "the disks of `targets.files.root` and `targets.python.venvs` (without them that of the site directory) have together what the bundle requires, beside what its own content takes",
+        SENDERS_WORD,
+    ),
+    row("requires/memory", "this machine has the memory that the bundle requires", SENDERS_WORD),
+    row(
+        "requires/ports",
+        "nobody listens on the TCP ports that the bundle requires, but for those that the version in place requires too",
+        SENDERS_WORD,
+    ),
+    row(
+        "requires/commands",
+        "the programs that the bundle requires are on the `PATH` of scripts",
+        SENDERS_WORD,
+    ),
+    row(
+        "requires/target",
+        "where the bundle requires something of a cluster or of Helm, `site.yaml` has `targets.kubernetes` or `targets.helm`",
+        SENDERS_WORD,
+    ),
+    row(
+        "health/allowed",
+        "health checks that run a program are allowed by `targets: {scripts: {}}`",
+        NO_CHECK,
+    ),
+    row(
+        "health/cluster",
+        "where health checks look at a rollout, `site.yaml` has `targets.kubernetes` or `targets.helm`",
+        NO_CHECK,
+    ),
     row(
         "rollback/material",
         "what a way back to the version in place needs is still here; before a rollback also what it goes to",

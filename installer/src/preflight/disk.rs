@@ -53,6 +53,10 @@ struct Disk {
 /// Looks whether everything fits that the bundle brings.
 #[must_use]
 pub fn check(inventory: &Inventory, bundle: BundleDigest, context: &Context<'_>) -> Vec<Finding> {
+    judge(&needs(inventory, bundle, context))
+}
+
+fn needs(inventory: &Inventory, bundle: BundleDigest, context: &Context<'_>) -> Vec<Need> {
     let mut needs = Vec::new();
     let targets = &context.config.targets;
     let components = &inventory.components;
@@ -72,7 +76,40 @@ pub fn check(inventory: &Inventory, bundle: BundleDigest, context: &Context<'_>)
         needs.extend(venvs(houses, bundle, target, context));
     }
     needs.insert(0, store(inventory, &kept, context));
-    judge(&needs)
+    needs
+}
+
+/// A disk that software writes to, once everything of a bundle is on it.
+pub(super) struct Spare {
+    /// A directory on it.
+    pub(super) at: PathBuf,
+    /// What is free on it now.
+    pub(super) free: u64,
+    /// What the bundle's own content will take of that.
+    pub(super) taken: u64,
+}
+
+/// The disks of the targets on this machine that things are written below, each once; the site directory's where
+/// there is no such target.
+pub(super) fn spare(inventory: &Inventory, bundle: BundleDigest, context: &Context<'_>) -> Vec<Spare> {
+    let targets = &context.config.targets;
+    let mut places: Vec<&Path> = Vec::new();
+    places.extend(targets.files.as_ref().map(|files| files.root.as_path()));
+    places.extend(targets.python.as_ref().map(|python| python.venvs.as_path()));
+    if places.is_empty() {
+        places.push(context.site.dir());
+    }
+    let mut disks: BTreeMap<u64, Spare> = BTreeMap::new();
+    for disk in places.into_iter().filter_map(disk_of) {
+        disks.entry(disk.device).or_insert(Spare { at: disk.at, free: disk.free, taken: 0 });
+    }
+    for need in needs(inventory, bundle, context) {
+        let device = nearest(&need.path).map(|(_, device)| device);
+        if let Some(spare) = device.and_then(|device| disks.get_mut(&device)) {
+            spare.taken = spare.taken.saturating_add(need.bytes);
+        }
+    }
+    disks.into_values().collect()
 }
 
 /// An amount of room.

@@ -11,12 +11,14 @@ pub mod containerd;
 pub mod disk;
 pub mod docker;
 pub mod failed;
+pub mod health;
 pub mod helm;
 pub mod junit;
 pub mod overrides;
 pub mod python;
 pub mod registry;
 pub mod report;
+pub mod requires;
 pub mod rollback;
 pub mod rules;
 pub mod scripts;
@@ -136,6 +138,8 @@ pub fn check(
         findings.extend(helm::check(bundle, target, context));
     }
     findings.extend(scripts::check(due, config, context));
+    findings.extend(requires::check(bundle, judged, context));
+    findings.extend(health::check(bundle.inventory(), config));
     findings.extend(rollback::check(bundle, judged, context));
     findings
 }

@@ -25,6 +25,7 @@ use manifests::text::{Marking, Name};
 
 use crate::audit::About;
 use crate::cluster::ClusterError;
+use crate::health;
 use crate::plan::Step;
 use crate::site::config::SiteConfig;
 use crate::site::{Site, SiteError};
@@ -180,6 +181,24 @@ pub enum TargetError {
         /// Which.
         name: Name,
     },
+    /// A health check that does not hold.
+    #[error("{check} {how}: {}", seen.text)]
+    Unhealthy {
+        /// What is checked.
+        check: String,
+        /// What became of it.
+        how: String,
+        /// What was seen last.
+        seen: Box<health::Seen>,
+    },
+    /// A health check for which `site.yaml` lacks something, or does by now.
+    #[error("{check} cannot be checked here: site.yaml has no `targets.{key}`")]
+    CannotCheck {
+        /// What would be checked.
+        check: String,
+        /// What is missing.
+        key: &'static str,
+    },
     /// A Kubernetes cluster.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
@@ -219,6 +238,7 @@ impl Classified for TargetError {
             | Self::Moved { .. }
             | Self::Overlay { .. }
             | Self::ScriptNotAllowed { .. }
+            | Self::CannotCheck { .. }
             | Self::StillRuns { .. } => Exit::NotReady,
             Self::Manifest { .. } => Exit::Damaged,
             Self::Registry { source, .. } if source.is_damage() => Exit::Damaged,
@@ -262,6 +282,10 @@ impl Classified for TargetError {
                 "look at it with `helm history {release} -n {namespace}` and `kubectl get pods,events -n {namespace}`; mend the cause and run the same command again"
             )),
             Self::Overlay { .. } => Some("look at the new plan, and apply again".to_string()),
+            Self::Unhealthy { .. } => Some(
+                "what was checked was taken back; look at it before the next try, and ask the sender for more time (`within`) if it is only slow"
+                    .to_string(),
+            ),
             Self::CannotDelete { .. } => Some("delete the tag with the registry's own tools".to_string()),
             Self::Site(error) => error.hint(),
             Self::Cluster(error) => error.hint(),
@@ -295,6 +319,7 @@ impl TargetError {
     pub fn facts(&self) -> About {
         match self {
             Self::Script { said, .. } => said.facts(),
+            Self::Unhealthy { seen, .. } => seen.facts(),
             _ => About::new(),
         }
     }
@@ -327,6 +352,7 @@ pub fn perform(step: &Step, kept: &std::path::Path, context: &Context<'_>) -> Re
         Step::Objects(objects) => kubernetes::perform(objects, kept, context)?,
         Step::Release(release) => return helm::perform(release, kept, context),
         Step::Script(run) => return scripts::perform(run, kept, context),
+        Step::Health(step) => return health::perform(step, context),
         Step::Publish(publish) => publish::perform(publish, context)?,
         Step::Record(record) => publish::record(record, context)?,
     }
@@ -351,6 +377,8 @@ pub fn undo(step: &Step, kept: &std::path::Path, context: &Context<'_>) -> Resul
         Step::Objects(objects) => kubernetes::undo(objects, kept, context)?,
         Step::Release(release) => helm::undo(release, kept, context)?,
         Step::Script(run) => return scripts::undo(run, kept, context),
+        // A look changes nothing.
+        Step::Health(_) => {}
         Step::Publish(publish) => publish::undo(publish, context)?,
         Step::Record(record) => publish::unrecord(record, context)?,
     }
@@ -376,7 +404,7 @@ pub fn probe(step: &Step, context: &Context<'_>) -> Result<State, TargetError> {
         Step::Objects(objects) => kubernetes::is_new(objects, context)?,
         Step::Release(release) => helm::is_new(release, context)?,
         // There is nothing to look at: it is done when it has said so, and the journal keeps that.
-        Step::Script(_) => true,
+        Step::Script(_) | Step::Health(_) => true,
         Step::Publish(publish) => context.site.published()? == publish.new,
         Step::Record(record) => {
             let (publisher, product) = (&record.new.publisher, &record.new.product);

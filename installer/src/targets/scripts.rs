@@ -110,7 +110,7 @@ fn attempts(note: &Path) -> Result<u64, TargetError> {
     }
 }
 
-pub(super) fn remove(directory: &Path) -> Result<(), TargetError> {
+pub(crate) fn remove(directory: &Path) -> Result<(), TargetError> {
     match std::fs::remove_dir_all(directory) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(failed("cannot remove", directory)(error))
@@ -228,7 +228,7 @@ impl<'a> Attempt<'a> {
 }
 
 /// Notes which process runs, for [`refuse_while_running`].
-pub(super) fn note_process(directory: &Path, group: u32) {
+pub(crate) fn note_process(directory: &Path, group: u32) {
     // Only for whoever comes after a kill: a failure to write it is no reason not to run.
     drop(std::fs::write(directory.join("process"), identity(group).unwrap_or_default()));
 }
@@ -262,9 +262,9 @@ pub fn refuse_while_running(site: &Site) -> Result<(), TargetError> {
     }
 }
 
-/// What Ctrl-C, a hang-up and a polite kill do while a script runs: they are noted, so that the script is
-/// ended and taken back. At any other time they end the program as always.
-pub(super) struct Interruption {
+/// What Ctrl-C, a hang-up and a polite kill do while a script runs or a health check waits: they are noted, so
+/// that the script is ended and everything taken back. At any other time they end the program as always.
+pub(crate) struct Interruption {
     signals: Option<&'static Signals>,
 }
 
@@ -294,7 +294,7 @@ impl Signals {
 }
 
 impl Interruption {
-    pub(super) fn watch() -> Self {
+    pub(crate) fn watch() -> Self {
         let signals = Signals::the();
         if let Some(signals) = signals {
             signals.asked_for.store(false, Ordering::SeqCst);
@@ -303,7 +303,7 @@ impl Interruption {
         Self { signals }
     }
 
-    pub(super) fn is_asked_for(&self) -> bool {
+    pub(crate) fn is_asked_for(&self) -> bool {
         self.signals.is_some_and(|signals| signals.asked_for.load(Ordering::SeqCst))
     }
 }

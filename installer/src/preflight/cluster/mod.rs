@@ -128,9 +128,7 @@ pub fn concerns(inventory: &Inventory) -> bool {
 /// Looks at the cluster of a site for a bundle: for its sets of manifests, and for what its charts render to.
 #[must_use]
 pub fn check(bundle: &VerifiedBundle, config: &SiteConfig, context: &Context<'_>) -> Vec<Finding> {
-    let helm = config.targets.helm.as_ref();
-    let of_helm = helm.map(|helm| helm.cluster(config.targets.kubernetes.as_ref()));
-    let Some(target) = config.targets.kubernetes.clone().or(of_helm) else {
+    let Some(target) = config.targets.cluster() else {
         return apis::no_cluster(&bundle.inventory().requires).into_iter().collect();
     };
     if !concerns(bundle.inventory()) {

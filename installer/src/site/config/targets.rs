@@ -35,6 +35,15 @@ pub struct Targets {
     pub helm: Option<HelmTarget>,
 }
 
+impl Targets {
+    /// The cluster of the site: that of `kubernetes`, or else Helm's.
+    #[must_use]
+    pub fn cluster(&self) -> Option<KubernetesTarget> {
+        let helms = || self.helm.as_ref().map(|helm| helm.cluster(None));
+        self.kubernetes.clone().or_else(helms)
+    }
+}
+
 /// An OCI registry.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -103,7 +103,7 @@ fn told(planned: &PlannedObject, now: Option<&Value>, why: &str, cluster: &dyn C
 }
 
 /// The pods of a workload, if they may be looked at.
-fn pods_of(workload: &Value, cluster: &dyn Cluster) -> Option<Vec<Value>> {
+pub(crate) fn pods_of(workload: &Value, cluster: &dyn Cluster) -> Option<Vec<Value>> {
     let namespace = workload.pointer("/metadata/namespace")?.as_str()?;
     let selector = workload.pointer("/spec/selector/matchLabels")?.as_object()?;
     let list = cluster.get(&kinds::collection("v1", "pods", Some(namespace))).ok()?;
@@ -201,7 +201,10 @@ fn counts(object: &Value) -> (u64, u64, u64) {
             (wanted, number(object, "/status/updatedReplicas"), number(object, "/status/availableReplicas"))
         }
         "StatefulSet" => {
-            (wanted, number(object, "/status/updatedReplicas"), number(object, "/status/readyReplicas"))
+            // Pods below the partition stay as they are, on purpose.
+            let stay = number(object, "/spec/updateStrategy/rollingUpdate/partition").min(wanted);
+            let updated = number(object, "/status/updatedReplicas").saturating_add(stay).min(wanted);
+            (wanted, updated, number(object, "/status/readyReplicas"))
         }
         _ => (wanted, wanted, number(object, "/status/readyReplicas")),
     }
@@ -282,6 +285,21 @@ mod tests {
             progress(&deployment(late)),
             Progress::Failed("1 of 2 updated, 0 ready; late".to_string())
         );
+    }
+
+    #[test]
+    fn a_stateful_set_leaves_what_is_below_its_partition() {
+        let is_ready = |partition: u64, updated: u64, ready: u64| {
+            let set = json!({
+                "kind": "StatefulSet",
+                "metadata": {"generation": 1},
+                "spec": {"replicas": 3, "updateStrategy": {"rollingUpdate": {"partition": partition}}},
+                "status": {"observedGeneration": 1, "updatedReplicas": updated, "readyReplicas": ready},
+            });
+            progress(&set) == Progress::Ready
+        };
+        assert!(is_ready(0, 3, 3) && is_ready(2, 1, 3));
+        assert!(!is_ready(0, 1, 3) && !is_ready(2, 0, 3) && !is_ready(0, 3, 2));
     }
 
     #[test]
