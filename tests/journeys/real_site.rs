@@ -384,7 +384,7 @@ fn applied_upgraded_and_rolled_back(helm: &'static str) {
     let Some(sender) = Sender::start(helm) else { return };
     let Some((receiver, _, first)) = with_version_1(&sender) else { return };
     assert_eq!((first.python.as_str(), first.database.as_str()), ("hello from 1.0", "1\n"));
-    assert_eq!(first.files[Path::new("etc/fraud/only-1/file")].contains("file"), true);
+    assert!(first.files.contains_key(Path::new("etc/fraud/only-1/file")));
     assert!(first.maps.contains_key("\"only-1\"") && first.values.contains("log: debug"));
     assert!(first.pods.iter().all(|image| image.contains("@sha256:")), "{:?}", first.pods);
     receiver.pods_can_be_pulled();
