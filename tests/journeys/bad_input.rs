@@ -17,7 +17,6 @@ mod onsite;
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::Command;
 
 use e2e::{Ran, World};
 use edge::Exit;

@@ -155,6 +155,7 @@ impl Place {
         let seen = failed["about"]["seen"].as_str().unwrap();
         assert!(ran.stderr.contains(seen) && !seen.is_empty(), "{check}: {seen}");
         audit_holds(&self.world);
+        self.world.installer(&["acknowledge", "--reason", "seen"]).ok();
         let status = self.world.installer(&["status"]).ok().stdout;
         assert!(status.contains("1.0") && !status.contains("was cut off"), "{status}");
     }
@@ -295,6 +296,7 @@ fn a_rollback_is_checked_as_the_version_that_it_goes_back_to() {
     let after = place.state();
     assert_eq!((&after.0, &after.1, &after.3), (&before.0, &before.1, &before.3));
     service.says(200);
+    place.world.installer(&["acknowledge", "--reason", "seen"]).ok();
     place.world.installer(&["rollback", "--yes"]).ok();
     assert!(service.asked() > asked);
     let version = std::fs::read_to_string(place.world.path("root/etc/demo/version")).unwrap();
@@ -437,7 +439,7 @@ fn a_check_that_could_not_be_made_here_is_found_before_anything_changes() {
             findings.iter().filter(|finding| finding["verdict"] == "fail").map(|f| &f["id"]).collect();
         assert_eq!(failed, [id]);
         let ran = place.apply("2.0").expect_exit(Exit::NotReady);
-        says(&ran, &[id, words, "the bundle was not read"]);
+        says(&ran, &[id, words, "nothing was copied"]);
         let over = ["apply", "2.0.tar", "--yes", "--override", id, "--reason", "x"];
         assert_eq!(place.world.installer(&over).exit, Exit::Usage, "it is strict");
         assert_eq!(place.state(), before);

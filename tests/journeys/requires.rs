@@ -57,9 +57,7 @@ fn each_requirement_that_is_not_met_is_found_alone_and_before_anything_is_copied
         (format!("ports: [{}]", port.port()), "requires/ports", "somebody listens on 127.0.0.1:"),
         (format!("ports: ['{port}']"), "requires/ports", "somebody listens on 127.0.0.1:"),
         ("commands: [sh, no-such-program]".to_string(), "requires/commands", "no-such-program not found"),
-        ("kubernetes: '>=1.28'".to_string(), "requires/target", "required of a cluster"),
-        ("secrets: [a/b]".to_string(), "requires/target", "required of a cluster"),
-        ("helm: '>=3'".to_string(), "requires/target", "helm >=3 is required"),
+        ("helm: '>=3'".to_string(), "requires/helm", "helm >=3 is required"),
     ] {
         let world = bundled(&requires);
         let failed = findings(&world, "1.tar", "fail");

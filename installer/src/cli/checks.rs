@@ -12,7 +12,7 @@ use crate::audit::{About, AuditLog, about};
 use crate::due::Due;
 use crate::preflight::overrides::Overrides;
 use crate::preflight::report::{NotReady, Report};
-use crate::preflight::{self, Finding, disk, health, requires, rules};
+use crate::preflight::{self, Finding, rules};
 use crate::site::config::ChangeId;
 use crate::targets::Context;
 use crate::witness::Judged;
@@ -97,8 +97,7 @@ impl Asked {
         Err(stopped(blocked, &report))
     }
 
-    /// Looks whether there is room, and at what the bundle requires of the machine, once the signed lists are known
-    /// and before the first byte is copied.
+    /// Looks at what the signed lists tell, such as whether there is room, before the first byte is copied.
     pub(super) fn before_copying(
         &self,
         bundle: BundleDigest,
@@ -106,10 +105,7 @@ impl Asked {
         log: &AuditLog,
         context: &Context<'_>,
     ) -> Result<(), NotReady> {
-        let mut findings = disk::check(inventory, bundle, context);
-        findings.extend(requires::early(inventory, bundle, context));
-        findings.extend(health::check(inventory, context.config));
-        let report = self.report(findings);
+        let report = self.report(preflight::before_copying(bundle, inventory, context));
         let Err(blocked) = report.require_so_far() else { return Ok(()) };
         context.env.stderr.say(&format!("{}\nnothing was copied: {REST}", report.table()));
         // A log that cannot be written is no reason to go on either, and the run ends here anyway.

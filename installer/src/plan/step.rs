@@ -786,6 +786,7 @@ impl Step {
             Self::Objects(objects) => objects.subject(),
             Self::Release(release) => release.subject(),
             Self::Script(run) => run.subject(),
+            Self::Health(step) => step.check.to_string(),
             Self::Publish(publish) if publish.withdraws() => {
                 let gone: Vec<String> = publish
                     .old
@@ -795,7 +796,6 @@ impl Step {
                     .collect();
                 format!("bundle {}", gone.join(", "))
             }
-            Self::Health(step) => step.check.to_string(),
             Self::Publish(publish) => {
                 let shown = publish.new.first().map(|bundle| bundle.0.short()).unwrap_or_default();
                 match publish.new.len().saturating_sub(1) {
@@ -830,9 +830,9 @@ impl Step {
             Self::Release(release) => release.verb(),
             Self::Script(RunScript { direction: Direction::Do, .. }) => "run",
             Self::Script(_) => "undo",
+            Self::Health(_) => "check",
             Self::Unwrite(_) | Self::Unlink(_) | Self::Withdraw(_) => "remove",
             Self::Publish(publish) if publish.withdraws() => "hide",
-            Self::Health(_) => "check",
             Self::Publish(_) => "show",
             Self::Record(_) => "record",
         };

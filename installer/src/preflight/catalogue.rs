@@ -281,8 +281,8 @@ pub const CHECKS: &[Check] = &[
         SENDERS_WORD,
     ),
     row(
-        "requires/target",
-        "where the bundle requires something of a cluster or of Helm, `site.yaml` has `targets.kubernetes` or `targets.helm`",
+        "requires/helm",
+        "where the bundle requires a version of Helm, `site.yaml` has `targets.helm`",
         SENDERS_WORD,
     ),
     row(

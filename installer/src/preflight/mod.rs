@@ -25,9 +25,10 @@ pub mod scripts;
 pub mod zip_directory;
 
 use edge::Env;
+use manifests::bundle::BundleDigest;
 use manifests::clock::ClockStatement;
 use manifests::inventory::Component;
-use manifests::{Digest, Timestamp, VerifiedBundle};
+use manifests::{Digest, Inventory, Timestamp, VerifiedBundle};
 use serde::Serialize;
 
 use crate::due::Due;
@@ -162,6 +163,16 @@ fn after_a_cut(finding: Finding, context: &Context<'_>) -> Finding {
     }
     let remedy = "nothing, if it is what the run that was cut off has left: that is dealt with first";
     Finding { verdict: Verdict::Warn, remedy: Some(remedy.to_string()), ..finding }
+}
+
+/// What can be told by the signed lists alone, before the first byte is copied: room, what the bundle requires of
+/// this machine, and whether its health checks could be made.
+#[must_use]
+pub fn before_copying(bundle: BundleDigest, inventory: &Inventory, context: &Context<'_>) -> Vec<Finding> {
+    let mut findings = disk::check(inventory, bundle, context);
+    findings.extend(requires::early(inventory, bundle, context));
+    findings.extend(health::check(inventory, context.config));
+    findings
 }
 
 /// A name that we want, of an image that did not come from a bundle.

@@ -1,5 +1,5 @@
-//! `requires/disk`, `requires/memory`, `requires/ports`, `requires/commands` and `requires/target`: what the bundle
-//! requires of this machine, and whether there is somebody to ask about the rest.
+//! `requires/disk`, `requires/memory`, `requires/ports`, `requires/commands` and `requires/helm`: what the bundle
+//! requires of this machine. What it requires of a cluster is looked at there, and Helm's version where Helm is.
 //!
 //! *It may never* take a port to see whether it is free: it reads who listens.
 
@@ -41,7 +41,7 @@ pub fn check(bundle: &VerifiedBundle, judged: &Judged, context: &Context<'_>) ->
             )),
         }
     }
-    findings.extend(target(requires, &context.config.targets));
+    findings.extend(helm(requires, &context.config.targets));
     findings
 }
 
@@ -149,22 +149,15 @@ fn is_in_the_way(listener: &SocketAddr, port: &ListenPort) -> bool {
     listener.port() == port.port.get() && port.address.is_none_or(overlaps)
 }
 
-/// A requirement that nobody can be asked about is not met.
-fn target(requires: &Requires, targets: &Targets) -> Vec<Finding> {
-    let fail = |what: &str, remedy: &str| {
-        let needed = "a site.yaml that says where to ask";
-        Finding::fail("requires/target", format!("{what}, and site.yaml names none"), needed, remedy)
-    };
-    let mut findings = Vec::new();
-    if requires.needs_cluster() && targets.cluster().is_none() {
-        let remedy = "write `targets: {kubernetes: {kubeconfig: FILE}}` into site.yaml";
-        findings.push(fail("something is required of a cluster", remedy));
-    }
-    if let (Some(range), None) = (&requires.helm, &targets.helm) {
-        let remedy = "write `helm` into `targets` of site.yaml";
-        findings.push(fail(&format!("helm {range} is required"), remedy));
-    }
-    findings
+/// Which version Helm is of says who looks at the target; a site without one has no Helm that would be met.
+fn helm(requires: &Requires, targets: &Targets) -> Option<Finding> {
+    let range = requires.helm.as_ref().filter(|_| targets.helm.is_none())?;
+    Some(Finding::fail(
+        "requires/helm",
+        format!("helm {range} is required, and site.yaml names none"),
+        "a site that installs charts with helm",
+        "write `helm` into `targets` of site.yaml",
+    ))
 }
 
 #[cfg(test)]
@@ -214,13 +207,10 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_can_be_asked_about_is_not_met() {
-        let none = Targets::default();
+    fn a_site_without_helm_has_no_version_of_it() {
         let requires = |text: &str| serde_json::from_str::<Requires>(text).unwrap();
-        for text in ["{\"secrets\":[\"a/b\"]}", "{\"helm\":\">=3\"}", "{\"kubernetes\":\">=1.28\"}"] {
-            let found = target(&requires(text), &none);
-            assert!(found.len() == 1 && found[0].verdict == Verdict::Fail, "{text}");
-        }
-        assert!(target(&requires("{\"disk\":1}"), &none).is_empty());
+        let none = Targets::default();
+        assert_eq!(helm(&requires("{\"helm\":\">=3\"}"), &none).unwrap().verdict, Verdict::Fail);
+        assert!(helm(&requires("{\"disk\":1}"), &none).is_none());
     }
 }
