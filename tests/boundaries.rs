@@ -23,10 +23,11 @@ use serde_json::Value;
 const ALLOWED: &[(&str, &[&str])] = &[
     ("manifests", &[]),
     ("edge", &["manifests"]),
+    ("discovery", &["manifests", "edge"]),
     ("layout", &["manifests"]),
     ("registry", &["manifests", "edge", "layout"]),
-    ("bundler", &["manifests", "edge", "layout", "registry"]),
-    ("installer", &["manifests", "edge", "layout", "registry"]),
+    ("bundler", &["manifests", "discovery", "edge", "layout", "registry"]),
+    ("installer", &["manifests", "discovery", "edge", "layout", "registry"]),
 ];
 
 /// Not part of a program: nothing but tests may depend on them.

@@ -911,6 +911,7 @@ fn prepare(case: &Case) -> Scene {
         let (publisher, product) = ("acme".parse().unwrap(), "sample".parse().unwrap());
         let (version, time) = ("2.0.0".parse().unwrap(), "2026-11-19T12:00:00Z".parse().unwrap());
         let applied = Applied {
+            removed: None,
             bundle,
             version,
             order,

@@ -145,8 +145,13 @@ fn written() -> &'static Vec<Vec<u8>> {
 /// What Helm renders.
 const RENDERED: &str = "---\n# Source: fraud/templates/a.yaml\napiVersion: v1\nkind: List\nitems:\n  - kind: Deployment\n    metadata: &m {name: web, namespace: prod}\n    spec: {template: {spec: {containers: [{name: a, image: 'r.example.com:5000/a:1', args: ['--image=redis:7'], env: [{name: RELATED_IMAGE_X, value: quay.io/a/b}]}], volumes: [{image: {reference: a}}]}}}\n  - {kind: Secret, metadata: *m, data: {x: aW1hZ2U6IHF1YXkuaW8vYS9iOjcK}}\n---\nkind: ConfigMap\nmetadata: {name: c}\ndata:\n  pod.yaml: |\n    image: {registry: quay.io, repository: a/b, tag: 7}\n  odd: =\n";
 
+/// What a site must have and what has to hold afterwards, of every kind.
+const CONDITIONS: &str = "apiVersion: airlock/v1\nkind: Bundle\npublisher: a\nproduct: a\nversion: '1'\nsequence: 1\naudience: ['*']\nmarking: X\nfiles: [{source: a, dest: /a}]\nrequires:\n  disk: 2GiB\n  memory: 500MB\n  kubernetes: '>=1.28 || ^2'\n  helm: 3.14 - 4\n  secrets: [a/b, 'a/b:c']\n  storageClasses: [fast]\n  ports: [8080, '127.0.0.1:9090', '[::1]:9090']\n  apis: [monitoring.coreos.com/v1/ServiceMonitor, v1/Secret]\n  commands: [psql]\nhealth:\n  - {http: 'http://127.0.0.1:8080/healthz?full=1', status: 204, contains: ok, name: front, within: 2m}\n  - {tcp: 'db.site:5432', within: 90s}\n  - {command: [pg_isready, -d, 'a b']}\n  - {rollout: statefulset/db, namespace: fraud}\n";
+
 const TEXTS: &[&str] = &[
     RENDERED,
+    CONDITIONS,
+    "http://[::1]:8080/a?b=c",
     "tiny-1.0-py3-none-any.whl",
     "zope.interface-6.4.post1-1build-cp311.cp312-abi3.cp311-manylinux_2_17_x86_64.manylinux2014_x86_64.whl",
     "1!2.0.0rc1.post3.dev4+local.7",

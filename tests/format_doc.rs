@@ -612,6 +612,9 @@ fn every_limit_is_the_one_in_the_code() {
         ("CHECKPOINT_BYTES_MAX", manifests::checkpoint::CHECKPOINT_BYTES_MAX),
         ("PARTS_BYTES_MAX", manifests::parts::PARTS_BYTES_MAX),
         ("PARTS_MAX", manifests::parts::PARTS_MAX as u64),
+        ("REQUIRED_MAX", manifests::requires::REQUIRED_MAX as u64),
+        ("HEALTH_CHECKS_MAX", manifests::health::HEALTH_CHECKS_MAX as u64),
+        ("COMMAND_WORDS_MAX", manifests::health::COMMAND_WORDS_MAX as u64),
     ]);
     let rows = rows(&page("format.md"), "constant");
     let stated: BTreeMap<&str, u64> =
@@ -758,6 +761,20 @@ fn the_site_yaml_of_the_runbook_is_one() {
             && config.targets.python.is_some()
             && config.targets.files.is_some()
     );
+}
+
+#[test]
+fn the_runbook_lists_every_check_as_the_program_has_it() {
+    use installer::preflight::catalogue::{CHECKS, Rule};
+    let text = page("operator.md");
+    let mut lines = text.lines().skip_while(|line| !line.starts_with("| id | what is looked at |"));
+    let listed: Vec<&str> = lines.by_ref().skip(2).take_while(|line| line.starts_with('|')).collect();
+    let row = |id: &str, meaning: &str, rule: &Rule| match rule {
+        Rule::Strict(why) => format!("| `{id}` | {meaning} | no: {why} |"),
+        Rule::Open(why) => format!("| `{id}` | {meaning} | yes: {why} |"),
+    };
+    let wanted: Vec<String> = CHECKS.iter().map(|check| row(check.id, check.meaning, &check.rule)).collect();
+    assert_eq!(listed, wanted);
 }
 
 #[test]

@@ -163,6 +163,8 @@ impl World {
             args: std::iter::once(program).chain(args.iter().copied()).map(OsString::from).collect(),
             vars: self.vars.clone(),
             cwd: self.dir().to_path_buf(),
+            program: installer_program(),
+            stdin: Box::new(std::io::empty()),
             stdout: Box::new(Kept(Arc::clone(&stdout))),
             stderr: Stderr::new(Box::new(Kept(Arc::clone(&stderr)))),
             stderr_is_terminal: false,
@@ -224,6 +226,11 @@ impl World {
         self.write("bundle.yaml", format!("{head}{rest}"));
     }
 
+    /// Says that somebody has looked at what failed, so that the next bundle is taken again.
+    pub fn acknowledge(&self) {
+        self.installer(&["acknowledge", "--reason", "the test has looked at it"]).ok();
+    }
+
     /// Every file, directory and link below a directory: path, kind, mode and content. Equal snapshots
     /// are equal trees.
     #[must_use]
@@ -232,6 +239,12 @@ impl World {
         collect(&self.path(below), &mut found);
         found
     }
+}
+
+/// The installer as a program of its own, which Helm starts for us: beside the directory of the tests.
+fn installer_program() -> PathBuf {
+    let test = std::env::current_exe().unwrap_or_default();
+    test.ancestors().nth(2).unwrap_or(Path::new("/")).join("e2e-installer")
 }
 
 #[expect(clippy::disallowed_methods, reason = "the tools that tests use are on the PATH of the test run")]

@@ -10,12 +10,10 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::LazyLock;
 
-use bundler::discover::hit::{Hits, Wanted, place_line};
 use bundler::lock::BundleLock;
 use bundler::sources::World as Sources;
 use bundler::sources::charts::index::{Index, Lack};
 use bundler::sources::charts::provenance::Provenance;
-use bundler::sources::charts::range::Range;
 use bundler::sources::images::docker_archive::DockerArchive;
 use bundler::sources::images::layout_source::LayoutSource;
 use bundler::sources::images::tar_index::TarIndex;
@@ -25,10 +23,15 @@ use bundler::sources::wheels::tags::{PlatformTag, PythonVersion, SupportedTags, 
 use bundler::sources::wheels::version::{PythonRange, Version};
 use bundler::sources::wheels::{IndexUrl, Requirements, WheelFilename, WheelMetadata};
 use bundler::spec::BundleSpec;
+use discovery::hit::{Hits, Wanted, place_line};
 use installer::site::Site;
 use installer::site::config::SiteConfig;
 use installer::site::ledger::Ledger;
+use manifests::address::HttpUrl;
 use manifests::canonical;
+use manifests::health::HealthChecks;
+use manifests::range::Range;
+use manifests::requires::Requires;
 use registry::Url;
 
 use crate::World;
@@ -57,10 +60,18 @@ fn on_disk(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
 
 // ---- what a person writes -----------------------------------------------------------------------------
 
-/// `bundle.yaml`: an error has a place.
+/// `bundle.yaml`: an error has a place, and what is required and checked can be a part of a document.
 pub fn spec(text: &str) {
-    if let Err(error) = edge::yaml::parse::<BundleSpec>("bundle.yaml", text) {
-        assert!(error.to_string().contains("bundle.yaml"), "{error}");
+    match edge::yaml::parse::<BundleSpec>("bundle.yaml", text) {
+        Err(error) => assert!(error.to_string().contains("bundle.yaml"), "{error}"),
+        Ok(spec) => {
+            let conditions = (&spec.requires, &spec.health);
+            let bytes = canonical::to_canonical(&conditions).unwrap();
+            let again: (Requires, HealthChecks) = canonical::from_canonical(&bytes).unwrap();
+            assert_eq!((&again.0, &again.1), conditions);
+            spec.requires.lines().iter().for_each(|(_, value)| plain(value));
+            spec.health.iter().for_each(|check| plain(&check.to_string()));
+        }
     }
 }
 
@@ -145,6 +156,10 @@ fn addresses(text: &str) {
     if let Ok(index) = text.parse::<IndexUrl>() {
         plain(&index.to_string());
     }
+    if let Ok(health) = text.parse::<HttpUrl>() {
+        let url: Url = text.parse().expect("what a health check may ask for is a URL of the one client");
+        assert!(url.basic_authorization().is_none() && health.as_str() == text);
+    }
 }
 
 // ---- what others pack ---------------------------------------------------------------------------------
@@ -216,10 +231,10 @@ pub fn chart(bytes: &[u8]) {
 /// What Helm renders, or any text: what is found is shown plainly, and is found again by its own name.
 pub fn rendered(text: &str) {
     let mut hits = Hits::default();
-    if let Err(error) = bundler::discover::walk::stream("file.yaml", text, &mut hits) {
+    if let Err(error) = discovery::walk::stream("file.yaml", text, &mut hits) {
         plain(&error.to_string());
     }
-    bundler::discover::walk::text_at("file.yaml", None, text, &mut hits);
+    discovery::walk::text_at("file.yaml", None, text, &mut hits);
     shown(hits);
 }
 

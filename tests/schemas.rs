@@ -58,6 +58,8 @@ fn the_schema_of_bundle_yaml_names_the_keys_that_bundler_takes() {
     assert_eq!(keys(&definitions["files"]), bundle("files: [{zzz: 1}]\n"));
     assert_eq!(keys(&definitions["manifests"]), bundle("manifests: [{zzz: 1}]\n"));
     assert_eq!(keys(&definitions["script"]), bundle("scripts: [{zzz: 1}]\n"));
+    assert_eq!(keys(&definitions["requires"]), bundle("requires: {zzz: 1}\n"));
+    assert_eq!(keys(&definitions["health"]), bundle("health: [{zzz: 1}]\n"));
 }
 
 /// The keys of these objects are those of a definition: none that it does not name, each that it requires, and
@@ -110,6 +112,27 @@ fn the_schema_of_the_list_of_images_names_the_keys_that_bundler_prints() {
     holds(&definitions["place"], &each(&images, "places"));
 }
 
+#[test]
+fn the_schema_of_preflight_names_the_keys_that_installer_prints() {
+    let world = e2e::World::new();
+    world.trust();
+    world.write("files/a.conf", "a\n");
+    world.spec("1", 1, "files: [{source: files, dest: /etc}]\n");
+    world.bundler(&["build", "--key", "keys/rel.key.pem", "--out", "b.tar"]).ok();
+    let rules = "windows: [{deny: daily, timezone: UTC}]\nchange: {pattern: 'CHG-[0-9]+'}\n";
+    world.write("site/site.yaml", format!("apiVersion: airlock/v1\nkind: Site\nsite: s\n{rules}"));
+    let command = ["--output", "json", "preflight", "b.tar", "--override", "window/open", "--reason", "x"];
+    let json = world.installer(&command).expect_exit(edge::Exit::NotReady).json();
+    let schema = schema("preflight.schema.json");
+    holds(&schema, &[&json]);
+    holds(&schema["$defs"]["counts"], &[&json["counts"]]);
+    holds(&schema["$defs"]["finding"], &each(&[&json], "findings"));
+    assert_eq!((json["ready"].as_bool(), json["counts"]["overridden"].as_u64()), (Some(false), Some(1)));
+    // Where another command stops at them, they are beside its message.
+    let error = world.installer(&["--output", "json", "plan", "b.tar"]).json();
+    holds(&schema["$defs"]["finding"], &each(&[&error["error"], &json], "findings"));
+}
+
 /// An image without layers.
 fn manifest() -> String {
     let config = manifests::Digest::of(b"{}");
@@ -127,9 +150,69 @@ fn the_schema_of_site_yaml_names_the_keys_that_installer_takes() {
     let targets = &schema["properties"]["targets"];
     assert_eq!(keys(targets), site("targets: {zzz: 1}\n"));
     assert_eq!(keys(&schema["properties"]["time"]), site("time: {zzz: 1}\n"));
-    for name in ["registry", "docker", "containerd", "python"] {
+    assert_eq!(keys(&schema["properties"]["windows"]["items"]), site("windows: [{zzz: 1}]\n"));
+    assert_eq!(keys(&schema["properties"]["change"]), site("change: {zzz: 1}\n"));
+    assert_eq!(keys(&schema["properties"]["preflight"]), BTreeSet::from(["headroom".to_string()]));
+    for name in ["registry", "docker", "containerd", "python", "helm"] {
         assert_eq!(keys(&targets["properties"][name]), site(&format!("targets: {{{name}: {{zzz: 1}}}}\n")));
     }
     let mirror = &targets["properties"]["containerd"]["properties"]["mirror"];
     assert_eq!(keys(mirror), site("targets: {containerd: {mirror: {zzz: 1}}}\n"));
+    let registries = &targets["properties"]["containerd"]["properties"]["registries"];
+    assert_eq!(keys(registries), site("targets: {containerd: {registries: {zzz: 1}}}\n"));
+}
+
+/// What a plan says of a key that nobody knows: `unknown field `zzz`, expected one of …`, or `expected `a` or `b``.
+fn known_to_plans(json: &str) -> BTreeSet<String> {
+    let message = serde_json::from_str::<installer::plan::Step>(json).unwrap_err().to_string();
+    let (_, list) = message.split_once("expected ").unwrap_or_else(|| panic!("{message}"));
+    list.split('`').skip(1).step_by(2).map(str::to_string).collect()
+}
+
+#[test]
+fn the_schema_of_a_plan_names_every_kind_of_step_and_the_keys_of_each() {
+    let schema = schema("plan.schema.json");
+    let definitions = &schema["$defs"];
+    let kinds = known_to_plans("{\"zzz\": {}}");
+    assert_eq!(keys(&definitions["step"]), kinds);
+    for kind in &kinds {
+        let found = known_to_plans(&format!("{{\"{kind}\": {{\"zzz\": {{}}}}}}"));
+        assert_eq!(keys(&definitions[kind]), found, "{kind}");
+    }
+    let message = serde_json::from_str::<installer::plan::Plan>("{\"zzz\": 1}").unwrap_err().to_string();
+    assert_eq!(keys(&schema), expected(message.split(" at line").next().unwrap()));
+}
+
+#[test]
+fn the_schema_of_a_plan_holds_what_installer_prints() {
+    let world = e2e::World::new();
+    world.trust();
+    std::fs::create_dir(world.path("root")).unwrap();
+    let root = world.path("root");
+    let yaml = "apiVersion: airlock/v1\nkind: Site\nsite: lab\n";
+    world.write("site/site.yaml", format!("{yaml}targets: {{files: {{root: {}}}}}\n", root.display()));
+    let mut seen = BTreeSet::new();
+    let schema = schema("plan.schema.json");
+    for (sequence, file) in [(1, "a"), (2, "b")] {
+        world.write(&format!("config-{sequence}/{file}"), "x");
+        let files = format!("files: [{{source: config-{sequence}, dest: /etc/demo}}]\n");
+        world.spec(&sequence.to_string(), sequence, &files);
+        world.bundler(&["lock"]).ok();
+        world.bundler(&["build", "--key", "keys/rel.key.pem", "--out", &format!("{sequence}.tar")]).ok();
+        let json =
+            world.installer(&["--output", "json", "apply", &format!("{sequence}.tar"), "--yes"]).ok().json();
+        let plan = &json["plan"];
+        let found: BTreeSet<String> = plan.as_object().unwrap().keys().cloned().collect();
+        assert!(found.is_subset(&keys(&schema)), "{plan}");
+        for step in plan["steps"].as_array().unwrap() {
+            let (kind, step) = step.as_object().unwrap().iter().next().unwrap();
+            let found: BTreeSet<String> = step.as_object().unwrap().keys().cloned().collect();
+            let definition = &schema["$defs"][kind];
+            assert!(found.is_subset(&keys(definition)), "{kind}: {step}");
+            let required = definition["required"].as_array().unwrap().iter();
+            assert!(required.clone().all(|key| found.contains(key.as_str().unwrap())), "{kind}: {step}");
+            seen.insert(kind.clone());
+        }
+    }
+    assert_eq!(seen.into_iter().collect::<Vec<_>>(), ["file", "publish", "record", "unwrite"]);
 }

@@ -1,12 +1,14 @@
-//! What is different between two bundles: components, versions, what is inside them, blobs and bytes. It looks at
-//! two inventories and at nothing else; whether either of them is true is not its business.
+//! What is different between two bundles: components, versions, what is inside them, what they require and check,
+//! blobs and bytes. It looks at two inventories and at nothing else; whether either of them is true is not its business.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use manifests::Digest;
 use manifests::bundle::Content;
+use manifests::health::HealthChecks;
 use manifests::inventory::{Chart, Component, FileSet, Image, Inventory, SetFile, Wheelhouse};
 use manifests::kubernetes::{KubernetesManifests, PlainFile};
+use manifests::requires::Requires;
 use manifests::script::{Script, ScriptFile};
 use serde::Serialize;
 
@@ -17,6 +19,10 @@ pub struct Difference {
     pub components: Vec<Change>,
     /// How many components are the same.
     pub unchanged: usize,
+    /// What is required of a site and differs, each by `KEY VALUE`, or `KEY` if there is one value only.
+    pub requires: Vec<Inside>,
+    /// Health checks that differ, each by its name or by what it looks at.
+    pub health: Vec<Inside>,
     /// The blobs.
     pub blobs: Blobs,
 }
@@ -99,7 +105,13 @@ pub fn between(from: &Inventory, to: &Inventory) -> Difference {
         }
     }
     components.sort();
-    Difference { components, unchanged, blobs: blobs(from, to) }
+    Difference {
+        components,
+        unchanged,
+        requires: differing(required(&from.requires), required(&to.requires)),
+        health: health(&from.health, &to.health),
+        blobs: blobs(from, to),
+    }
 }
 
 /// What a person would take for the same thing in two versions.
@@ -183,6 +195,42 @@ fn differing(mut before: Insides, after: Insides) -> Vec<Inside> {
     }
     found.extend(before.into_iter().map(|(name, (old, _))| Inside { name, from: Some(old), to: None }));
     found.sort();
+    found
+}
+
+fn required(requires: &Requires) -> Insides {
+    let entry = |(key, value): (&'static str, String)| match key {
+        "disk" | "memory" | "kubernetes" | "helm" => (key.to_string(), (value, Vec::new())),
+        _ => (format!("{key} {value}"), Default::default()),
+    };
+    requires.lines().into_iter().map(entry).collect()
+}
+
+fn health(from: &HealthChecks, to: &HealthChecks) -> Vec<Inside> {
+    let differences = differing(checks(from), checks(to));
+    match differences.is_empty() && from != to {
+        true => vec![Inside { name: "the order of the health checks".to_string(), from: None, to: None }],
+        false => differences,
+    }
+}
+
+/// By name, or by what is looked at; the second check of the same thing is told apart by a number.
+fn checks(checks: &HealthChecks) -> Insides {
+    let mut found = Insides::new();
+    for check in checks.iter() {
+        let within = format!("within {}s", check.within.seconds());
+        let (name, shown) = match &check.name {
+            Some(name) => (name.to_string(), format!("{} {within}", check.check)),
+            None => (check.check.to_string(), within),
+        };
+        let mut key = name.clone();
+        let mut number = 1_usize;
+        while found.contains_key(&key) {
+            number = number.saturating_add(1);
+            key = format!("{name} ({number})");
+        }
+        found.insert(key, (shown, Vec::new()));
+    }
     found
 }
 

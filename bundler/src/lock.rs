@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use edge::{Classified, Exit};
+use manifests::health::HealthChecks;
 use manifests::inventory::Component;
+use manifests::requires::Requires;
 use manifests::text::{BundleVersion, FileName};
 use manifests::{Digest, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -33,6 +35,12 @@ pub struct BundleLock {
     pub created: Timestamp,
     /// The components, as they will stand in the inventory.
     pub components: Vec<Component>,
+    /// What a site must have, as it will stand in the inventory.
+    #[serde(default, skip_serializing_if = "Requires::is_empty")]
+    pub requires: Requires,
+    /// What has to hold afterwards, as it will stand in the inventory.
+    #[serde(default, skip_serializing_if = "HealthChecks::is_empty")]
+    pub health: HealthChecks,
     /// Every blob, and where to get it.
     pub blobs: BTreeMap<Digest, LockedBlob>,
 }

@@ -119,7 +119,7 @@ fn medium(text: &str) -> Result<Medium, MediaError> {
 }
 
 /// `650MB`, `4GiB`, `1000000`.
-fn size(text: &str) -> Option<u64> {
+pub(crate) fn size(text: &str) -> Option<u64> {
     const UNITS: [(&str, u64); 9] = [
         ("KiB", 1 << 10),
         ("MiB", 1 << 20),

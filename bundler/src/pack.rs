@@ -82,7 +82,9 @@ pub fn pack(
 ) -> Result<Packed, PackError> {
     let sizes = lock.blobs.iter().map(|(digest, blob)| (*digest, blob.size)).collect();
     let docker_manifest = docker_manifest(&lock.components, documents)?;
-    let inventory = Inventory::assemble(lock.components.clone(), Some(sbom), sizes, &docker_manifest)?;
+    let mut inventory = Inventory::assemble(lock.components.clone(), Some(sbom), sizes, &docker_manifest)?;
+    inventory.requires = lock.requires.clone();
+    inventory.health = lock.health.clone();
     let inventory_bytes = inventory.to_bytes()?;
     let checksums = inventory.checksums(Digest::of(&inventory_bytes)).into_bytes();
     let manifest = BundleManifest {

@@ -26,6 +26,8 @@ pub fn resolve(loaded: &LoadedSpec, world: &World<'_>) -> Result<BundleLock, Fai
         spec: loaded.digest,
         created,
         components: found.components,
+        requires: loaded.spec.requires.clone(),
+        health: loaded.spec.health.clone(),
         blobs: found.blobs,
     })
 }

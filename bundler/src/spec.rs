@@ -1,5 +1,4 @@
-//! `bundle.yaml`, the BundleSpec: what a person writes. Every unknown key is an error with line and
-//! column; a key that the design has and this version does not is refused by name.
+//! `bundle.yaml`, the BundleSpec: what a person writes. Every unknown key is an error with line and column.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,12 +10,16 @@ use crate::sources::wheels::filename::project_name;
 use crate::sources::wheels::version::Version;
 use edge::yaml::{self, YAML_BYTES_MAX, YamlError};
 use edge::{Classified, Exit};
+use manifests::health::HealthChecks;
 use manifests::inventory::FileMode;
+use manifests::requires::Requires;
 use manifests::script::{When, Within};
 use manifests::text::{Audience, BundleVersion, Destination, LongLine, Marking, Name};
 use manifests::{Digest, Reference, Timestamp};
-use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer};
+use serde::de::{MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer};
+
+mod conditions;
 
 /// The document.
 #[derive(Debug, Clone, Deserialize)]
@@ -71,10 +74,12 @@ pub struct BundleSpec {
     /// What the charts seem to need and do not.
     #[serde(default)]
     pub waivers: Vec<WaiverSpec>,
-    #[serde(default)]
-    requires: Option<IgnoredAny>,
-    #[serde(default)]
-    health: Option<IgnoredAny>,
+    /// What a site must have.
+    #[serde(default, deserialize_with = "conditions::requires")]
+    pub requires: Requires,
+    /// What has to hold once the bundle is in place.
+    #[serde(default, deserialize_with = "conditions::health")]
+    pub health: HealthChecks,
 }
 
 fn one() -> u64 {
@@ -480,25 +485,12 @@ impl<'de> Deserialize<'de> for ScriptSpec {
             }
             (Some(_), Some(_)) => return Err(broken("has `undo` and `irreversible`: take one of them out")),
         };
-        let within = map.within.map_or(Some(Within::default()), |text| time_limit(&text));
+        let within = map.within.map_or(Some(Within::default()), |text| Within::of_text(&text));
         let within =
             within.ok_or_else(|| broken("needs a `within` such as 90s, 10m or 2h, at most a day"))?;
         let when = map.when.unwrap_or(When::After);
         Ok(Self { undo, when, name: map.name, within, source: map.source })
     }
-}
-
-/// `90s`, `10m` or `2h`.
-fn time_limit(text: &str) -> Option<Within> {
-    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let unit = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        _ => return None,
-    };
-    let number = number.bytes().all(|byte| byte.is_ascii_digit()).then(|| number.parse::<u64>().ok())??;
-    Within::new(number.checked_mul(unit)?)
 }
 
 /// A spec, where it lies, and the identity of its text.
@@ -537,14 +529,6 @@ pub enum SpecError {
         /// What is wrong.
         rule: String,
     },
-    /// The design has it and this version does not.
-    #[error("{}: `{key}` is not there yet in version {}", path.display(), env!("CARGO_PKG_VERSION"))]
-    NotYet {
-        /// Which file.
-        path: PathBuf,
-        /// Which key.
-        key: String,
-    },
 }
 
 impl Classified for SpecError {
@@ -557,9 +541,6 @@ impl Classified for SpecError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::NotYet { key, .. } => {
-                Some(format!("take `{key}` out of the file, or carry that part by other means"))
-            }
             Self::Yaml(_) => Some("the keys are listed in docs/bundle-yaml.md".to_string()),
             _ => None,
         }
@@ -579,7 +560,6 @@ pub fn load(path: &Path) -> Result<LoadedSpec, SpecError> {
         rule: format!("it is not UTF-8 text after byte {}", error.utf8_error().valid_up_to()),
     })?;
     let spec: BundleSpec = yaml::parse(&path.display().to_string(), &text)?;
-    spec.refuse_what_is_not_there_yet(path)?;
     spec.check(path)?;
     let base =
         path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_path_buf();
@@ -587,14 +567,6 @@ pub fn load(path: &Path) -> Result<LoadedSpec, SpecError> {
 }
 
 impl BundleSpec {
-    fn refuse_what_is_not_there_yet(&self, path: &Path) -> Result<(), SpecError> {
-        let top = [("requires", self.requires.is_some()), ("health", self.health.is_some())];
-        match top.into_iter().find(|(_, there)| *there) {
-            Some((key, _)) => Err(SpecError::NotYet { path: path.to_path_buf(), key: key.to_string() }),
-            None => Ok(()),
-        }
-    }
-
     fn check(&self, path: &Path) -> Result<(), SpecError> {
         let broken = |rule: String| Err(SpecError::Rule { path: path.to_path_buf(), rule });
         if self.audience.is_empty() {
@@ -688,9 +660,9 @@ impl WheelsSpec {
 mod tests {
     use super::*;
 
-    const HEAD: &str = "apiVersion: airlock/v1\nkind: Bundle\npublisher: acme\nproduct: p\nversion: 1.10\nsequence: 1\naudience: [\"*\"]\nmarking: UNCLASSIFIED\n";
+    pub(super) const HEAD: &str = "apiVersion: airlock/v1\nkind: Bundle\npublisher: acme\nproduct: p\nversion: 1.10\nsequence: 1\naudience: [\"*\"]\nmarking: UNCLASSIFIED\n";
 
-    fn load_text(text: &str) -> Result<LoadedSpec, SpecError> {
+    pub(super) fn load_text(text: &str) -> Result<LoadedSpec, SpecError> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("bundle.yaml");
         std::fs::write(&path, text).unwrap();
@@ -767,17 +739,6 @@ mod tests {
         let text = error.to_string();
         assert!(text.contains("colour") && text.contains("bundle.yaml:11:5"), "{text}");
         assert_eq!(error.exit(), Exit::Usage);
-    }
-
-    #[test]
-    fn what_the_design_names_and_is_not_there_yet_is_refused_by_name() {
-        for (text, key) in [("health: [{http: x}]\n", "health"), ("requires: {disk: 2GiB}\n", "requires")] {
-            let error = load_text(&format!("{HEAD}{text}")).unwrap_err();
-            assert!(
-                matches!(&error, SpecError::NotYet { key: found, .. } if found == key),
-                "{text}: {error}"
-            );
-        }
     }
 
     #[test]

@@ -292,6 +292,8 @@ impl Project {
             args: std::iter::once("bundler").chain(args.iter().copied()).map(Into::into).collect(),
             vars,
             cwd: self.dir.path().to_path_buf(),
+            program: PathBuf::new(),
+            stdin: Box::new(std::io::empty()),
             stdout: Box::new(printed.clone()),
             stderr: Stderr::new(Box::new(printed.clone())),
             stderr_is_terminal: false,

@@ -21,6 +21,8 @@ use manifests::verify::{
 };
 use manifests::{ArchivePath, BundleManifest, Digest, Inventory, Trust, VerifiedBundle};
 
+use crate::loan::Loan;
+use crate::preflight::report::NotReady;
 use crate::site::config::SiteConfig;
 use crate::site::ledger::Applied;
 use crate::site::{Site, SiteError};
@@ -62,6 +64,9 @@ pub enum AdmitError {
         /// Bytes that are missing from the store.
         needed: u64,
     },
+    /// A check stops it.
+    #[error(transparent)]
+    NotReady(#[from] NotReady),
     /// What the site has kept is not what was admitted.
     #[error("the site store has rotted")]
     Rotten(#[source] Damage),
@@ -149,7 +154,7 @@ impl Classified for AdmitError {
             Self::Several => Exit::Usage,
             Self::Refused { .. } => Exit::Refused,
             Self::Site(error) => error.exit(),
-            Self::Space { .. } => Exit::NotReady,
+            Self::Space { .. } | Self::NotReady(_) => Exit::NotReady,
         }
     }
 
@@ -177,6 +182,7 @@ impl Classified for AdmitError {
                 Some("free some space, or put the site directory on a larger disk".to_string())
             }
             Self::Site(error) => error.hint(),
+            Self::NotReady(error) => error.hint(),
             _ => None,
         }
     }
@@ -331,14 +337,41 @@ pub fn verify_stream(
     input: Box<dyn Read>,
     progress: &mut dyn Progress,
 ) -> Result<VerifiedBundle, AdmitError> {
+    verify_into(site, config, path, input, progress, |_| Discard).map(|(bundle, _)| bundle)
+}
+
+/// The same, while what checks have to read is kept for them.
+///
+/// # Errors
+/// See [`AdmitError`].
+pub fn verify_lending(
+    site: &Site,
+    config: &SiteConfig,
+    path: &Path,
+    input: Box<dyn Read>,
+    progress: &mut dyn Progress,
+) -> Result<(VerifiedBundle, Loan), AdmitError> {
+    verify_into(site, config, path, input, progress, |inventory| Loan::prepare(site, config, inventory))
+}
+
+fn verify_into<S: Sink>(
+    site: &Site,
+    config: &SiteConfig,
+    path: &Path,
+    input: Box<dyn Read>,
+    progress: &mut dyn Progress,
+    sink: impl FnOnce(&Inventory) -> S,
+) -> Result<(VerifiedBundle, S), AdmitError> {
     let damaged = |source| AdmitError::Damaged { path: path.to_path_buf(), source };
     let Opened { mut reader, accepted } = open_stream(site, config, path, input)?;
     // 6. SHA256SUMS and inventory by digest, and each agrees with the other
     let (contents, _) = reader.contents(accepted.signed().manifest()).map_err(damaged)?;
+    let mut sink = sink(contents.inventory());
     // 7. blobs
     let checked =
-        reader.stream(contents, &mut Discard, &mut |count| progress.advance(count)).map_err(damaged)?;
-    VerifiedBundle::new(accepted, checked).map_err(AdmitError::Mixed)
+        reader.stream(contents, &mut sink, &mut |count| progress.advance(count)).map_err(damaged)?;
+    let bundle = VerifiedBundle::new(accepted, checked).map_err(AdmitError::Mixed)?;
+    Ok((bundle, sink))
 }
 
 /// What `inspect` needs: signatures, site and inventory checked, blobs not read.
@@ -367,10 +400,13 @@ pub fn admit(
     path: &Path,
     progress: &mut dyn Progress,
 ) -> Result<VerifiedBundle, AdmitError> {
-    admit_stream(site, config, path, Box::new(medium::open(path)?.0), progress)
+    admit_stream(site, config, path, Box::new(medium::open(path)?.0), &|_, _| Ok(()), progress)
 }
 
-/// The same of a stream, for which `path` stands in messages.
+/// Asked once the signed lists are known, before the first byte is copied: whether anything stops that.
+pub type Gate<'a> = dyn Fn(BundleDigest, &Inventory) -> Result<(), NotReady> + 'a;
+
+/// The same of a stream, for which `path` stands in messages, if the gate lets it in.
 ///
 /// # Errors
 /// See [`AdmitError`].
@@ -379,6 +415,7 @@ pub fn admit_stream(
     config: &SiteConfig,
     path: &Path,
     input: Box<dyn Read>,
+    gate: &Gate<'_>,
     progress: &mut dyn Progress,
 ) -> Result<VerifiedBundle, AdmitError> {
     let damaged = |source| AdmitError::Damaged { path: path.to_path_buf(), source };
@@ -386,6 +423,7 @@ pub fn admit_stream(
     let head = reader.head().clone();
     let (contents, documents) = reader.contents(accepted.signed().manifest()).map_err(damaged)?;
     let store = site.store();
+    gate(accepted.signed().digest(), contents.inventory())?;
     check_space(&store, contents.inventory(), |_| 0)?;
     let mut sink = IntoQuarantine {
         store: &store,
@@ -486,6 +524,11 @@ impl Read for Watched<'_> {
     }
 }
 
+/// The blobs that the store lacks, with their sizes.
+pub(crate) fn missing(store: &Store, inventory: &Inventory) -> BTreeSet<(Digest, u64)> {
+    inventory.blobs.iter().filter(|blob| !store.has(blob)).map(|blob| (blob.digest, blob.size)).collect()
+}
+
 /// The formula: what the store lacks, and as much again as one file system block for each file of it. `here` are
 /// the bytes of a blob that are on the same disk already.
 pub(crate) fn check_space(
@@ -493,9 +536,10 @@ pub(crate) fn check_space(
     inventory: &Inventory,
     here: impl Fn(&Content) -> u64,
 ) -> Result<(), AdmitError> {
-    let missing = inventory.blobs.iter().filter(|blob| !store.has(blob));
-    let missing: BTreeSet<(Digest, u64)> =
-        missing.map(|blob| (blob.digest, blob.size.saturating_sub(here(blob)))).collect();
+    let missing = missing(store, inventory).into_iter();
+    let missing: Vec<(Digest, u64)> = missing
+        .map(|(digest, size)| (digest, size.saturating_sub(here(&Content { digest, size }))))
+        .collect();
     let stat = rustix::fs::statvfs(store.root()).map_err(|error| AdmitError::Store(error.into()))?;
     let needed =
         missing.iter().fold(0_u64, |sum, (_, size)| sum.saturating_add(*size).saturating_add(stat.f_bsize));
@@ -520,7 +564,8 @@ struct IntoQuarantine<'a> {
 impl Sink for IntoQuarantine<'_> {
     fn begin(&mut self, path: &ArchivePath, content: Content) -> io::Result<()> {
         self.current = match path {
-            ArchivePath::Blob(_) if !self.store.has(&content) => {
+            // One that has rotted on this disk keeps its size: with the medium at hand it is replaced.
+            ArchivePath::Blob(_) if !self.store.is_whole(&content).unwrap_or(false) => {
                 Current::Kept(self.quarantine.blob()?, content)
             }
             _ => Current::Skipped,

@@ -149,6 +149,9 @@ pub enum ApplyError {
     PowerCut(#[from] PowerCut),
 }
 
+/// What opens the way again after something has failed.
+const ACKNOWLEDGE: &str = "installer acknowledge --reason TEXT";
+
 impl Classified for ApplyError {
     fn exit(&self) -> Exit {
         match self {
@@ -164,17 +167,18 @@ impl Classified for ApplyError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Undone { source, .. } => {
-                let next = "mend the cause and run the same command again".to_string();
-                Some(source.hint().unwrap_or(next))
+                let mend = source.hint().unwrap_or("mend the cause".to_string());
+                Some(format!("{mend}; then say so, and run the same command again: {ACKNOWLEDGE}"))
             }
-            Self::NotUndone { .. } | Self::LeftOver { .. } => {
-                Some("put right by hand what is listed; `installer history` and the journal directory say what was begun".to_string())
+            Self::NotUndone { .. } | Self::LeftOver { .. } => Some(format!(
+                "put right by hand what is listed, the journal directory says what was begun; then say so: {ACKNOWLEDGE}"
+            )),
+            Self::Unrecorded { .. } => {
+                Some("make room on the disk of the site directory, or mend it".to_string())
             }
-            Self::Unannounced { .. } => Some(
-                "make room on the disk of the site directory, or mend it, and run the same command again: it goes on from there"
-                    .to_string(),
-            ),
-            Self::Unrecorded { .. } => Some("make room on the disk of the site directory, or mend it".to_string()),
+            Self::Unannounced { .. } => Some(format!(
+                "make room on the disk of the site directory, or mend it; then say so, and run the same command again, which goes on from there: {ACKNOWLEDGE}"
+            )),
             Self::Site(error) => error.hint(),
             Self::Audit(error) => error.hint(),
             Self::PowerCut(_) => None,
@@ -404,6 +408,7 @@ impl Run<'_> {
         step: Option<usize>,
         mut about: About,
     ) -> Result<(), AuditError> {
+        let event = event.replacen("apply", plan.kind.word(), 1);
         about.insert("bundle".to_string(), plan.bundle.to_string());
         about.insert("product".to_string(), format!("{} {}", plan.product, plan.version));
         if let Some((number, step)) = step.and_then(|number| Some((number, plan.steps.get(number)?))) {
@@ -412,7 +417,7 @@ impl Run<'_> {
         } else {
             about.extend(applied_facts(plan));
         }
-        self.audit.append(self.context.env, event, outcome, about)
+        self.audit.append(self.context.env, &event, outcome, about)
     }
 }
 
@@ -425,6 +430,9 @@ pub(crate) fn applied_facts(plan: &Plan) -> About {
         ("epoch", plan.order.epoch.to_string()),
         ("sequence", plan.order.sequence.to_string()),
     ])
+    .into_iter()
+    .chain(plan.change.iter().map(|change| ("change".to_string(), change.to_string())))
+    .collect()
 }
 
 /// Where an apply stopped.

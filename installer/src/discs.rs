@@ -20,7 +20,7 @@ use manifests::root::SignatureVerdict;
 use manifests::verify::{AcceptedManifest, Contents, SignedManifest};
 use manifests::{BundleManifest, PartsList, Trust, VerifiedBundle};
 
-use crate::admit::{self, AdmitError};
+use crate::admit::{self, AdmitError, Gate};
 use crate::incoming::{self, Incoming};
 use crate::site::Site;
 use crate::site::config::SiteConfig;
@@ -531,13 +531,28 @@ pub fn admit(
     changer: &dyn Changer,
     progress: &mut dyn Progress,
 ) -> Result<VerifiedBundle, AdmitError> {
+    admit_through(site, config, places, changer, &|_, _| Ok(()), progress)
+}
+
+/// The same, if the gate lets it in.
+///
+/// # Errors
+/// See [`AdmitError`].
+pub fn admit_through(
+    site: &Site,
+    config: &SiteConfig,
+    places: &[PathBuf],
+    changer: &dyn Changer,
+    gate: &Gate<'_>,
+    progress: &mut dyn Progress,
+) -> Result<VerifiedBundle, AdmitError> {
     let mut session = Session::begin(site, config, places, changer)?;
     // Discs of different bundles are noticed before anything is written.
     let found = session.scan(changer)?;
     let store = site.store();
     let opened = Incoming::open(&store, session.accepted.signed().digest());
     let mut incoming = opened.map_err(AdmitError::Store)?;
-    if let Err(error) = load(&mut session, found, &mut incoming, changer, progress) {
+    if let Err(error) = load(&mut session, found, &mut incoming, changer, gate, progress) {
         if !incoming.is_noted() {
             // Worth nothing to a later run; if it cannot be removed, the next one does it.
             let _ = incoming::forget(&store);
@@ -559,10 +574,12 @@ fn load(
     mut found: Vec<PartFile>,
     incoming: &mut Incoming<'_>,
     changer: &dyn Changer,
+    gate: &Gate<'_>,
     progress: &mut dyn Progress,
 ) -> Result<(), AdmitError> {
     session.done = incoming.resume(&mut session.assembly, progress).map_err(AdmitError::Store)?;
     let inventory = session.assembly.tally().inventory();
+    gate(session.accepted.signed().digest(), inventory)?;
     admit::check_space(&session.site.store(), inventory, |content| incoming.has_bytes(content))?;
     loop {
         for part in found {

@@ -69,6 +69,8 @@ pub struct Due {
     pub unchanged: Vec<String>,
     /// What cannot be taken back, in words.
     pub notes: Vec<String>,
+    /// What the version that the site runs has brought, where that is another one and it is known.
+    pub left: Option<Inventory>,
 }
 
 impl Due {
@@ -93,7 +95,7 @@ pub fn due(bundle: &VerifiedBundle, judged: &Judged, site: &Site) -> Result<Due,
     let manifest = bundle.manifest();
     let ledger = site.ledger(&manifest.publisher, &manifest.product)?;
     let mut below = in_force(ledger.as_ref());
-    let mut due = Due::default();
+    let mut due = Due { left: left(bundle, ledger.as_ref(), judged, site), ..Due::default() };
     let (mut first, mut rest) = (Vec::new(), Vec::new());
     let mut is_present = true;
     while let Some(newer) = below.pop_if(|newer| newer.applied.order > manifest.order) {
@@ -129,6 +131,34 @@ pub fn due(bundle: &VerifiedBundle, judged: &Judged, site: &Site) -> Result<Due,
     Ok(due)
 }
 
+/// Finds out which scripts take a product off a site: those that undo all of its versions, the newest first.
+///
+/// # Errors
+/// See [`DueError`].
+pub fn due_for_removal(ledger: &Ledger, judged: &Judged, site: &Site) -> Result<Due, DueError> {
+    let mut due = Due::default();
+    let mut is_present = true;
+    for version in in_force(Some(ledger)).iter().rev() {
+        let (after, before) = undone(version, &ledger.product, judged, site, &mut due.notes)?;
+        if is_present {
+            due.before.extend(after);
+        } else {
+            due.after.extend(after);
+        }
+        due.after.extend(before);
+        is_present = false;
+    }
+    Ok(due)
+}
+
+/// What the present version has brought. What was kept of it and cannot be believed is as if it were not there:
+/// less is known of what may be taken away then, and nothing is taken away that is not known.
+fn left(bundle: &VerifiedBundle, ledger: Option<&Ledger>, judged: &Judged, site: &Site) -> Option<Inventory> {
+    let current = ledger?.current().filter(|current| current.bundle != bundle.digest())?;
+    let known = judged.remembered.has_applied(current.bundle, current.root_version);
+    known.then(|| admit::kept_inventory(site, &judged.trust, current).ok()).flatten()
+}
+
 /// The versions whose scripts are in force, the newest last: going back to one took those above it away.
 fn in_force(ledger: Option<&Ledger>) -> Vec<InForce<'_>> {
     let mut versions: Vec<InForce<'_>> = Vec::new();
@@ -137,6 +167,9 @@ fn in_force(ledger: Option<&Ledger>) -> Vec<InForce<'_>> {
         if versions.last().is_none_or(|present| present.applied.bundle != applied.bundle) {
             let from = versions.last().map(|present| present.applied.version.clone());
             versions.push(InForce { applied, from });
+        }
+        if applied.removed.is_some() {
+            versions.clear();
         }
     }
     versions

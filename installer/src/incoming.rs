@@ -11,6 +11,7 @@
 //! believed either: what an earlier run has left is hashed again, and a range counts as read only as long as
 //! everything that came with it is there. The journal is written after what it speaks of.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -48,6 +49,8 @@ pub struct Incoming<'a> {
     current: Current,
     /// Whether the journal has a line, so that a failure leaves something worth keeping.
     noted: bool,
+    /// The blobs that were looked for in the store, and whether they are there as they were.
+    looked_at: BTreeMap<Digest, bool>,
 }
 
 #[derive(Debug)]
@@ -69,6 +72,25 @@ enum Current {
 /// The directory of everything that is on its way.
 fn root(store: &Store) -> PathBuf {
     store.root().join("incoming")
+}
+
+/// The bytes on the disk of everything that was begun: of discs, and of a run that was killed. The next load either
+/// goes on with it or removes it first, so it is room as well.
+#[must_use]
+pub fn bytes_begun(store: &Store) -> u64 {
+    let mut directories = vec![root(store), store.root().join("quarantine")];
+    let mut bytes = 0_u64;
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+            use std::os::unix::fs::MetadataExt;
+            match entry.metadata() {
+                Ok(found) if found.is_dir() => directories.push(entry.path()),
+                Ok(found) => bytes = bytes.saturating_add(found.blocks().saturating_mul(512)),
+                Err(_) => {}
+            }
+        }
+    }
+    bytes
 }
 
 /// Forgets what was begun, of whatever bundle: another one was loaded meanwhile.
@@ -108,7 +130,7 @@ impl<'a> Incoming<'a> {
             }
         }
         durable::make_directory(&dir)?;
-        Ok(Self { store, dir, current: Current::Nothing, noted: false })
+        Ok(Self { store, dir, current: Current::Nothing, noted: false, looked_at: BTreeMap::new() })
     }
 
     fn whole(&self, digest: &Digest) -> PathBuf {
@@ -158,6 +180,12 @@ impl<'a> Incoming<'a> {
             }
         }
         Ok(done)
+    }
+
+    /// Whether the store has it as it was; one that has rotted is taken anew. Asked once for all pieces of it.
+    fn has_whole(&mut self, content: &Content) -> bool {
+        let store = self.store;
+        *self.looked_at.entry(content.digest).or_insert_with(|| store.is_whole(content).unwrap_or(false))
     }
 
     fn has_pieces(&self, content: &Content) -> bool {
@@ -323,7 +351,7 @@ impl Keep for Incoming<'_> {
     fn begin(&mut self, path: &ArchivePath, content: Content, from: u64) -> io::Result<()> {
         // `manifest.json` does not go into the store, but has to be there when a later run takes this up.
         let listed = matches!(path, ArchivePath::DockerManifest);
-        if !listed && self.store.has(&content) {
+        if !listed && self.has_whole(&content) {
             self.current = Current::Skipped;
             return Ok(());
         }

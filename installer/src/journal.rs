@@ -86,6 +86,19 @@ impl Found {
         self.lines.contains(&Line::Undo)
     }
 
+    /// Whether everything was done, and is not being taken back for all that.
+    #[must_use]
+    pub fn is_committed(&self) -> bool {
+        self.lines.contains(&Line::Committed) && !self.is_undoing()
+    }
+
+    /// Whether the target may have what this step puts there: it was begun, and not taken back.
+    #[must_use]
+    pub fn has_effect(&self, step: usize) -> bool {
+        self.is_committed()
+            || (!self.lines.contains(&Line::RolledBack) && self.was_begun(step) && !self.was_undone(step))
+    }
+
     /// Whether this step was begun.
     #[must_use]
     pub fn was_begun(&self, step: usize) -> bool {
@@ -236,6 +249,14 @@ pub fn read(path: &Path) -> Result<Option<Found>, SiteError> {
     let named = path.extension().filter(|end| *end == UNDO).map(|_| Line::Undo);
     let lines = named.into_iter().chain(lines).collect();
     Ok(Some(Found { path: path.to_path_buf(), plan, lines }))
+}
+
+/// Every journal, the oldest first.
+///
+/// # Errors
+/// The directory is not readable.
+pub fn paths(site: &Site) -> Result<Vec<PathBuf>, SiteError> {
+    Ok(numbers(&site.journal_dir())?.into_iter().map(|(_, path)| path).collect())
 }
 
 /// The journal that did not come to its end, if there is one.

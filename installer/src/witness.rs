@@ -15,7 +15,9 @@ use edge::{Classified, Exit};
 use manifests::audit::{Entry, Outcome};
 use manifests::bundle::{BundleDigest, Sequence};
 use manifests::checkpoint::KeyHistory;
+use manifests::text::Name;
 use manifests::{Digest, PublicKey, Timestamp, Trust};
+use serde::Serialize;
 
 use crate::audit::checkpoint::{self, LastLine, SealError};
 use crate::site::key::SiteKeyError;
@@ -108,15 +110,50 @@ pub struct Remembered {
     highest: BTreeMap<(String, String), (Sequence, BundleDigest)>,
     /// Every bundle that was admitted, with the version of the root that judged it.
     judged: BTreeMap<BundleDigest, u64>,
+    /// By product: what has failed and nobody has looked at since.
+    failed: BTreeMap<String, Failed>,
     /// The site's keys.
     pub keys: KeyHistory,
     /// The time of the last entry.
     pub last: Option<Timestamp>,
 }
 
+/// A run in which something failed, as the log has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Failed {
+    /// The product.
+    pub product: String,
+    /// The version that was being applied, gone back to or removed.
+    pub version: String,
+    /// Its bundle.
+    pub bundle: String,
+    /// When it failed.
+    pub time: Timestamp,
+    /// The step that failed.
+    pub action: String,
+    /// Why.
+    pub cause: String,
+    /// What could not be taken back since.
+    pub stuck: Vec<Stuck>,
+}
+
+/// A step that could not be taken back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Stuck {
+    /// Its number, and how many there were.
+    pub step: String,
+    /// What it was.
+    pub action: String,
+    /// Why not.
+    pub cause: String,
+}
+
 impl Remembered {
     /// Reads the log of a site, checks its chain, and holds the newest checkpoint against it.
-    fn of(site: &Site) -> Result<Self, SealError> {
+    ///
+    /// # Errors
+    /// It is not readable, or broken, or not what was signed.
+    pub fn of(site: &Site) -> Result<Self, SealError> {
         let mut remembered = Self::default();
         let newest = checkpoint::newest(site)?;
         let survey = checkpoint::survey(site, newest.as_slice(), LastLine::MayBeCutOff, &mut |line| {
@@ -129,6 +166,7 @@ impl Remembered {
     fn note(&mut self, entry: &Entry) {
         let event = &entry.event;
         self.last = Some(event.time);
+        self.note_failure(entry);
         let done = event.outcome == Outcome::Done;
         if !done && event.outcome != Outcome::Intent {
             return;
@@ -144,6 +182,55 @@ impl Remembered {
             }
             _ => {}
         }
+    }
+
+    /// What failed is remembered from the line that says so until the line that says who has looked at it.
+    fn note_failure(&mut self, entry: &Entry) {
+        let event = &entry.event;
+        let text = |key: &str| event.about.get(key).cloned().unwrap_or_default();
+        let titled = text("product");
+        let (product, version) = titled.split_once(' ').unwrap_or((&titled, ""));
+        let undo_failed = event.about.contains_key("undo");
+        match (event.event.as_str(), event.outcome) {
+            ("acknowledge", Outcome::Done) => {
+                self.failed.remove(product);
+            }
+            ("apply.step" | "remove.step", Outcome::Failed) => {
+                let failed = Failed {
+                    product: product.to_string(),
+                    version: version.to_string(),
+                    bundle: text("bundle"),
+                    time: event.time,
+                    action: text("action"),
+                    cause: text("cause"),
+                    stuck: Vec::new(),
+                };
+                if !undo_failed {
+                    self.failed.insert(product.to_string(), failed);
+                    return;
+                }
+                let failed = self.failed.entry(product.to_string()).or_insert(failed);
+                failed.stuck.retain(|stuck| stuck.step != text("step"));
+                failed.stuck.push(Stuck { step: text("step"), action: text("action"), cause: text("cause") });
+            }
+            ("apply.step" | "remove.step", Outcome::Undone) => {
+                if let Some(failed) = self.failed.get_mut(product) {
+                    failed.stuck.retain(|stuck| stuck.step != text("step"));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What has failed of a product and nobody has looked at since.
+    #[must_use]
+    pub fn failed(&self, product: &Name) -> Option<&Failed> {
+        self.failed.get(product.as_str())
+    }
+
+    /// The same of all products.
+    pub fn all_failed(&self) -> impl Iterator<Item = &Failed> {
+        self.failed.values()
     }
 
     fn note_judged(&mut self, entry: &Entry) {

@@ -510,7 +510,7 @@ mod tests {
         assert!(matches!(verify(&bytes, &[]), Err(CheckpointError::Unsigned)));
         let other = log.document(1, 2);
         assert!(matches!(
-            verify(&other.0, std::slice::from_ref(&other.1)),
+            verify(&other.0, core::slice::from_ref(&other.1)),
             Err(CheckpointError::AnotherKey { .. })
         ));
         // Another key's signature under our key's name, and our signature over other bytes.

@@ -17,12 +17,14 @@ use crate::bundle::{Content, Counts};
 use crate::canonical::{self, CanonicalError};
 use crate::companion::Companion;
 use crate::digest::Digest;
+use crate::health::HealthChecks;
 use crate::key::KeyId;
 use crate::kubernetes::KubernetesManifests;
 use crate::oci::{
     ANNOTATION_CONTAINERD_NAME, ANNOTATION_REF_NAME, Descriptor, ImageIndex, MEDIA_INDEX, Platform,
 };
 use crate::reference::Reference;
+use crate::requires::Requires;
 use crate::script::Script;
 use crate::text::{
     BundleVersion, Destination, FileName, Fingerprint, LongLine, Marking, Name, PackageVersion, RelativePath,
@@ -52,6 +54,12 @@ pub struct Inventory {
     /// The bill of materials of the whole bundle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sbom: Option<BundleSbom>,
+    /// What the site must have before anything changes.
+    #[serde(default, skip_serializing_if = "Requires::is_empty")]
+    pub requires: Requires,
+    /// What has to hold once everything is in place.
+    #[serde(default, skip_serializing_if = "HealthChecks::is_empty")]
+    pub health: HealthChecks,
     /// Every blob once, sorted by digest.
     pub blobs: Vec<Content>,
 }
@@ -632,7 +640,7 @@ impl Component {
 
 impl Inventory {
     /// Puts components and blobs in order. The digests of the three fixed documents follow from them,
-    /// except for `manifest.json`, whose bytes are an argument.
+    /// except for `manifest.json`, whose bytes are an argument. It requires nothing and checks nothing yet.
     ///
     /// # Errors
     /// Components that contradict the blobs: a defect of the packer.
@@ -648,7 +656,15 @@ impl Inventory {
         let nothing = Content::of(b"");
         let files =
             Files { oci_layout: Content::of(crate::oci::OCI_LAYOUT), oci_index: nothing, docker_manifest };
-        let mut inventory = Self { schema: InventorySchema::V1, files, components, sbom, blobs };
+        let mut inventory = Self {
+            schema: InventorySchema::V1,
+            files,
+            components,
+            sbom,
+            requires: Requires::default(),
+            health: HealthChecks::default(),
+            blobs,
+        };
         inventory.files.oci_index = Content::of(&inventory.oci_index()?);
         inventory.check()?;
         Ok(inventory)
@@ -792,6 +808,15 @@ impl Inventory {
             }
         }
         Ok(())
+    }
+
+    /// What the site must have and what has to hold afterwards, a line each for people: `requires` or `health`,
+    /// and the words.
+    #[must_use]
+    pub fn conditions(&self) -> Vec<(&'static str, String)> {
+        let requires = self.requires.lines().into_iter().map(|(key, value)| format!("{key} {value}"));
+        let health = self.health.iter().map(ToString::to_string);
+        requires.map(|line| ("requires", line)).chain(health.map(|line| ("health", line))).collect()
     }
 
     /// The size of a blob.

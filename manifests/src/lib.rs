@@ -20,6 +20,7 @@ extern crate std;
 
 mod string_form;
 
+pub mod address;
 pub mod archive_path;
 pub mod audit;
 pub mod bundle;
@@ -29,12 +30,15 @@ pub mod clock;
 mod closure;
 pub mod companion;
 pub mod digest;
+pub mod health;
 pub mod inventory;
 pub mod key;
 pub mod kubernetes;
 pub mod oci;
 pub mod parts;
+pub mod range;
 pub mod reference;
+pub mod requires;
 pub mod revocation;
 pub mod root;
 pub mod script;

@@ -112,10 +112,28 @@ pub struct ScriptFile {
 pub struct Within(u64);
 
 impl Within {
+    /// Sixty seconds.
+    pub const MINUTE: Self = Self(60);
+
     /// `None` for no time at all, or more than a day.
     #[must_use]
     pub fn new(seconds: u64) -> Option<Self> {
         (1..=WITHIN_SECONDS_MAX).contains(&seconds).then_some(Self(seconds))
+    }
+
+    /// `90s`, `10m` or `2h`, as people write it.
+    #[must_use]
+    pub fn of_text(text: &str) -> Option<Self> {
+        let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+        let unit = match unit {
+            "s" => 1,
+            "m" => 60,
+            "h" => 3600,
+            _ => return None,
+        };
+        let number =
+            number.bytes().all(|byte| byte.is_ascii_digit()).then(|| number.parse::<u64>().ok())??;
+        Self::new(number.checked_mul(unit)?)
     }
 
     /// The seconds.
@@ -165,5 +183,11 @@ mod tests {
         let parse = |text: &str| serde_json::from_str::<Within>(text).map(Within::seconds).ok();
         assert_eq!((parse("1"), parse("86400")), (Some(1), Some(86400)));
         assert_eq!((parse("0"), parse("86401"), parse("-1")), (None, None, None));
+        let text = |text: &str| Within::of_text(text).map(Within::seconds);
+        assert_eq!((text("90s"), text("10m"), text("2h")), (Some(90), Some(600), Some(7200)));
+        assert_eq!(
+            (text("s"), text("10"), text("+1m"), text("25h"), text("0s")),
+            (None, None, None, None, None)
+        );
     }
 }

@@ -20,7 +20,7 @@ pub struct TextError {
 }
 
 impl TextError {
-    fn new(text: &str, what: &'static str, rule: &'static str) -> Self {
+    pub(crate) fn new(text: &str, what: &'static str, rule: &'static str) -> Self {
         Self { text: printable(text), what, rule }
     }
 }
@@ -207,6 +207,53 @@ text_type!(
     |text| matches!(text.len(), 40 | 64) && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'A'..=b'F'))
 );
 
+text_type!(
+    /// A label of RFC 1123, such as the name of a namespace in Kubernetes.
+    DnsLabel,
+    "name",
+    "1 to 63 of a-z 0-9 - that start and end with a letter or digit",
+    is_dns_label
+);
+
+text_type!(
+    /// A subdomain of RFC 1123: the name of a host, and of most objects in Kubernetes.
+    DnsName,
+    "name",
+    "at most 253 of a-z 0-9 - . in labels of at most 63 that start and end with a letter or digit",
+    |text| text.len() <= 253 && text.split('.').all(is_dns_label)
+);
+
+text_type!(
+    /// A key in the data of a secret in Kubernetes.
+    DataKey,
+    "key",
+    "1 to 253 of A-Z a-z 0-9 . _ -",
+    |text| {
+        (1..=253).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+    }
+);
+
+text_type!(
+    /// The kind of an object in Kubernetes.
+    ApiKind,
+    "kind",
+    "1 to 63 of A-Z a-z 0-9 that start with a capital letter",
+    |text| {
+        text.len() <= 63
+            && text.starts_with(|first: char| first.is_ascii_uppercase())
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    }
+);
+
+fn is_dns_label(text: &str) -> bool {
+    let ends =
+        |text: &str| starts_alphanumeric(text) && text.ends_with(|last: char| last.is_ascii_alphanumeric());
+    text.len() <= 63
+        && ends(text)
+        && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+}
+
 /// Whom a bundle is for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Audience {
@@ -280,6 +327,19 @@ mod tests {
             assert!(line.as_str().ends_with("..."), "{line}");
             assert_eq!(line.as_str().parse(), Ok(line.clone()));
         }
+    }
+
+    #[test]
+    fn names_of_kubernetes_are_what_it_takes() {
+        for bad in ["", "A", "a.b", "-a", "a-", "a_b", "a/b", &"x".repeat(64)] {
+            assert!(bad.parse::<DnsLabel>().is_err(), "accepted {bad:?}");
+        }
+        for bad in ["", ".", "a.", ".a", "a..b", "a.-b", "a_b", "A", &"x.".repeat(127)] {
+            assert!(bad.parse::<DnsName>().is_err(), "accepted {bad:?}");
+        }
+        assert!("a-1".parse::<DnsLabel>().is_ok() && "a-1.b".parse::<DnsName>().is_ok());
+        assert!("DB_pass.1-x".parse::<DataKey>().is_ok() && "a b".parse::<DataKey>().is_err());
+        assert!("ServiceMonitor".parse::<ApiKind>().is_ok() && "secret".parse::<ApiKind>().is_err());
     }
 
     #[test]

@@ -40,7 +40,7 @@ fn site(sender: &World, containerd: &Containerd, more: &str) -> World {
     let world = another_site(sender);
     std::fs::create_dir(world.path("root")).unwrap();
     let files = format!("files: {{root: {}}}", world.path("root").display());
-    site_yaml(&world, &[containerd.as_target(more), files]);
+    site_yaml(&world, &[containerd.as_target(more), files, "scripts: {}".to_string()]);
     world
 }
 
@@ -147,6 +147,7 @@ fn when_a_later_step_fails_every_name_stands_for_what_it_stood_for_with_its_labe
     let site = site(&sender, &containerd, "");
     let _ = apply(&sender, &site, "bad.tar").expect_exit(Exit::Undone);
     assert!(containerd.images().is_empty(), "{:?}", containerd.images());
+    site.acknowledge();
     apply(&sender, &site, "0.tar").ok();
     containerd.run(&["images", "label", BASE, "site=mine", "io.cri-containerd.pinned="]);
     let before = containerd.images();
@@ -189,6 +190,7 @@ fn a_name_of_somebody_elses_image_is_moved_only_where_the_site_says_so_and_its_i
     let willing = site(&sender, &containerd, ", replace: true");
     let _ = apply(&sender, &willing, "bad.tar").expect_exit(Exit::Undone);
     assert_eq!(containerd.images(), before, "the name was not given back");
+    willing.acknowledge();
     let ran = apply(&sender, &willing, "0.tar").ok();
     assert!(ran.stdout.contains("containerd/foreign-tag"), "{}", ran.stdout);
     let images = containerd.images();
@@ -296,11 +298,13 @@ fn a_node_finds_images_in_the_sites_registry_under_their_own_names() {
         let mirror = format!(", mirror: {{directory: {}}}{more}", certs.display());
         let registry = format!("registry: {{url: \"{}\", prefix: mirror}}", registry.url());
         let files = format!("files: {{root: {}}}", world.path("root").display());
-        site_yaml(&world, &[registry, containerd.as_target(&mirror), files]);
+        let scripts = "scripts: {}".to_string();
+        site_yaml(&world, &[registry, containerd.as_target(&mirror), files, scripts]);
     };
     site("");
     let _ = apply(&sender, &world, "bad.tar").expect_exit(Exit::Undone);
     assert!(!certs.exists(), "the directory that was made for the mirror is still there");
+    world.acknowledge();
     apply(&sender, &world, "0.tar").ok();
     let file = certs.join("registry.example.com/hosts.toml");
     let text = std::fs::read_to_string(&file).unwrap();
@@ -322,6 +326,44 @@ fn a_node_finds_images_in_the_sites_registry_under_their_own_names() {
     site(", replace: true");
     world.installer(&["rollback", "--yes"]).ok();
     assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
+}
+
+#[test]
+fn k3s_is_told_of_the_sites_registry_beside_what_others_have_told_it() {
+    let options = RealRegistryOptions { delete: true, ..RealRegistryOptions::default() };
+    let (Some(containerd), Some(registry)) = (containerd(), RealRegistry::start(options)) else {
+        return;
+    };
+    let sender = sender();
+    let world = another_site(&sender);
+    std::fs::create_dir(world.path("root")).unwrap();
+    let file = world.path("etc/rancher/k3s/registries.yaml");
+    let more = format!(", registries: {{file: {}}}", file.display());
+    let target = format!("registry: {{url: \"{}\", prefix: mirror}}", registry.url());
+    let files = format!("files: {{root: {}}}", world.path("root").display());
+    site_yaml(&world, &[target, containerd.as_target(&more), files]);
+    let theirs = "# by hand\nmirrors:\n    docker.io: {endpoint: ['https://cache:5000']} # the cache\nconfigs:\n    'cache:5000': {auth: {username: a, password: '1.10'}}\n";
+    world.write("etc/rancher/k3s/registries.yaml", theirs);
+    let _ = apply(&sender, &world, "bad.tar").expect_exit(Exit::Undone);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), theirs, "an undo gives the old file back");
+    let ran = apply(&sender, &world, "0.tar").ok();
+    assert!(ran.stdout.contains("start it anew afterwards"), "{}", ran.stdout);
+    let text = std::fs::read_to_string(&file).unwrap();
+    for line in theirs.lines() {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    let read: serde_json::Value = edge::yaml::parse("registries.yaml", &text).unwrap();
+    let entry = &read["mirrors"]["registry.example.com"];
+    assert_eq!(entry["endpoint"][0], registry.url());
+    assert_eq!(entry["rewrite"]["^(.*)$"], "mirror/registry.example.com/$1");
+    apply(&sender, &world, "2.tar").ok();
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
+    // An entry of somebody else for the same registry is theirs.
+    let taken = "mirrors:\n  registry.example.com: {endpoint: ['https://cache:5000']}\n";
+    std::fs::write(&file, taken).unwrap();
+    let ran = world.installer(&["rollback", "--yes"]).expect_exit(Exit::NotReady);
+    says(&ran, &["containerd/registries", "entries of somebody else for registry.example.com"]);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), taken);
 }
 
 // ---- power cuts ---------------------------------------------------------------------------------------

@@ -394,16 +394,15 @@ fn an_image_that_is_there_gets_the_signatures_that_it_lacks() {
     cosign_takes_all(&world, &cosign, &names(&place, &pair));
 }
 
-/// A spec whose last step fails after the plan was made: its file's name leaves no room for the temporary
-/// name beside it.
+/// A spec whose last step fails after the plan was made.
 fn that_fails(registry: &RealRegistry) -> (World, Pair) {
     let pair = pair();
     let world = world(&pair);
-    world.write(&format!("config/{}", "n".repeat(250)), "x");
-    world.spec("1.0.0", 1, &format!("{}files: [{{source: config, dest: /etc/demo}}]\n", images()));
+    world.write("fails.sh", "#!/bin/sh\n[ $AIRLOCK_STEP = undo ]\n");
+    let fails = "scripts: [{source: fails.sh, undo: fails.sh, when: after}]\n";
+    world.spec("1.0.0", 1, &format!("{}{fails}", images()));
     build(&world, &["rel"]);
-    std::fs::create_dir(world.path("root")).unwrap();
-    target(&world, &registry.url(), &format!("  files: {{root: {}}}\n", world.path("root").display()));
+    target(&world, &registry.url(), "  scripts: {}\n");
     (world, pair)
 }
 

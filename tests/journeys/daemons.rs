@@ -16,7 +16,7 @@ use serde_json::Value;
 use testkit::real_part;
 
 use crate::ingredients::{Image, image, layer, tool, write_layout};
-use crate::onsite::build;
+use crate::onsite::{a_step_that_fails, build};
 
 pub(crate) const GREETING: &str = "hello from the other side";
 
@@ -223,7 +223,7 @@ pub(crate) fn extra() -> Image {
 }
 
 /// A sender with versions 0, 1 and 2 of one product, in `0.tar` to `2.tar`. Version 1 has one image more, and
-/// `bad.tar` is version 3, whose last file cannot be written.
+/// `bad.tar` is version 3, whose last step fails.
 pub(crate) fn sender() -> World {
     let world = World::new();
     world.trust();
@@ -234,9 +234,8 @@ pub(crate) fn sender() -> World {
     build(&world, "0.0", 1, &format!("images:\n{}", entry("v0", BASE)), "0.tar");
     build(&world, "1.0", 2, &format!("images:\n{}{extra}", entry("v1", BASE)), "1.tar");
     build(&world, "2.0", 3, &format!("images:\n{}", entry("v2", BASE)), "2.tar");
-    world.write(&format!("config/{}", "n".repeat(250)), "x");
-    let files = "files: [{source: config, dest: /etc/demo}]\n";
-    build(&world, "3.0", 4, &format!("images:\n{}{extra}{files}", entry("v1", BASE)), "bad.tar");
+    let fails = a_step_that_fails(&world);
+    build(&world, "3.0", 4, &format!("images:\n{}{extra}{fails}", entry("v1", BASE)), "bad.tar");
     world
 }
 

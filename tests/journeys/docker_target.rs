@@ -36,7 +36,7 @@ fn site(sender: &World, docker: &Docker, more: &str) -> World {
     let world = another_site(sender);
     std::fs::create_dir(world.path("root")).unwrap();
     let files = format!("files: {{root: {}}}", world.path("root").display());
-    site_yaml(&world, &[docker.as_target(more), files]);
+    site_yaml(&world, &[docker.as_target(more), files, "scripts: {}".to_string()]);
     world
 }
 
@@ -161,6 +161,7 @@ fn when_a_later_step_fails_every_name_stands_for_what_it_stood_for() {
     says(&ran, &["everything was undone"]);
     assert_eq!(docker.images(), before);
 
+    site.acknowledge();
     // An image that was there without a name stays, also without it.
     sender.write("loose.tar", docker_archive("r.example.com/loose:v1", &[layer(20, 300)]));
     docker.run(&["load", "-i", "loose.tar"], sender.dir());
@@ -198,6 +199,7 @@ fn a_name_of_somebody_elses_image_is_moved_only_where_the_site_says_so_and_given
     let willing = site(&sender, &docker, ", replace: true");
     let _ = apply(&sender, &willing, "bad.tar").expect_exit(Exit::Undone);
     assert_eq!(docker.images(), theirs, "the name was not given back");
+    willing.acknowledge();
     let ran = apply(&sender, &willing, "0.tar").ok();
     assert!(ran.stdout.contains("docker/foreign-tag"), "{}", ran.stdout);
     let images = docker.images();

@@ -859,7 +859,7 @@ fn a_full_disk_of_the_site_is_found_before_the_first_byte_of_a_part() {
     let (ran, read) = read_of_parts(&world, &["apply", "discs", "--yes"]);
     let said = String::from_utf8(ran.stderr).unwrap();
     assert_eq!(ran.status.code(), Some(5), "{said}");
-    assert!(said.contains("the site store has") && said.contains("the bundle needs"), "{said}");
+    assert!(said.contains("disk/site-store") && said.contains("blobs that the site store lacks"), "{said}");
     assert!(read.is_empty(), "{read:?}");
     assert!(!store.join("incoming").exists());
 }

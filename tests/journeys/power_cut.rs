@@ -120,7 +120,12 @@ impl<'a> Receiver<'a> {
         self.bundles.path(name)
     }
 
+    /// Applies a bundle; what has failed before by itself was looked at first, as it has to be.
     fn apply(&self, bundle: &str) -> e2e::Ran {
+        let status = self.world.installer(&["--output", "json", "status"]).ok().json();
+        if !status["failed"].as_array().unwrap().is_empty() {
+            self.world.acknowledge();
+        }
         self.world.installer(&["apply", self.bundle(bundle).to_str().unwrap(), "--yes"])
     }
 

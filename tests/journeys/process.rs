@@ -159,7 +159,10 @@ fn commands(help: &str) -> Vec<String> {
 fn every_command_has_a_help_that_fits_a_screen() {
     let world = World::new();
     for (program, names) in [
-        ("installer", "trust verify inspect plan apply rollback status history serve audit"),
+        (
+            "installer",
+            "trust verify inspect preflight plan apply rollback remove gc drift abandon acknowledge status history serve audit",
+        ),
         ("bundler", "key trust lock images build split sign attest inspect verify diff"),
     ] {
         let run = |args: &[&str]| {
@@ -233,22 +236,18 @@ fn a_failed_apply_ends_with_6_and_one_that_could_not_be_undone_with_7() {
     let (world, registry) = (World::new(), FakeRegistry::start());
     world.trust();
     image("amd64", &[layer(1, 100)]).store_in(&registry, "team/app", "v1");
-    world.write(&format!("bad/{}", "n".repeat(250)), "x");
     let rest = format!(
-        "images: [\"docker://{}/team/app:v1\"]\nfiles: [{{source: bad, dest: /etc/zz}}]\n",
-        registry.host()
+        "images: [\"docker://{}/team/app:v1\"]\n{}",
+        registry.host(),
+        onsite::a_step_that_fails(&world)
     );
     build(&world, "1", 1, &rest, "b.tar");
-    std::fs::create_dir(world.path("root")).unwrap();
     let target = FakeRegistry::start();
-    site_yaml(
-        &world,
-        &[
-            format!("registry: {{url: \"{}\"}}", target.url()),
-            format!("files: {{root: {}}}", world.path("root").display()),
-        ],
-    );
+    site_yaml(&world, &[format!("registry: {{url: \"{}\"}}", target.url()), "scripts: {}".to_string()]);
     ends_with(&world, &["apply", "b.tar", "--yes"], 6);
+    // Until somebody has looked it does not even begin.
+    ends_with(&world, &["apply", "b.tar", "--yes"], 5);
+    ends_with(&world, &["acknowledge", "--reason", "looked"], 0);
     target.fault_on(Fault::Status(405), None, "DELETE", "");
     ends_with(&world, &["apply", "b.tar", "--yes"], 7);
 }
@@ -282,8 +281,9 @@ fn a_killed_apply_lets_go_of_the_lock() {
     kill_process(Pid::from_child(&child), Signal::STOP).unwrap();
     let second = installer(&world, &apply).output().unwrap();
     assert_eq!(second.status.code(), Some(5), "{}", text(&second.stderr));
-    let holder = format!("process {} of tester since 2", child.id());
+    let holder = format!("process {} of tester on ", child.id());
     assert!(text(&second.stderr).contains(&holder), "{}", text(&second.stderr));
+    assert!(text(&second.stderr).contains(": installer --site site apply "), "{}", text(&second.stderr));
     child.kill().unwrap();
     child.wait().unwrap();
     output(&mut installer(&world, &apply));

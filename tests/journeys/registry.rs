@@ -285,40 +285,41 @@ fn when_the_second_image_is_refused_the_tag_of_the_first_names_its_old_image_aga
     assert_eq!(world.snapshot("site/ledger"), before);
 
     target.clear_faults();
+    world.acknowledge();
     world.installer(&APPLY).ok();
     assert_eq!(tagged(&target.url(), &mirror, "v1"), Some(pair.base.root.digest));
 }
 
-/// A spec whose last step fails after the plan was made: its file's name leaves no room for the
-/// temporary name beside it.
-fn with_a_file_that_fails(world: &World, host: &str) {
-    let name = "n".repeat(250);
-    world.write(&format!("config/{name}"), "x");
-    let rest =
-        format!("images: [\"docker://{host}/team/base:v1\"]\nfiles: [{{source: config, dest: /etc/demo}}]\n");
+/// A spec whose last step fails after the plan was made.
+fn with_a_step_that_fails(world: &World, host: &str) {
+    world.write("config/a", "x");
+    let rest = format!(
+        "images: [\"docker://{host}/team/base:v1\"]\nfiles: [{{source: config, dest: /etc/demo}}]\n{}",
+        onsite::a_step_that_fails(world)
+    );
     world.spec("1.0.0", 1, &rest);
     world.bundler(&["build", "--key", "keys/rel.key.pem", "--out", "b.tar"]).ok();
 }
 
-fn real_journey_with_a_failing_file(delete: bool) -> Option<(World, RealRegistry, String, Image)> {
+fn real_journey_that_fails(delete: bool) -> Option<(World, RealRegistry, String, Image)> {
     let (target, world, source) = (real(delete)?, World::new(), FakeRegistry::start());
     let base = pair().base;
     base.store_in(&source, "team/base", "v1");
     world.trust();
-    with_a_file_that_fails(&world, &source.host());
+    with_a_step_that_fails(&world, &source.host());
     let root = world.path("root");
     std::fs::create_dir(&root).unwrap();
-    site(&world, &target.url(), &format!("  files: {{root: {}}}\n", root.display()));
+    site(&world, &target.url(), &format!("  files: {{root: {}}}\n  scripts: {{}}\n", root.display()));
     Some((world, target, mirrored(&source.host(), "team/base"), base))
 }
 
 #[test]
 fn a_real_registry_has_its_old_tag_back_after_a_later_step_has_failed() {
-    let Some((world, target, mirror, _)) = real_journey_with_a_failing_file(false) else { return };
+    let Some((world, target, mirror, _)) = real_journey_that_fails(false) else { return };
     let old = older(&target.url(), &mirror);
     let ran = world.installer(&APPLY).expect_exit(Exit::Undone);
     assert!(
-        ran.stderr.contains("everything was undone") && ran.stderr.contains("/etc/demo/"),
+        ran.stderr.contains("everything was undone") && ran.stderr.contains("script fails"),
         "{}",
         ran.stderr
     );
@@ -328,7 +329,7 @@ fn a_real_registry_has_its_old_tag_back_after_a_later_step_has_failed() {
 
 #[test]
 fn a_real_registry_that_deletes_has_no_tag_that_was_not_there_before() {
-    let Some((world, target, mirror, base)) = real_journey_with_a_failing_file(true) else { return };
+    let Some((world, target, mirror, base)) = real_journey_that_fails(true) else { return };
     let _ = world.installer(&APPLY).expect_exit(Exit::Undone);
     assert_eq!(tagged(&target.url(), &mirror, "v1"), None);
     assert_eq!(tagged(&target.url(), &mirror, &base.root.digest.to_string()), None);
@@ -336,7 +337,7 @@ fn a_real_registry_that_deletes_has_no_tag_that_was_not_there_before() {
 
 #[test]
 fn a_real_registry_that_does_not_delete_keeps_the_tag_and_the_message_says_which() {
-    let Some((world, target, mirror, base)) = real_journey_with_a_failing_file(false) else { return };
+    let Some((world, target, mirror, base)) = real_journey_that_fails(false) else { return };
     let ran = world.installer(&APPLY).expect_exit(Exit::NotUndone);
     for text in ["does not delete", &target.url(), &format!("{mirror}:v1 stays"), "hint:"] {
         assert!(ran.stderr.contains(text), "{text}: {}", ran.stderr);
@@ -361,9 +362,13 @@ fn an_undo_that_a_registry_has_missed_is_done_once_the_registry_is_back() {
     let (world, source, target) = (World::new(), FakeRegistry::start(), FakeRegistry::start());
     pair().base.store_in(&source, "team/base", "v1");
     world.trust();
-    with_a_file_that_fails(&world, &source.host());
+    with_a_step_that_fails(&world, &source.host());
     std::fs::create_dir(world.path("root")).unwrap();
-    site(&world, &target.url(), &format!("  files: {{root: {}}}\n", world.path("root").display()));
+    site(
+        &world,
+        &target.url(),
+        &format!("  files: {{root: {}}}\n  scripts: {{}}\n", world.path("root").display()),
+    );
     let mirror = mirrored(&source.host(), "team/base");
     let old = older(&target.url(), &mirror);
 
@@ -389,10 +394,12 @@ fn a_target_registry_that_is_not_there_or_wants_a_login_stops_the_apply_before_a
     let target = FakeRegistry::start();
     target.fault(Fault::Status(401));
     let closed = { FakeRegistry::start().url() };
-    for (url, text) in [(target.url(), "asks for a login"), (closed, "cannot reach")] {
+    for (url, id, text) in
+        [(target.url(), "registry/login", "asks for a login"), (closed, "registry/reachable", "cannot reach")]
+    {
         site(&world, &url, "");
         let ran = world.installer(&APPLY).expect_exit(Exit::NotReady);
-        assert!(ran.stderr.contains(text) && ran.stderr.contains("registry/reachable"), "{}", ran.stderr);
+        assert!(ran.stderr.contains(text) && ran.stderr.contains(id), "{}", ran.stderr);
     }
     assert!(target.requests().iter().all(|request| request.method == "GET"));
 }
@@ -422,12 +429,12 @@ fn a_registry_with_a_certificate_of_the_site_and_a_login_takes_images_once_it_kn
         onsite::says(&ran, words);
     };
     site(&world, ", auth: docker-config");
-    refused(&world, &["registry/reachable", "certificate"]);
+    refused(&world, &["registry/tls", "certificate"]);
     site(&world, ", ca: ca.pem");
-    refused(&world, &["registry/reachable", "login"]);
+    refused(&world, &["registry/login", "asks for a login"]);
     site(&world, ", ca: ca.pem, auth: docker-config");
     log_in(&mut world, &host, "airlock:sesame");
-    refused(&world, &["registry/reachable", "auth.json"]);
+    refused(&world, &["registry/login", "auth.json"]);
     log_in(&mut world, &host, &format!("{}:{}", testkit::REAL_USER, testkit::REAL_PASSWORD));
     let ran = world.installer(&APPLY).ok();
     assert!(!format!("{}{}", ran.stdout, ran.stderr).contains(testkit::REAL_PASSWORD));
@@ -440,7 +447,7 @@ fn a_registry_with_a_certificate_of_the_site_and_a_login_takes_images_once_it_kn
     assert_eq!(std::fs::read_to_string(tag).unwrap(), pair.base.root.digest.to_string());
 
     site(&world, ", ca: gone.pem");
-    refused(&world, &["registry/reachable", "gone.pem", "No such file"]);
+    refused(&world, &["registry/tls", "gone.pem", "No such file"]);
 }
 
 #[test]

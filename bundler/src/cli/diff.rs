@@ -81,8 +81,9 @@ impl Bundle {
 }
 
 fn human(document: &Document) -> String {
-    let Difference { components, unchanged, blobs } = &document.difference;
+    let Difference { components, unchanged, requires, health, blobs } = &document.difference;
     let rows: String = components.iter().map(row).collect();
+    let rows = rows + &conditions("requires", requires) + &conditions("health", health);
     let order = if document.follows {
         ""
     } else {
@@ -118,6 +119,11 @@ fn row(change: &Change) -> String {
         format!("{verb:<9}  {} {} {}{new}\n", change.kind, change.name, versions.unwrap_or_default().trim());
     let inside: Vec<Vec<String>> = change.inside.iter().map(inside).collect();
     format!("{}{}", head.replace(" ,", ","), indented(&table(&inside)))
+}
+
+fn conditions(head: &str, differences: &[Inside]) -> String {
+    let rows: Vec<Vec<String>> = differences.iter().map(inside).collect();
+    if rows.is_empty() { String::new() } else { format!("{head}\n{}", indented(&table(&rows))) }
 }
 
 fn inside(inside: &Inside) -> Vec<String> {

@@ -13,10 +13,10 @@ use serde::Serialize;
 
 use super::lock::{clients_for, in_place, in_world};
 use crate::discover::compare::{Judged, Standing};
-use crate::discover::hit::{Wanted, place_line};
 use crate::discover::{self, Charted};
 use crate::sources::{World, charts};
 use crate::spec::{self, ChartSpec};
+use discovery::hit::{Wanted, place_line};
 
 /// The arguments of `images`.
 #[derive(Debug, Args)]

@@ -103,8 +103,10 @@ fn human(opened: &Opened) -> String {
     let sbom = inventory.sbom.as_ref().map_or(String::new(), |sbom| {
         format!("sbom       CycloneDX, {}\n", ArchivePath::Blob(sbom.document.digest))
     });
+    let conditions: String =
+        inventory.conditions().iter().map(|(head, line)| format!("{head:<10} {line}\n")).collect();
     format!(
-        "{}\n{} {} {} (order {})\nbundle     {bundle}\narchive    {}\naudience   {}\ncreated    {}\n{}{sbom}holds      {}\n{}",
+        "{}\n{} {} {} (order {})\nbundle     {bundle}\narchive    {}\naudience   {}\ncreated    {}\n{}{sbom}{conditions}holds      {}\n{}",
         manifest.marking,
         manifest.publisher,
         manifest.product,

@@ -9,10 +9,10 @@ use edge::yaml::YamlError;
 use manifests::inventory::ImageClass;
 
 use super::archive::{ChartFile, FileKind};
-use super::embedded::words;
-use super::hit::{Hits, Wanted};
-use super::node::{self, Node};
-use super::reference::{self, Hint};
+use discovery::embedded::words;
+use discovery::hit::{Hits, Wanted};
+use discovery::node::{self, Node};
+use discovery::reference::{self, Hint};
 
 /// The annotations that list images.
 const ANNOTATIONS: [&str; 3] = ["images", "helm.sh/images", "artifacthub.io/images"];
@@ -73,13 +73,13 @@ fn listed(file: &str, path: &str, list: &Node, class: ImageClass, hits: &mut Hit
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::discover::hit::place_line;
+    use discovery::hit::place_line;
 
     fn found(kind: FileKind, own: bool, text: &str) -> Vec<String> {
         let mut hits = Hits::default();
         let file = ChartFile { path: "c/File".to_string(), text: text.to_string(), kind, own };
         find(&file, &mut hits).unwrap();
-        let line = |hit: &crate::discover::hit::Hit| {
+        let line = |hit: &discovery::hit::Hit| {
             format!("{} {} {}", hit.image, hit.class, place_line(&hit.places()[0]))
         };
         hits.finish().unwrap().iter().map(line).collect()

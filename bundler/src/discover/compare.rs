@@ -13,11 +13,11 @@ use manifests::oci::ManifestDocument;
 use manifests::text::{LongLine, Name};
 use manifests::{Digest, Reference};
 
-use super::hit::{Hit, Wanted};
-use super::reference;
 use crate::lock::LockedBlob;
 use crate::sources::World;
 use crate::spec::WaiverSpec;
+use discovery::hit::{Hit, Wanted};
+use discovery::reference;
 
 /// Which images a bundle carries.
 #[derive(Debug, Default)]
@@ -240,7 +240,7 @@ pub fn judge(hits: Vec<Hit>, needs: Needs<'_>, carried: &Carried, waivers: &mut 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::discover::hit::Hits;
+    use discovery::hit::Hits;
 
     fn digest(text: &str) -> Digest {
         Digest::of(text.as_bytes())

@@ -5,26 +5,16 @@
 //! `bundler lock` writes nothing until each image is carried, or, where it only looks like one, waived with a
 //! reason. What counts as *certain* and what as *probable* is decided in `docs/adr/0010-image-discovery.md`.
 //!
-//! In the order of work: [`helm`] renders → [`node`] reads → [`walk`] finds, with [`reference`](mod@reference), [`compose`]
-//! and [`embedded`]; [`archive`] and [`annotations`] look at what the chart says of itself → [`hit`] collects →
-//! [`compare`] judges.
+//! In the order of work: [`render`] renders each chart and finds what is in it, with the crate [`discovery`];
+//! [`archive`] and [`annotations`] look at what the chart says of itself → [`compare`] judges.
 //!
 //! **What this may never do:** pass over what it cannot read, or let a chart reach anything.
 
 pub mod annotations;
 pub mod archive;
 pub mod compare;
-pub mod compose;
-pub mod embedded;
-pub mod helm;
-pub mod hit;
-pub mod node;
 pub mod plain;
-pub mod reference;
 pub mod render;
-pub mod walk;
-#[cfg(test)]
-mod walked;
 
 use std::collections::BTreeMap;
 
@@ -33,8 +23,9 @@ use manifests::Digest;
 use manifests::inventory::{Component, ImageClass};
 use manifests::text::LongLine;
 
+use discovery::hit::place_line;
+
 use self::compare::{Carried, Judged, Needs, Standing, Waivers};
-use self::hit::place_line;
 use self::render::{OnceHelm, Subject};
 use crate::lock::LockedBlob;
 use crate::sources::World;

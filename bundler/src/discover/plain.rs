@@ -9,10 +9,10 @@ use manifests::Digest;
 use manifests::bundle::Content;
 use manifests::kubernetes::{KubernetesManifests, PlainFile};
 
-use super::hit::{Hit, Hits, TooMany};
-use super::walk;
 use crate::lock::LockedBlob;
 use crate::sources::World;
+use discovery::hit::{Hit, Hits, TooMany};
+use discovery::walk;
 
 /// Why manifests cannot be looked through.
 #[derive(Debug, thiserror::Error)]

@@ -15,14 +15,15 @@ use manifests::bundle::Content;
 use manifests::inventory::Chart;
 use manifests::text::{BundleVersion, Name};
 
+use super::annotations;
 use super::archive::{self, ChartFile, FileKind};
-use super::helm::{Helm, HelmError, Question};
-use super::hit::{Hit, Hits, Render, TooMany, Wanted};
-use super::node::{self, Node};
-use super::{annotations, walk};
 use crate::lock::LockedBlob;
 use crate::sources::World;
 use crate::spec::ChartSpec;
+use discovery::helm::{Helm, HelmError, Question};
+use discovery::hit::{Hit, Hits, Render, TooMany, Wanted};
+use discovery::node::{self, Node};
+use discovery::walk;
 
 /// Bounds a values file of a profile.
 const VALUES_BYTES_MAX: u64 = 5 * 1024 * 1024;
@@ -281,6 +282,7 @@ impl Stage<'_> {
             values: values.to_vec(),
             kubernetes: version,
             api_versions: &spec.api_versions,
+            upgrade: false,
         };
         let text = helm.template(&question, self.directory).map_err(|source| RenderError::Render {
             chart: self.chart.to_string(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::{IsTerminal, Write};
+use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,6 +17,10 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> Timestamp;
     /// A clock that only goes forward, from an arbitrary start: for durations.
     fn monotonic(&self) -> Duration;
+    /// Waits, on that clock.
+    fn sleep(&self, duration: Duration) {
+        std::thread::sleep(duration);
+    }
 }
 
 /// Where notes and errors go. Cloning gives another handle on the same place, for threads and for whoever
@@ -47,6 +51,10 @@ pub struct Env {
     pub vars: BTreeMap<OsString, OsString>,
     /// The directory that relative paths start from.
     pub cwd: PathBuf,
+    /// This program itself, for programs that start it on our behalf.
+    pub program: PathBuf,
+    /// What another program pipes in. A person is asked at [`Env::terminal`].
+    pub stdin: Box<dyn Read + Send>,
     /// Results go here.
     pub stdout: Box<dyn Write + Send>,
     /// Everything else goes here.
@@ -72,6 +80,8 @@ impl Env {
             args: std::env::args_os().collect(),
             vars: std::env::vars_os().collect(),
             cwd: std::env::current_dir().unwrap_or_else(|_| PathBuf::from(".")),
+            program: std::env::current_exe().unwrap_or_default(),
+            stdin: Box::new(std::io::stdin()),
             stdout: Box::new(std::io::stdout()),
             stderr: Stderr::new(Box::new(std::io::stderr())),
             stderr_is_terminal: std::io::stderr().is_terminal(),

@@ -68,12 +68,21 @@ pub struct Failure {
     error: Box<dyn Error + Send + Sync>,
     also: Vec<String>,
     hint: Option<String>,
+    details: serde_json::Map<String, serde_json::Value>,
+    in_result: bool,
 }
 
 impl Failure {
     /// A failure with a message of its own.
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, error: message.into().into(), also: Vec::new(), hint: None }
+        Self {
+            exit,
+            error: message.into().into(),
+            also: Vec::new(),
+            hint: None,
+            details: serde_json::Map::new(),
+            in_result: false,
+        }
     }
 
     /// The command line does not make sense.
@@ -99,6 +108,27 @@ impl Failure {
     pub fn and(mut self, also: &str) -> Self {
         self.also.push(also.to_string());
         self
+    }
+
+    /// With something more for whoever reads JSON, beside the message.
+    #[must_use]
+    pub fn with<T: serde::Serialize>(mut self, key: &str, value: &T) -> Self {
+        // What cannot be said in JSON is missing there; the message has it all the same.
+        if let Ok(value) = serde_json::to_value(value) {
+            self.details.insert(key.to_string(), value);
+        }
+        self
+    }
+
+    /// For a run whose result says already what is wrong: no second document is printed.
+    #[must_use]
+    pub fn is_in_result(mut self) -> Self {
+        self.in_result = true;
+        self
+    }
+
+    pub(crate) fn details(&self) -> Option<&serde_json::Map<String, serde_json::Value>> {
+        (!self.in_result).then_some(&self.details)
     }
 
     /// The code.
@@ -136,6 +166,13 @@ impl fmt::Debug for Failure {
 
 impl<E: Classified> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self { exit: error.exit(), hint: error.hint(), also: Vec::new(), error: Box::new(error) }
+        Self {
+            exit: error.exit(),
+            hint: error.hint(),
+            also: Vec::new(),
+            error: Box::new(error),
+            details: serde_json::Map::new(),
+            in_result: false,
+        }
     }
 }

@@ -109,6 +109,8 @@ struct ErrorBody<'a> {
     message: &'a str,
     causes: &'a [String],
     hint: Option<&'a str>,
+    #[serde(flatten)]
+    details: &'a serde_json::Map<String, serde_json::Value>,
 }
 
 /// Prints a failure and gives its exit code.
@@ -119,7 +121,7 @@ fn failure(env: &mut Env, output: Output, failure: &Failure) -> Exit {
     if let Some(hint) = failure.next_step() {
         env.stderr.say(&format!("hint: {hint}"));
     }
-    if output == Output::Json {
+    if let Some(details) = failure.details().filter(|_| output == Output::Json) {
         let (first, rest) =
             messages.split_first().map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));
         let exit = failure.exit();
@@ -129,6 +131,7 @@ fn failure(env: &mut Env, output: Output, failure: &Failure) -> Exit {
             message: first,
             causes: rest,
             hint: failure.next_step(),
+            details,
         };
         if let Ok(json) = serde_json::to_string_pretty(&ErrorDocument { error: body }) {
             let _ = writeln!(env.stdout, "{}", ascii(&json));

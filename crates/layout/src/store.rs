@@ -18,13 +18,23 @@ use crate::durable;
 #[derive(Debug, Clone)]
 pub struct Store {
     root: PathBuf,
+    /// Where verified content is that was not kept: read from if the store lacks it.
+    beside: Option<PathBuf>,
 }
 
 impl Store {
     /// The store in this directory, whether it is there yet or not.
     #[must_use]
     pub fn at(root: PathBuf) -> Self {
-        Self { root }
+        Self { root, beside: None }
+    }
+
+    /// The same store, which also reads from another directory, by `<hex>`. What lies there is not in the store:
+    /// [`Store::has`] knows nothing of it.
+    #[must_use]
+    pub fn beside(mut self, directory: PathBuf) -> Self {
+        self.beside = Some(directory);
+        self
     }
 
     /// Its directory.
@@ -49,14 +59,31 @@ impl Store {
     /// Where a blob is, or would be.
     #[must_use]
     pub fn blob_path(&self, digest: &Digest) -> PathBuf {
+        let own = self.own_path(digest);
+        let lent = self.beside.as_ref().map(|directory| directory.join(digest.hex()));
+        lent.filter(|lent| !own.exists() && lent.exists()).unwrap_or(own)
+    }
+
+    fn own_path(&self, digest: &Digest) -> PathBuf {
         self.root.join("blobs/sha256").join(digest.hex())
     }
 
     /// Whether it has a blob of this size.
     #[must_use]
     pub fn has(&self, content: &Content) -> bool {
-        std::fs::symlink_metadata(self.blob_path(&content.digest))
+        std::fs::symlink_metadata(self.own_path(&content.digest))
             .is_ok_and(|metadata| metadata.is_file() && metadata.len() == content.size)
+    }
+
+    /// Whether it has a blob, and every byte of it is still as it was: it is read to its end.
+    ///
+    /// # Errors
+    /// It is there and cannot be read.
+    pub fn is_whole(&self, content: &Content) -> io::Result<bool> {
+        if !self.has(content) {
+            return Ok(false);
+        }
+        Ok(crate::hashing::hash(&mut File::open(self.blob_path(&content.digest))?)? == *content)
     }
 
     /// Opens a blob; `None` if it is not there.

@@ -167,6 +167,14 @@ pub enum HttpError {
         /// What is wrong with it.
         source: UrlError,
     },
+    /// A redirect to another host, where that was not wanted.
+    #[error("{url} redirects to {to}, which is another host")]
+    OtherHost {
+        /// From.
+        url: String,
+        /// To.
+        to: String,
+    },
     /// Our own side failed: what should be sent cannot be read, or is shorter than announced.
     #[error("cannot read what is to be sent to {url}")]
     Upload {
@@ -271,6 +279,22 @@ pub struct Request<'a> {
     url: Url,
     headers: Vec<(&'static str, String)>,
     payload: Payload<'a>,
+    redirects: Redirects,
+    time_limit: Option<Duration>,
+    /// What is left of that limit.
+    left: Option<Duration>,
+}
+
+/// Which redirects of `GET` and `HEAD` are followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Redirects {
+    /// All, but for those that give up encryption.
+    All,
+    /// Of these only those that stay on the host of the first URL, on whatever port; another one is
+    /// [`HttpError::OtherHost`].
+    SameHost,
+    /// None: the redirect is the answer.
+    None,
 }
 
 enum Payload<'a> {
@@ -282,7 +306,23 @@ impl<'a> Request<'a> {
     /// Without headers of its own and with an empty body.
     #[must_use]
     pub fn new(method: Method, url: Url) -> Self {
-        Self { method, url, headers: Vec::new(), payload: Payload::Bytes(&[]) }
+        let (headers, payload) = (Vec::new(), Payload::Bytes(&[]));
+        Self { method, url, headers, payload, redirects: Redirects::All, time_limit: None, left: None }
+    }
+
+    /// Following these redirects only.
+    #[must_use]
+    pub fn redirects(mut self, redirects: Redirects) -> Self {
+        self.redirects = redirects;
+        self
+    }
+
+    /// With a limit for all of it: each exchange of its redirects and tries together, and the last answer's
+    /// body.
+    #[must_use]
+    pub fn time_limit(mut self, limit: Duration) -> Self {
+        self.time_limit = Some(limit);
+        self
     }
 
     /// With one more header; the name in lower case.
@@ -463,7 +503,15 @@ impl Response {
 pub struct Body {
     reader: ureq::BodyReader<'static>,
     url: Url,
-    response_timeout: Duration,
+    limits: Limits,
+}
+
+/// What a broken limit was.
+#[derive(Clone, Copy)]
+struct Limits {
+    connect: Duration,
+    silence: Duration,
+    all: Duration,
 }
 
 impl Read for Body {
@@ -472,7 +520,7 @@ impl Read for Body {
             if error.kind() == io::ErrorKind::Interrupted {
                 return error;
             }
-            classified(ureq::Error::from(error), &self.url, self.response_timeout).into()
+            classified(ureq::Error::from(error), &self.url, self.limits).into()
         })
     }
 }
@@ -545,8 +593,11 @@ impl Http {
 
     /// The same; the request can be sent once more afterwards, from where its redirects led.
     pub(crate) fn send_keeping(&self, request: &mut Request<'_>) -> Result<Response, HttpError> {
+        let clock = edge::env::system_clock();
+        let began = clock.monotonic();
+        let passed = || clock.monotonic().saturating_sub(began);
         for _ in 0..=REDIRECTS_MAX {
-            let response = self.send_patiently(request)?;
+            let response = self.send_patiently(request, &passed)?;
             let Some(next) = redirect(request, &response)? else {
                 return Ok(response);
             };
@@ -580,9 +631,14 @@ impl Http {
         &self.inner.retry
     }
 
-    fn send_patiently(&self, request: &mut Request<'_>) -> Result<Response, HttpError> {
+    fn send_patiently(
+        &self,
+        request: &mut Request<'_>,
+        passed: &dyn Fn() -> Duration,
+    ) -> Result<Response, HttpError> {
         let mut failures = 0_u32;
         loop {
+            request.left = request.time_limit.map(|limit| limit.saturating_sub(passed()));
             let outcome = self.send_once(request);
             let asked = match &outcome {
                 Ok(response) if is_transient(response.status) => response.retry_after(),
@@ -619,18 +675,19 @@ impl Http {
         for (name, value) in &request.headers {
             head = head.header(*name, value);
         }
+        let left = request.left;
         let result = if !request.method.sends_a_body() {
-            run(agent, head, SendBody::none())
+            run(agent, head, left, SendBody::none())
         } else {
             match &mut request.payload {
                 Payload::Bytes(bytes) => {
                     head = head.header("content-length", bytes.len());
                     let mut reader = *bytes;
-                    run(agent, head, SendBody::from_reader(&mut reader))
+                    run(agent, head, left, SendBody::from_reader(&mut reader))
                 }
                 Payload::Stream(exact) => {
                     head = head.header("content-length", exact.left);
-                    let result = run(agent, head, SendBody::from_reader(exact));
+                    let result = run(agent, head, left, SendBody::from_reader(exact));
                     if let Some(source) = exact.failure.take() {
                         return Err(HttpError::Upload { url: url.to_string(), source });
                     }
@@ -638,27 +695,27 @@ impl Http {
                 }
             }
         };
-        self.answered(url, result)
+        self.answered(url, request.time_limit, result)
     }
 
     fn answered(
         &self,
         url: Url,
+        time_limit: Option<Duration>,
         result: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
     ) -> Result<Response, HttpError> {
-        let response_timeout = self.inner.response_timeout;
-        let response = result.map_err(|error| {
-            let connecting =
-                matches!(error, ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve));
-            let limit = if connecting { self.inner.connect_timeout } else { response_timeout };
-            classified(error, &url, limit)
-        })?;
+        let limits = Limits {
+            connect: self.inner.connect_timeout,
+            silence: self.inner.response_timeout,
+            all: time_limit.unwrap_or_default(),
+        };
+        let response = result.map_err(|error| classified(error, &url, limits))?;
         let (head, body) = response.into_parts();
         Ok(Response {
             status: head.status.as_u16(),
             headers: Headers(head.headers),
             url: url.clone(),
-            body: Body { reader: body.into_reader(), url, response_timeout },
+            body: Body { reader: body.into_reader(), url, limits },
             login: None,
         })
     }
@@ -667,9 +724,15 @@ impl Http {
 fn run(
     agent: &Agent,
     head: ureq::http::request::Builder,
+    left: Option<Duration>,
     body: SendBody<'_>,
 ) -> Result<ureq::http::Response<ureq::Body>, ureq::Error> {
-    agent.run(head.body(body)?)
+    let request = head.body(body)?;
+    match left {
+        None => agent.run(request),
+        Some(left) if left.is_zero() => Err(ureq::Error::Timeout(ureq::Timeout::Global)),
+        Some(left) => agent.run(agent.configure_request(request).timeout_global(Some(left)).build()),
+    }
 }
 
 fn agent(settings: &HttpSettings, tls: TlsConfig, proxy: Option<ureq::Proxy>) -> Agent {
@@ -736,10 +799,15 @@ fn client_certificate(identity: &Identity) -> Result<ClientCert, HttpError> {
 fn redirect(request: &Request<'_>, response: &Response) -> Result<Option<Url>, HttpError> {
     let redirects = matches!(response.status, 301 | 302 | 303 | 307 | 308);
     let location = response.headers.get("location");
-    let Some(location) = location.filter(|_| redirects && request.method.follows_redirects()) else {
+    let followed = request.method.follows_redirects() && request.redirects != Redirects::None;
+    let Some(location) = location.filter(|_| redirects && followed) else {
         return Ok(None);
     };
-    follow(&response.url, location).map(Some)
+    let next = follow(&response.url, location)?;
+    if request.redirects == Redirects::SameHost && next.host() != response.url.host() {
+        return Err(HttpError::OtherHost { url: response.url.to_string(), to: next.to_string() });
+    }
+    Ok(Some(next))
 }
 
 /// Where a `Location` leads. Ours to judge also where it is not a redirect but an upload's next step.
@@ -759,15 +827,18 @@ pub(crate) fn unwrapped(error: io::Error, url: &Url) -> HttpError {
     }
 }
 
-fn classified(error: ureq::Error, url: &Url, limit: Duration) -> HttpError {
+fn classified(error: ureq::Error, url: &Url, limits: Limits) -> HttpError {
     let url = url.to_string();
     match error {
         ureq::Error::Timeout(which) => {
-            let waiting = match which {
-                ureq::Timeout::Resolve | ureq::Timeout::Connect => CONNECTING,
-                ureq::Timeout::RecvResponse => "its answer",
-                ureq::Timeout::PerWrite | ureq::Timeout::SendRequest | ureq::Timeout::SendBody => "sending",
-                _ => "the next bytes",
+            let (waiting, limit) = match which {
+                ureq::Timeout::Global => ("all of it", limits.all),
+                ureq::Timeout::Resolve | ureq::Timeout::Connect => (CONNECTING, limits.connect),
+                ureq::Timeout::RecvResponse => ("its answer", limits.silence),
+                ureq::Timeout::PerWrite | ureq::Timeout::SendRequest | ureq::Timeout::SendBody => {
+                    ("sending", limits.silence)
+                }
+                _ => ("the next bytes", limits.silence),
             };
             HttpError::TimedOut { url, waiting, limit }
         }

@@ -7,11 +7,13 @@
 //!
 //! It follows the OCI distribution spec 1.1, and where servers in the field differ from it, says so
 //! beside the code. Read in this order: [`url`], [`http`], [`retry`], [`login`],
-//! [`user_logins`], [`repository`], [`blob`]. [`engine`] is apart: the Docker Engine's API over its socket.
+//! [`user_logins`], [`repository`], [`blob`]. [`tls`] is a look at a certificate,
+//! [`connect`] at a port. [`engine`] is apart: the Docker Engine's API over its socket.
 
 mod auth;
 pub mod blob;
 mod challenge;
+pub mod connect;
 pub mod engine;
 pub mod error;
 pub mod http;
@@ -19,6 +21,7 @@ pub mod login;
 pub mod referrers;
 pub mod repository;
 pub mod retry;
+pub mod tls;
 pub mod url;
 pub mod user_logins;
 

@@ -372,13 +372,30 @@ impl Repository {
             202 => {
                 // The registry has begun an upload instead. Left alone it would lie around for days; that
                 // it cannot be cancelled harms nobody.
-                if let Ok(session) = self.upload_location(digest, &response) {
+                if let Ok(session) = self.upload_location(&self.blob_name(digest), &response) {
                     let _ = self.send(Request::new(Method::Delete, session));
                 }
                 Ok(false)
             }
             _ => Err(RegistryError::of(self.blob_name(digest), response)),
         }
+    }
+
+    /// Begins an upload and cancels it: whether we may push here, with nothing left behind. False if the registry
+    /// does not cancel; then it forgets the upload by itself after some days.
+    ///
+    /// # Errors
+    /// It does not let us push, or does not answer.
+    pub fn try_upload(&self) -> Result<bool, RegistryError> {
+        let what = format!("an upload to {}", self.name());
+        let response = self.send(Request::new(Method::Post, self.url("blobs/uploads/")))?;
+        if response.status != 202 {
+            return Err(RegistryError::of(what, response));
+        }
+        let session = self.upload_location(&what, &response)?;
+        drop(response);
+        let response = self.send(Request::new(Method::Delete, session))?;
+        Ok((200..300).contains(&response.status))
     }
 
     /// Sends a blob: the next `size` bytes of `reader`, in one request. A try that fails after bytes
@@ -398,7 +415,7 @@ impl Repository {
         if response.status != 202 {
             return Err(RegistryError::of(what, response));
         }
-        let location = self.upload_location(digest, &response)?;
+        let location = self.upload_location(&what, &response)?;
         drop(response);
         let url = location.with_query("digest", &digest.to_string());
         let request = Request::new(Method::Put, url)
@@ -503,9 +520,9 @@ impl Repository {
 
     /// Where an upload goes on. It may be on another host, which is the registry's right; no credentials
     /// go there.
-    fn upload_location(&self, digest: &Digest, response: &Response) -> Result<Url, RegistryError> {
+    fn upload_location(&self, what: &str, response: &Response) -> Result<Url, RegistryError> {
         let location = response.headers.get("location").ok_or_else(|| RegistryError::Answer {
-            what: self.blob_name(digest),
+            what: what.to_string(),
             problem: "does not say where to upload to".to_string(),
         })?;
         Ok(follow(&response.url, location)?)

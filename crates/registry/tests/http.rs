@@ -17,7 +17,7 @@ use std::io::{self, Read};
 use std::net::TcpListener;
 use std::time::Duration;
 
-use registry::http::{Method, Request};
+use registry::http::{Method, Redirects, Request};
 use registry::{Http, HttpError, HttpSettings, Url};
 use support::{client, full, settings};
 use testkit::fake_server::{Delivery, FakeServer, Reply};
@@ -319,4 +319,41 @@ fn clones_work_from_many_threads_at_once() {
         }
     });
     assert!(server.connections() <= 16, "{} connections for 80 requests", server.connections());
+}
+
+#[test]
+fn a_redirect_stays_on_the_host_or_is_the_answer_where_that_is_wanted() {
+    let here = FakeServer::start(|request| match request.path.as_str() {
+        "/near" => Reply::status(302).header("Location", "/there"),
+        "/there" => Reply::ok("fine"),
+        port => Reply::status(307).header("Location", format!("http://127.0.0.2:1{port}")),
+    });
+    let ask = |path: &str, redirects| {
+        let request = Request::new(Method::Get, url(&format!("{}{path}", here.url()))).redirects(redirects);
+        client().send(request).map(|response| response.status)
+    };
+    assert_eq!(ask("/near", Redirects::SameHost).unwrap(), 200);
+    assert_eq!(ask("/near", Redirects::None).unwrap(), 302);
+    let error = ask("/far", Redirects::SameHost).unwrap_err();
+    assert!(matches!(&error, HttpError::OtherHost { to, .. } if to == "http://127.0.0.2:1/far"), "{error}");
+}
+
+#[test]
+fn a_request_with_a_limit_ends_whatever_the_server_does() {
+    let replies = [
+        Reply::ok("x").delivered(Delivery::Silence),
+        Reply::ok("x").delivered(Delivery::DripHeader),
+        Reply::ok("x".repeat(100)).delivered(Delivery::StallAfter(50)),
+    ];
+    for reply in replies {
+        let server = serve(reply);
+        let request = Request::new(Method::Get, url(&server.url())).time_limit(Duration::from_millis(300));
+        let result = client().send(request).and_then(|response| response.bytes(1000));
+        let text = result.unwrap_err().to_string();
+        assert!(text.contains("all of it took longer than 0.3 s"), "{text}");
+    }
+    let server = serve(Reply::status(302).header("Location", "/again"));
+    let request = Request::new(Method::Get, url(&server.url())).time_limit(Duration::ZERO);
+    assert!(matches!(client().send(request), Err(HttpError::TimedOut { .. })));
+    assert!(server.requests().is_empty());
 }

@@ -143,6 +143,17 @@ pub fn texts(text: &str) {
     round::<manifests::text::Destination>(text);
     round::<manifests::text::FileName>(text);
     round::<manifests::text::Audience>(text);
+    round::<manifests::text::DnsLabel>(text);
+    round::<manifests::text::DnsName>(text);
+    round::<manifests::text::DataKey>(text);
+    round::<manifests::text::ApiKind>(text);
+    round::<manifests::range::Range>(text);
+    round::<manifests::address::HostPort>(text);
+    round::<manifests::address::ListenPort>(text);
+    round::<manifests::address::HttpUrl>(text);
+    round::<manifests::requires::SecretRef>(text);
+    round::<manifests::requires::ApiRef>(text);
+    round::<manifests::health::RolloutObject>(text);
     let shown = manifests::text::printable(text);
     assert!(shown.chars().all(|c| matches!(c, ' '..='~' | '…')));
 }

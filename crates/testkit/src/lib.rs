@@ -15,16 +15,20 @@
 )]
 
 pub mod certificates;
+pub mod cluster;
 pub mod cutting_proxy;
 pub mod exercise;
 pub mod fake_registry;
 pub mod fake_server;
+pub mod pod_images;
 pub mod real;
 pub mod real_registry;
 pub mod sample;
 
+pub use cluster::{Cluster, Node};
 pub use cutting_proxy::CuttingProxy;
 pub use fake_registry::{FakeRegistry, Fault};
 pub use fake_server::{FakeServer, Reply, Request};
+pub use pod_images::{ImageNames, Unresolved, unresolved_images};
 pub use real::real_part;
 pub use real_registry::{REAL_PASSWORD, REAL_USER, RealRegistry, RealRegistryOptions};

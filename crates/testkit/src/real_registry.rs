@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
-use crate::certificates::Certificates;
+use crate::certificates::{Certificates, Flaw};
 use crate::real::real_part;
 
 /// How to run it.
@@ -43,9 +43,19 @@ impl RealRegistry {
     /// Where it is installed and does not start.
     #[must_use]
     pub fn start(options: RealRegistryOptions) -> Option<Self> {
+        Self::start_with(options, Flaw::None)
+    }
+
+    /// The same, with something wrong with its certificate.
+    ///
+    /// # Panics
+    /// Where it is installed and does not start.
+    #[must_use]
+    pub fn start_with(options: RealRegistryOptions, flaw: Flaw) -> Option<Self> {
         let program = real_part("docker-registry")?;
         let directory = tempfile::tempdir().unwrap();
-        let certificates = if options.tls { Some(Certificates::make(directory.path())?) } else { None };
+        let certificates =
+            if options.tls { Some(Certificates::make_with(directory.path(), flaw)?) } else { None };
         let config = directory.path().join("config.yml");
         fs::write(directory.path().join("htpasswd"), REAL_HTPASSWD).unwrap();
         fs::write(&config, configuration(&directory, options, certificates.as_ref())).unwrap();

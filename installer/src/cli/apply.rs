@@ -4,21 +4,23 @@ use std::path::PathBuf;
 
 use clap::Args;
 use edge::{Exit, Failure, Screen, progress};
-use manifests::VerifiedBundle;
+use layout::medium;
 use manifests::audit::Outcome;
 use manifests::bundle::BundleDigest;
+use manifests::{Inventory, VerifiedBundle};
 
 use super::change::change;
+use super::checks::{Asked, CheckArgs, stopped};
 use super::drive::AtTheDrive;
-use super::plan::{Document, show, show_findings};
-use crate::admit;
+use super::plan::{Document, show};
+use super::verify::Lent;
+use crate::admit::{self, AdmitError};
 use crate::apply::{Run, Unwatched, applied_facts};
 use crate::audit::{About, AuditLog, about};
 use crate::discs::{self, Given};
 use crate::due;
 use crate::journal;
-use crate::plan;
-use crate::preflight;
+use crate::plan::{self, Plan, PlanKind};
 use crate::site::Site;
 use crate::targets::{self, Context};
 use crate::witness::Judged;
@@ -36,10 +38,13 @@ pub(super) struct ApplyArgs {
     /// to the medium
     #[arg(long)]
     repair: bool,
+    #[command(flatten)]
+    checks: CheckArgs,
 }
 
 impl ApplyArgs {
     pub(super) fn run(self, site: &Site, screen: &mut Screen<'_>) -> Result<(), Failure> {
+        let asked = self.checks.asked()?;
         let given = super::verify::given(&self.bundle, screen)?;
         if self.repair {
             super::verify::must_be_one_file(&given)?;
@@ -48,16 +53,20 @@ impl ApplyArgs {
         site.trust()?;
         if !self.yes {
             let judged = super::judged(site, screen.env)?;
-            return self.show_only(site, &judged, screen, &given);
+            return self.show_only(site, &judged, screen, &given, &asked);
         }
         change(site, screen, |screen, judged, log| {
             let medium = given.title().display().to_string();
-            log.append(screen.env, "apply", Outcome::Intent, about([("medium", medium.clone())]))?;
+            let mut facts = about([("medium", medium)]);
+            facts.extend(asked.facts());
+            log.append(screen.env, "apply", Outcome::Intent, facts.clone())?;
             let bars = screen.wants_bars();
             let changer = AtTheDrive::of(screen);
-            let load = |context: &Context<'_>| admitted(context, bars, &given, self.repair, &changer, log);
-            carry_out(site, judged, screen, log, &load)
-                .map_err(|failure| close(failure, "apply", log, screen, about([("medium", medium)])))
+            let load =
+                |context: &Context<'_>| admitted(context, bars, &given, self.repair, (&changer, log, &asked));
+            let from = Source { load: &load, command: "apply" };
+            carry_out(site, judged, screen, log, &from, &asked)
+                .map_err(|failure| close(failure, "apply", log, screen, facts))
         })
     }
 
@@ -67,9 +76,10 @@ impl ApplyArgs {
         judged: &Judged,
         screen: &mut Screen<'_>,
         given: &Given,
+        asked: &Asked,
     ) -> Result<(), Failure> {
-        let bundle = super::verify::verified(site, screen, given, self.repair, "plan")?.0;
-        show_plan(site, judged, screen, &bundle)
+        let Lent { bundle, loan } = super::verify::lent(site, screen, given, self.repair, "plan")?;
+        show_plan(&loan.to(site), judged, screen, &bundle, "apply", asked)
     }
 }
 
@@ -79,19 +89,22 @@ pub(super) fn show_plan(
     judged: &Judged,
     screen: &mut Screen<'_>,
     bundle: &VerifiedBundle,
+    command: &str,
+    asked: &Asked,
 ) -> Result<(), Failure> {
     let (config, http) = (site.config()?, super::client()?);
     let context = Context { site, config: &config, env: screen.env, http: &http };
     let due = due::due(bundle, judged, site)?;
-    let findings = preflight::check(bundle, judged, &due, &config, &context);
-    let blocked = preflight::require(&findings);
-    if blocked.is_ok() {
-        let plan = plan::plan(bundle, &due, &config, &context)?;
-        screen.note(&format!("{}{}", show_findings(&findings), show(&plan)));
-    } else {
-        screen.note(&show_findings(&findings));
+    let findings = asked.look(bundle, judged, &due, &context);
+    let command = format!("{command} without --yes");
+    let log = AuditLog::of(site, context.env);
+    asked.log(&findings, Some(bundle.digest()), &command, &log, context.env)?;
+    if let Err(blocked) = findings.require() {
+        screen.note(findings.table().trim_end());
+        return Err(stopped(blocked, &findings));
     }
-    blocked?;
+    let plan = Plan { change: asked.change.clone(), ..plan::plan(bundle, &due, &config, &context)? };
+    screen.note(&format!("{}\n{}", findings.table(), show(&plan)));
     Err(Failure::new(Exit::Usage, "nothing was changed").hint("add --yes to apply this plan"))
 }
 
@@ -119,14 +132,24 @@ pub(super) fn close(
 /// Where a bundle comes from: a medium, or what the site has kept.
 pub(super) type Load<'a> = dyn Fn(&Context<'_>) -> Result<VerifiedBundle, Failure> + 'a;
 
+/// A bundle that is to be loaded.
+pub(super) struct Source<'a> {
+    /// Loads it.
+    pub(super) load: &'a Load<'a>,
+    /// What somebody has typed.
+    pub(super) command: &'static str,
+}
+
 /// Loads the bundle, and applies it.
 pub(super) fn carry_out(
     site: &Site,
     judged: &Judged,
     screen: &mut Screen<'_>,
     log: &AuditLog,
-    load: &Load<'_>,
+    from: &Source<'_>,
+    asked: &Asked,
 ) -> Result<(), Failure> {
+    let started = screen.env.clock.monotonic();
     let (config, http) = (site.config()?, super::client()?);
     let (stderr, live) =
         (screen.env.stderr.clone(), screen.env.stderr_is_terminal || screen.common.verbose > 0);
@@ -143,19 +166,21 @@ pub(super) fn carry_out(
         Some(found) => run.take_back(&found).map(|()| true)?,
         None => false,
     };
-    let bundle = load(&context)?;
+    asked.before_reading(from.command, log, &context)?;
+    let bundle = (from.load)(&context)?;
     let due = due::due(&bundle, judged, site)?;
-    let findings = preflight::check(&bundle, judged, &due, &config, &context);
-    if let Err(not_ready) = preflight::require(&findings) {
-        stderr.say(&show_findings(&findings));
-        return Err(not_ready.into());
+    let findings = asked.look(&bundle, judged, &due, &context);
+    asked.log(&findings, Some(bundle.digest()), from.command, log, context.env)?;
+    if let Err(blocked) = findings.require() {
+        stderr.say(findings.table().trim_end());
+        return Err(stopped(blocked, &findings));
     }
     // After the checks: a registry that is down must not cost the way back.
     let resumed = recover(site, &run, bundle.digest())? || undone;
     // Once more: what was cut off may have run its scripts meanwhile.
     let due = due::due(&bundle, judged, site)?;
-    let plan = plan::plan(&bundle, &due, &config, &context)?;
-    let shown = format!("{}{}", show_findings(&findings), show(&plan));
+    let plan = Plan { change: asked.change.clone(), ..plan::plan(&bundle, &due, &config, &context)? };
+    let shown = format!("{}\n{}", findings.table(), show(&plan));
     let outcome = if plan.steps.is_empty() {
         let mut facts = applied_facts(&plan);
         facts.insert("steps".to_string(), "0".to_string());
@@ -167,10 +192,14 @@ pub(super) fn carry_out(
         stderr.say(&shown);
         return Err(failure);
     }
+    let what = if from.command == "rollback" { "rolled back" } else { "applied" };
     let first = if resumed { "an interrupted apply was dealt with first\n" } else { "" };
     let last = if plan.steps.is_empty() { "was in place already" } else { "is in place" };
-    let human = format!("{shown}\n{first}applied: {} {} {last}\n", plan.product, plan.version);
-    screen.result(&human, &Document { plan: &plan, findings: &findings, applied: true })
+    let seconds = context.env.clock.monotonic().saturating_sub(started).as_secs_f64();
+    let human =
+        format!("{shown}\n{first}{what}: {} {} {last} ({seconds:.1} s)\n", plan.product, plan.version);
+    let document = Document { plan: &plan, findings: &findings, applied: true, seconds: Some(seconds) };
+    screen.result(&human, &document)
 }
 
 /// Verifies and loads the bundle, and logs how that ended.
@@ -179,20 +208,25 @@ fn admitted(
     bars: bool,
     given: &Given,
     repair: bool,
-    changer: &AtTheDrive,
-    log: &AuditLog,
+    (changer, log, asked): (&AtTheDrive, &AuditLog, &Asked),
 ) -> Result<VerifiedBundle, Failure> {
     let (site, config) = (context.site, context.config);
+    let gate = |bundle, inventory: &Inventory| asked.before_copying(bundle, inventory, log, context);
     let bar = || progress::new(bars, "loading", given.bytes());
     let verdict = match given {
         Given::Archive(path) if repair => super::verify::repaired(site, context.env, log, path, bars)
             .and_then(|(input, report)| {
                 context.env.stderr.say(report.text().trim_end());
-                admit::admit_stream(site, config, path, input, &mut *bar()).map_err(Failure::from)
+                admit::admit_stream(site, config, path, input, &gate, &mut *bar()).map_err(Failure::from)
             }),
-        Given::Archive(path) => admit::admit(site, config, path, &mut *bar()).map_err(Failure::from),
+        Given::Archive(path) => medium::open(path)
+            .map_err(AdmitError::from)
+            .and_then(|(input, _)| {
+                admit::admit_stream(site, config, path, Box::new(input), &gate, &mut *bar())
+            })
+            .map_err(Failure::from),
         Given::Discs(places) => {
-            discs::admit(site, config, places, changer, &mut *bar()).map_err(Failure::from)
+            discs::admit_through(site, config, places, changer, &gate, &mut *bar()).map_err(Failure::from)
         }
     };
     super::log_verdict("admit", log, context.env, &given.title(), verdict, |bundle| {
@@ -200,10 +234,10 @@ fn admitted(
     })
 }
 
-/// Deals with a run that was cut off: the same bundle's is gone on with, another one's is taken back.
+/// Deals with a run that was cut off: an apply of the same bundle is gone on with, everything else is taken back.
 fn recover(site: &Site, run: &Run<'_>, bundle: BundleDigest) -> Result<bool, Failure> {
     let Some(found) = journal::unfinished(site)? else { return Ok(false) };
-    if found.plan.bundle == bundle {
+    if found.plan.bundle == bundle && found.plan.kind == PlanKind::Apply {
         run.resume(&found)?;
     } else {
         run.take_back(&found)?;

@@ -32,6 +32,7 @@ impl HistoryArgs {
                 applied.bundle.0.short(),
                 applied.marking.to_string(),
                 format!("signed by {}", signers.join(", ")),
+                applied.removed.map_or(String::new(), |time| format!("removed {time}")),
             ]
         };
         let mut rows: Vec<Vec<String>> = ledgers

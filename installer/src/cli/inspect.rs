@@ -55,8 +55,10 @@ impl InspectArgs {
         let (manifest, inventory) = (signed.manifest(), contents.inventory());
         let rows: Vec<Vec<String>> =
             inventory.components.iter().map(|component| row(component, inventory)).collect();
+        let conditions: String =
+            inventory.conditions().iter().map(|(head, line)| format!("{head}  {line}\n")).collect();
         let human = format!(
-            "{}\n{} {} {} (order {})\nbundle {}\nsignatures good; contents not read (`installer verify` does)\n{}",
+            "{}\n{} {} {} (order {})\nbundle {}\nsignatures good; contents not read (`installer verify` does)\n{}{conditions}",
             manifest.marking,
             manifest.publisher,
             manifest.product,

@@ -1,15 +1,25 @@
 //! The command line of `installer`: what can be typed. One file for each subcommand.
 
+mod abandon;
+mod acknowledge;
 mod apply;
 mod audit;
 mod change;
+mod checks;
+mod difference;
+mod drift;
 mod drive;
+mod gc;
 mod history;
 mod inspect;
 mod plan;
+pub(crate) mod post_render;
+mod preflight;
+mod remove;
 mod rollback;
 mod serve;
 mod status;
+mod text_diff;
 mod trust;
 mod verify;
 
@@ -49,12 +59,24 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Show what is in a bundle, after its signatures were checked
     Inspect(inspect::InspectArgs),
+    /// Look at everything that applying a bundle, or going back, needs of this site; changes nothing
+    Preflight(preflight::PreflightArgs),
     /// Check a whole bundle and show what applying it would change
     Plan(plan::PlanArgs),
     /// Check a bundle, load it and apply it
     Apply(apply::ApplyArgs),
     /// Go back to a version that was applied here before; needs no medium
     Rollback(rollback::RollbackArgs),
+    /// Take a whole product off this site
+    Remove(remove::RemoveArgs),
+    /// Remove what no rollback needs
+    Gc(gc::GcArgs),
+    /// Look whether what runs is what was shipped
+    Drift(drift::DriftArgs),
+    /// Take back what was cut off by a power cut or a kill; needs no bundle and no medium
+    Abandon(abandon::AbandonArgs),
+    /// Say that somebody has looked at what failed, so that it may go on
+    Acknowledge(acknowledge::AcknowledgeArgs),
     /// What this site runs
     Status(status::StatusArgs),
     /// What was applied here, and when
@@ -64,9 +86,9 @@ enum Command {
     /// The audit log
     #[command(subcommand)]
     Audit(audit::AuditCommand),
-    /// Look at everything before a change (not there yet; `plan` shows the checks there are)
+    /// What Helm starts to give images their names on this site
     #[command(hide = true)]
-    Preflight(NotYetArgs),
+    PostRender(post_render::PostRenderArgs),
     /// Write a report (not there yet)
     #[command(hide = true)]
     Report(NotYetArgs),
@@ -90,15 +112,20 @@ fn dispatch(arguments: Arguments, env: &mut Env) -> Result<(), Failure> {
         Command::Trust(command) => command.run(&site, &mut screen),
         Command::Verify(args) => args.run(&site, &mut screen),
         Command::Inspect(args) => args.run(&site, &mut screen),
+        Command::Preflight(args) => args.run(&site, &mut screen),
         Command::Plan(args) => args.run(&site, &mut screen),
         Command::Apply(args) => args.run(&site, &mut screen),
         Command::Rollback(args) => args.run(&site, &mut screen),
+        Command::Remove(args) => args.run(&site, &mut screen),
+        Command::Gc(args) => args.run(&site, &mut screen),
+        Command::Drift(args) => args.run(&site, &mut screen),
+        Command::Abandon(args) => args.run(&site, &mut screen),
+        Command::Acknowledge(args) => args.run(&site, &mut screen),
         Command::Status(args) => args.run(&site, &mut screen),
         Command::History(args) => args.run(&site, &mut screen),
         Command::Serve(args) => args.run(&site, &mut screen),
         Command::Audit(command) => command.run(&site, &mut screen),
-        Command::Preflight(_) => Err(Failure::not_yet("`installer preflight`")
-            .hint("`installer plan BUNDLE` shows the checks that there are")),
+        Command::PostRender(args) => args.run(&mut screen),
         Command::Report(_) => Err(Failure::not_yet("`installer report`")),
         Command::Receipt(_) => Err(Failure::not_yet("`installer receipt`")),
         Command::Diagnose(_) => Err(Failure::not_yet("`installer diagnose`")),
@@ -161,7 +188,8 @@ fn log_verdict<T>(
             Ok(found)
         }
         Err(failure) => {
-            let outcome = if failure.exit() == Exit::Refused { Outcome::Refused } else { Outcome::Failed };
+            let is_decision = matches!(failure.exit(), Exit::Refused | Exit::NotReady);
+            let outcome = if is_decision { Outcome::Refused } else { Outcome::Failed };
             let pairs = [
                 ("medium", medium),
                 ("error", failure.messages().join(": ")),

@@ -9,12 +9,13 @@ use clap::Args;
 use edge::{Exit, Failure, Screen, progress};
 use manifests::VerifiedBundle;
 use manifests::audit::Outcome;
-use manifests::text::{Marking, Name, printable};
+use manifests::text::{Name, printable};
 
-use super::apply::{carry_out, close, show_plan};
+use super::apply::{Source, carry_out, close, show_plan};
 use super::change::change;
+use super::checks::CheckArgs;
 use crate::admit;
-use crate::audit::{About, AuditLog, about};
+use crate::audit::{AuditLog, about};
 use crate::site::Site;
 use crate::site::ledger::{Applied, Ledger};
 use crate::targets::Context;
@@ -28,99 +29,100 @@ pub(super) struct RollbackArgs {
     /// The product, if the site has several
     #[arg(long)]
     product: Option<Name>,
-    /// Why, for the log
-    #[arg(long)]
-    reason: Option<Marking>,
     /// Go ahead; without it the plan is shown and nothing is changed
     #[arg(long)]
     yes: bool,
+    #[command(flatten)]
+    checks: CheckArgs,
 }
 
 impl RollbackArgs {
     pub(super) fn run(self, site: &Site, screen: &mut Screen<'_>) -> Result<(), Failure> {
+        let asked = self.checks.asked()?;
         // A site without trust has no log either: nothing is written then.
         site.trust()?;
         if !self.yes {
             let judged = super::judged(site, screen.env)?;
-            let target = self.target(site, &judged)?;
+            let target = target(self.version.as_deref(), self.product.as_ref(), site, &judged)?;
             let bundle = load(site, &judged, &target, screen)?;
-            return show_plan(site, &judged, screen, &bundle);
+            return show_plan(site, &judged, screen, &bundle, "rollback", &asked);
         }
         change(site, screen, |screen, judged, log| {
-            let target = self.target(site, judged)?;
-            let facts = self.facts(&target);
+            let target = target(self.version.as_deref(), self.product.as_ref(), site, judged)?;
+            let mut facts =
+                about([("bundle", target.bundle.to_string()), ("to", target.version.to_string())]);
+            facts.extend(asked.facts());
             log.append(screen.env, "rollback", Outcome::Intent, facts.clone())?;
             let bars = screen.wants_bars();
             let load = |context: &Context<'_>| readmit(context, judged, &target, bars);
-            carry_out(site, judged, screen, log, &load)
+            let from = Source { load: &load, command: "rollback" };
+            carry_out(site, judged, screen, log, &from, &asked)
                 .map_err(|failure| close(failure, "rollback", log, screen, facts.clone()))?;
             log.insist(|| log.append(screen.env, "rollback", Outcome::Done, facts.clone()))?;
             Ok(())
         })
     }
+}
 
-    fn facts(&self, target: &Applied) -> About {
-        let mut facts = about([("bundle", target.bundle.to_string()), ("to", target.version.to_string())]);
-        if let Some(reason) = &self.reason {
-            facts.insert("reason".to_string(), reason.to_string());
-        }
-        facts
+/// The bundle to go back to: the ledger names it, and the log knows that it was applied.
+pub(super) fn target(
+    version: Option<&str>,
+    product: Option<&Name>,
+    site: &Site,
+    judged: &Judged,
+) -> Result<Applied, Failure> {
+    let ledger = ledger(product, site)?;
+    let target = named(version, &ledger)?;
+    if judged.remembered.has_applied(target.bundle, target.root_version) {
+        return Ok(target);
     }
+    Err(Failure::new(
+        Exit::Refused,
+        format!(
+            "{} {}: the ledger says that it was applied here, judged by trust root version {}, and the audit log does not",
+            ledger.product, target.version, target.root_version
+        ),
+    )
+    .hint("stop, and find out who changed the ledger"))
+}
 
-    /// The bundle to go back to: the ledger names it, and the log knows that it was applied.
-    fn target(&self, site: &Site, judged: &Judged) -> Result<Applied, Failure> {
-        let ledger = self.ledger(site)?;
-        let target = self.named(&ledger)?;
-        if judged.remembered.has_applied(target.bundle, target.root_version) {
-            return Ok(target);
-        }
-        Err(Failure::new(
-            Exit::Refused,
-            format!(
-                "{} {}: the ledger says that it was applied here, judged by trust root version {}, and the audit log does not",
-                ledger.product, target.version, target.root_version
-            ),
-        )
-        .hint("stop, and find out who changed the ledger"))
-    }
-
-    fn named(&self, ledger: &Ledger) -> Result<Applied, Failure> {
-        let found = match &self.version {
-            Some(wanted) => {
-                ledger.applied.iter().rev().find(|applied| {
-                    applied.version.as_str() == wanted || applied.bundle.to_string() == *wanted
-                })
-            }
-            // By order and not by time: after going back once, the next one before is further back.
-            None => ledger.current().and_then(|current| {
-                ledger.applied.iter().filter(|applied| applied.order < current.order).max_by_key(|a| a.order)
-            }),
+fn named(version: Option<&str>, ledger: &Ledger) -> Result<Applied, Failure> {
+    let found = match version {
+        Some(wanted) => ledger
+            .applied
+            .iter()
+            .rev()
+            .find(|applied| applied.version.as_str() == wanted || applied.bundle.to_string() == wanted),
+        // By order and not by time: after going back once, the next one before is further back.
+        None => ledger.current().and_then(|current| {
+            ledger.applied.iter().filter(|applied| applied.order < current.order).max_by_key(|a| a.order)
+        }),
+    };
+    found.cloned().ok_or_else(|| {
+        let what = match version {
+            Some(wanted) => format!("{} was never applied here", printable(wanted)),
+            None => "nothing older was applied here".to_string(),
         };
-        found.cloned().ok_or_else(|| {
-            let what = match &self.version {
-                Some(wanted) => format!("{} was never applied here", printable(wanted)),
-                None => "nothing older was applied here".to_string(),
-            };
-            Failure::new(Exit::Refused, format!("{}: {what}", ledger.product))
-                .hint("`installer history` lists what was")
-        })
-    }
+        Failure::new(Exit::Refused, format!("{}: {what}", ledger.product))
+            .hint("`installer history` lists what was")
+    })
+}
 
-    fn ledger(&self, site: &Site) -> Result<Ledger, Failure> {
-        let mut ledgers = site.ledgers()?;
-        if let Some(product) = &self.product {
-            ledgers.retain(|ledger| ledger.product == *product);
-        }
-        match (ledgers.len(), ledgers.pop()) {
-            (1, Some(ledger)) => Ok(ledger),
-            (0, _) => Err(Failure::new(Exit::Refused, "nothing of it was ever applied here")
-                .hint("`installer history` lists what was")),
-            _ => Err(Failure::usage("the site has several products").hint("say which: --product NAME")),
-        }
+/// The ledger of a product, or of the only one.
+pub(super) fn ledger(product: Option<&Name>, site: &Site) -> Result<Ledger, Failure> {
+    let mut ledgers = site.ledgers()?;
+    if let Some(product) = product {
+        ledgers.retain(|ledger| ledger.product == *product);
+    }
+    match (ledgers.len(), ledgers.pop()) {
+        (1, Some(ledger)) => Ok(ledger),
+        (0, _) => Err(Failure::new(Exit::Refused, "nothing of it was ever applied here")
+            .hint("`installer history` lists what was")),
+        _ => Err(Failure::usage("the site has several products").hint("say which: --product NAME")),
     }
 }
 
-fn load(
+pub(super) fn load(
     site: &Site,
     judged: &Judged,
     target: &Applied,

@@ -8,9 +8,11 @@ use manifests::bundle::BundleDigest;
 use serde::Serialize;
 
 use crate::journal;
+use crate::preflight::failed::fact;
 use crate::site::Site;
 use crate::site::key::Named;
 use crate::site::ledger::{Applied, Mark};
+use crate::witness::{Failed, Remembered};
 
 /// The arguments of `status`.
 #[derive(Debug, Args)]
@@ -26,6 +28,8 @@ struct Document {
     products: Vec<Product>,
     /// A bundle whose apply was cut off.
     interrupted: Option<BundleDigest>,
+    /// What failed and nobody has looked at since.
+    failed: Vec<Failed>,
 }
 
 #[derive(Serialize)]
@@ -55,11 +59,13 @@ impl StatusArgs {
             })
             .collect();
         let interrupted = journal::unfinished(site)?.map(|found| found.plan.bundle);
+        let failed: Vec<Failed> = Remembered::of(site)?.all_failed().cloned().collect();
         let name = config.site.as_ref().map(ToString::to_string);
         let site_key = site.named_key()?;
-        let human = human(name.as_deref(), &root.title(), site_key.as_ref(), &products, interrupted);
+        let human = human(name.as_deref(), &root.title(), site_key.as_ref(), &products, interrupted, &failed);
         let (trust_root, fingerprint) = (root.title(), root.fingerprint());
-        let document = Document { site: name, trust_root, fingerprint, site_key, products, interrupted };
+        let document =
+            Document { site: name, trust_root, fingerprint, site_key, products, interrupted, failed };
         screen.result(&human, &document)
     }
 }
@@ -70,6 +76,7 @@ fn human(
     key: Option<&Named>,
     products: &[Product],
     interrupted: Option<BundleDigest>,
+    failed: &[Failed],
 ) -> String {
     let key = key.map_or("there is none yet".to_string(), |key| key.keyid.to_string());
     let mut text = format!(
@@ -92,7 +99,10 @@ fn human(
         text.push_str("nothing was applied here yet\n");
     }
     if let Some(bundle) = interrupted {
-        text.push_str(&format!("an apply of {bundle} was cut off: run it again to finish it\n"));
+        text.push_str(&format!("an apply of {bundle} was cut off: run it again to finish it, or take it back: installer abandon\n"));
+    }
+    for failed in failed {
+        text.push_str(&format!("{}: look at it, then installer acknowledge --reason TEXT\n", fact(failed)));
     }
     text
 }

@@ -1,11 +1,13 @@
 //! `installer verify`
 
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use edge::progress::Progress;
 use edge::show::bytes;
 use edge::{Env, Failure, Screen, progress};
+use layout::medium;
 use manifests::audit::Outcome;
 use manifests::bundle::BundleDigest;
 use manifests::root::SignatureVerdict;
@@ -16,9 +18,12 @@ use super::drive::AtTheDrive;
 use crate::admit::{self, AdmitError};
 use crate::audit::{AuditLog, about};
 use crate::discs::{self, Given, Looked, SomeParts};
-use crate::preflight::{self, Finding};
+use crate::loan::Loan;
+use crate::preflight;
+use crate::preflight::overrides::Overrides;
 use crate::repair::{self, Report};
 use crate::site::Site;
+use crate::site::config::SiteConfig;
 
 /// The arguments of `verify`.
 #[derive(Debug, Args)]
@@ -40,7 +45,7 @@ struct Document<'a> {
     signatures: &'a [SignatureVerdict],
     manifest: &'a BundleManifest,
     /// About time: the bundle is what it is, whatever they say.
-    findings: &'a [Finding],
+    findings: &'a preflight::report::Report,
     /// With `--repair`: what was repaired, and what margin is left.
     #[serde(skip_serializing_if = "Option::is_none")]
     repair: Option<&'a Report>,
@@ -98,11 +103,12 @@ impl VerifyArgs {
         };
         let config = site.config()?;
         let findings = preflight::clock::check(&preflight::times(&bundle, &judged, screen.env), &config.time);
+        let findings = preflight::report::Report::of(findings, &Overrides::default());
         let human = format!(
             "verified: every signature, every digest, every byte\n{}{}{}",
             summary(&bundle),
             repair.as_ref().map_or(String::new(), Report::text),
-            super::plan::show_findings(&findings)
+            findings.table()
         );
         let document = Document {
             bundle: bundle.digest(),
@@ -221,6 +227,45 @@ pub(super) fn verified(
     repair: bool,
     event: &str,
 ) -> Result<(VerifiedBundle, Option<Report>), Failure> {
+    let verify = |config: &SiteConfig, path: &Path, input: Box<dyn Read>, bar: &mut dyn Progress| {
+        admit::verify_stream(site, config, path, input, bar).map(|bundle| (bundle, Loan::default()))
+    };
+    let (found, repair) = checked(site, screen, given, repair, event, &verify)?;
+    Ok((found.bundle, repair))
+}
+
+/// A bundle that was checked, and what checks have to read of it.
+pub(super) struct Lent {
+    pub(super) bundle: VerifiedBundle,
+    pub(super) loan: Loan,
+}
+
+/// The same, while what checks have to read is kept for them. Of discs nothing is.
+pub(super) fn lent(
+    site: &Site,
+    screen: &mut Screen<'_>,
+    given: &Given,
+    repair: bool,
+    event: &str,
+) -> Result<Lent, Failure> {
+    let verify = |config: &SiteConfig, path: &Path, input: Box<dyn Read>, bar: &mut dyn Progress| {
+        admit::verify_lending(site, config, path, input, bar)
+    };
+    checked(site, screen, given, repair, event, &verify).map(|(found, _)| found)
+}
+
+/// How the stream of an archive is checked.
+type Verify<'a> = dyn Fn(&SiteConfig, &Path, Box<dyn Read>, &mut dyn Progress) -> Result<(VerifiedBundle, Loan), AdmitError>
+    + 'a;
+
+fn checked(
+    site: &Site,
+    screen: &mut Screen<'_>,
+    given: &Given,
+    repair: bool,
+    event: &str,
+    verify: &Verify<'_>,
+) -> Result<(Lent, Option<Report>), Failure> {
     let config = site.config()?;
     let changer = AtTheDrive::of(screen);
     let log = AuditLog::of(site, screen.env);
@@ -229,20 +274,23 @@ pub(super) fn verified(
     let verdict = match given {
         Given::Archive(path) if repair => {
             repaired(site, screen.env, &log, path, bars).and_then(|(input, report)| {
-                let bundle = admit::verify_stream(site, &config, path, input, &mut *bar())?;
-                Ok((bundle, Some(report)))
+                let (bundle, loan) = verify(&config, path, input, &mut *bar())?;
+                Ok((Lent { bundle, loan }, Some(report)))
             })
         }
         Given::Archive(path) => {
-            let bundle = admit::verify(site, &config, path, &mut *bar());
-            bundle.map(|bundle| (bundle, None)).map_err(Failure::from)
+            let input = medium::open(path).map(|(file, _)| Box::new(file) as Box<dyn Read>);
+            let found =
+                input.map_err(AdmitError::from).and_then(|input| verify(&config, path, input, &mut *bar()));
+            found.map(|(bundle, loan)| (Lent { bundle, loan }, None)).map_err(Failure::from)
         }
         Given::Discs(places) => {
-            whole(discs::verify(site, &config, places, &changer, &mut *bar())).map(|bundle| (bundle, None))
+            let found = whole(discs::verify(site, &config, places, &changer, &mut *bar()));
+            found.map(|bundle| (Lent { bundle, loan: Loan::default() }, None))
         }
     };
-    super::log_verdict(event, &log, screen.env, &given.title(), verdict, |(bundle, _)| {
-        (bundle.digest(), bundle.root_version())
+    super::log_verdict(event, &log, screen.env, &given.title(), verdict, |(found, _)| {
+        (found.bundle.digest(), found.bundle.root_version())
     })
 }
 

@@ -4,15 +4,18 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use manifests::bundle::BundleDigest;
+use manifests::bundle::{BundleDigest, Content};
 use manifests::companion::{self, Companion, CompanionKind};
-use manifests::inventory::FileMode;
-use manifests::script::{Script, ScriptFile, Undo};
-use manifests::text::{BundleVersion, FileName, Name, PackageVersion};
+use manifests::health::HealthCheck;
+use manifests::inventory::{FileMode, Wheel};
+use manifests::kubernetes::PlainFile;
+use manifests::script::{Script, ScriptFile, Undo, Within};
+use manifests::text::{BundleVersion, FileName, Name, PackageVersion, printable};
 use manifests::{Descriptor, Digest};
 use serde::{Deserialize, Serialize};
 
-use crate::site::config::{Namespace, RegistryAuth};
+use super::away::{Unlink, Unwrite, Withdraw};
+use crate::site::config::{KubernetesTarget, Namespace, RegistryAuth};
 use crate::site::ledger::Ledger;
 
 /// One change, with what it takes to take it back.
@@ -31,8 +34,20 @@ pub enum Step {
     Venv(Venv),
     /// Write a file.
     File(WriteFile),
+    /// Take a file away.
+    Unwrite(Unwrite),
+    /// Take the link to an environment away.
+    Unlink(Unlink),
+    /// Take away what was pushed or loaded.
+    Withdraw(Withdraw),
+    /// Apply a set of Kubernetes manifests, or delete objects of one.
+    Objects(Objects),
+    /// Install, upgrade or uninstall a release of Helm.
+    Release(Release),
     /// Run a script.
     Script(RunScript),
+    /// Look whether what was put in place works.
+    Health(HealthStep),
     /// Show the bundle in the embedded server.
     Publish(Publish),
     /// Write down that it was applied.
@@ -308,6 +323,19 @@ pub struct PlannedWheel {
     pub digest: Digest,
 }
 
+impl PlannedWheel {
+    /// A wheel of the bundle.
+    #[must_use]
+    pub fn of(wheel: &Wheel) -> Self {
+        Self {
+            filename: wheel.filename.clone(),
+            project: wheel.project.clone(),
+            version: wheel.version.clone(),
+            digest: wheel.digest,
+        }
+    }
+}
+
 /// Write a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -351,6 +379,252 @@ impl OldFile {
     #[must_use]
     pub fn is(&self, new: FileState) -> bool {
         self.digest == new.digest && self.mode == new.mode.bits()
+    }
+}
+
+/// Apply objects to a Kubernetes cluster, or delete what an earlier version had there. The old value of each
+/// object is kept beside the journal before it is touched: it may hold secrets, and a plan is shown to people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Objects {
+    /// What people call them: the set.
+    pub title: String,
+    /// The cluster: an undo is for this one, whatever `site.yaml` names by then.
+    pub cluster: KubernetesTarget,
+    /// Whose they are: publisher and product.
+    pub owner: String,
+    /// Where objects go that name no namespace.
+    pub namespace: String,
+    /// The files of the set, in the site store; none if everything is deleted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<PlainFile>,
+    /// Images that get other names, each with the new one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<RenamedImage>,
+    /// Names of images that stay what they are. None if all do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<String>,
+    /// What is changed, in its order.
+    pub objects: Vec<PlannedObject>,
+}
+
+/// One object of a step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedObject {
+    /// `apps/v1`
+    pub api_version: String,
+    /// `Deployment`
+    pub kind: String,
+    /// None for an object of the whole cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Its name.
+    pub name: String,
+    /// Where the API has it.
+    pub path: String,
+    /// What becomes of it.
+    pub change: ObjectChange,
+    /// What is there now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old: Option<OldObject>,
+}
+
+/// What becomes of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ObjectChange {
+    /// It is applied.
+    Apply,
+    /// It is deleted.
+    Delete,
+}
+
+/// An object that is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OldObject {
+    /// Which one it is: another of the same name has another UID.
+    pub uid: String,
+    /// Whether it came from a bundle of this product. What did not is changed and never deleted.
+    pub ours: bool,
+}
+
+impl PlannedObject {
+    /// `Deployment web/front`
+    #[must_use]
+    pub fn title(&self) -> String {
+        let place = self.namespace.as_ref().map(|name| format!("{name}/")).unwrap_or_default();
+        printable(&format!("{} {place}{}", self.kind, self.name))
+    }
+}
+
+impl Objects {
+    /// As many are named in a line for people.
+    const NAMED_MAX: usize = 6;
+
+    /// Whether nothing is applied.
+    #[must_use]
+    pub fn is_removal(&self) -> bool {
+        self.objects.iter().all(|object| object.change == ObjectChange::Delete)
+    }
+
+    fn subject(&self) -> String {
+        let named: Vec<String> =
+            self.objects.iter().take(Self::NAMED_MAX).map(PlannedObject::title).collect();
+        let more = match self.objects.len().saturating_sub(named.len()) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        format!("{}{more}  ({})", named.join(", "), self.title)
+    }
+
+    fn verb(&self) -> &'static str {
+        match (self.is_removal(), self.objects.iter().any(|object| object.old.is_some())) {
+            (true, _) => "delete",
+            (false, true) => "change",
+            (false, false) => "add",
+        }
+    }
+}
+
+/// Install, upgrade or uninstall a release of Helm.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Release {
+    /// Helm, as a path or a name.
+    pub helm: PathBuf,
+    /// The cluster: an undo is for this one, whatever `site.yaml` names by then.
+    pub kubeconfig: PathBuf,
+    /// A context in that file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<String>,
+    /// `kubectl`, if it is not found by its name: it says what was not ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubectl: Option<PathBuf>,
+    /// The release's name.
+    pub release: Name,
+    /// Its namespace.
+    pub namespace: String,
+    /// How long Helm waits for it, each way.
+    pub timeout: Within,
+    /// What becomes of it.
+    pub action: ReleaseAction,
+    /// As it is now; nothing if Helm knows none of this name.
+    pub old: Option<OldRelease>,
+}
+
+/// What becomes of a release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReleaseAction {
+    /// It is that of this chart.
+    Install(InstallRelease),
+    /// It goes. Its history stays in the cluster, so that it can come back.
+    Uninstall,
+}
+
+/// What a release is made of. All of it is fixed by digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InstallRelease {
+    /// The bundle's chart, for people: `chart fraud 1.2.3`.
+    pub title: String,
+    /// `NAME-VERSION`, as Helm writes it.
+    pub chart: String,
+    /// The chart's archive, in the store.
+    pub archive: Content,
+    /// Values files; later ones win.
+    pub values: Vec<PlannedValues>,
+    /// Whether the namespace is made if it is not there.
+    pub create_namespace: bool,
+    /// Images that get other names, each with the new one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<RenamedImage>,
+    /// Names of images that stay what they are. None if all do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<String>,
+    /// Whether a post-renderer runs at all.
+    pub rewrite: bool,
+    /// By this the release is known as ours: its description in Helm's history.
+    pub mark: String,
+}
+
+/// A values file of a release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedValues {
+    /// Its content: in the store, or what the file of the site must hold.
+    pub content: Content,
+    /// The file of the site, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlay: Option<PathBuf>,
+}
+
+/// An image under another name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RenamedImage {
+    /// As the chart or the manifest names it, with Docker's defaults written out.
+    pub from: String,
+    /// As the cluster gets it.
+    pub to: String,
+}
+
+/// A release as it was found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OldRelease {
+    /// Its last revision.
+    pub revision: u64,
+    /// `deployed`, `failed`, `uninstalled`, …
+    pub status: String,
+    /// `NAME-VERSION`
+    pub chart: String,
+    /// What it says of itself.
+    pub description: String,
+    /// The digest of the objects of that revision, as Helm keeps them.
+    pub manifest: Digest,
+}
+
+impl OldRelease {
+    /// Whether only its history is there.
+    #[must_use]
+    pub fn is_uninstalled(&self) -> bool {
+        self.status == "uninstalled"
+    }
+}
+
+impl Release {
+    /// As it is now, if it is more than a history.
+    #[must_use]
+    pub fn installed(&self) -> Option<&OldRelease> {
+        self.old.as_ref().filter(|old| !old.is_uninstalled())
+    }
+
+    fn subject(&self) -> String {
+        let place = format!("{} in {}", self.release, self.namespace);
+        let from = |old: &OldRelease| format!(", now {} (revision {})", old.chart, old.revision);
+        let now = self.installed().map_or(String::new(), from);
+        match &self.action {
+            ReleaseAction::Uninstall => format!("{place}{now}"),
+            ReleaseAction::Install(new) => {
+                let images = match new.images.len() {
+                    0 => String::new(),
+                    1 => ", 1 image under its name here".to_string(),
+                    count => format!(", {count} images under their names here"),
+                };
+                format!("{place} with {}{now}{images}", new.title)
+            }
+        }
+    }
+
+    fn verb(&self) -> &'static str {
+        match (&self.action, self.installed()) {
+            (ReleaseAction::Uninstall, _) => "uninstall",
+            (ReleaseAction::Install(_), Some(_)) => "upgrade",
+            (ReleaseAction::Install(_), None) => "install",
+        }
     }
 }
 
@@ -423,6 +697,20 @@ impl RunScript {
     }
 }
 
+/// Look whether what was put in place works. It changes nothing, so there is nothing to take back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HealthStep {
+    /// The bundle that brought the check.
+    pub bundle: BundleDigest,
+    /// Its product.
+    pub product: Name,
+    /// Its version.
+    pub version: BundleVersion,
+    /// The check.
+    pub check: HealthCheck,
+}
+
 /// Show a bundle in the embedded server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -443,6 +731,13 @@ pub struct Record {
     pub new: Ledger,
 }
 
+impl Publish {
+    /// Whether bundles are hidden and none is shown anew or before others.
+    fn withdraws(&self) -> bool {
+        self.old.len() > self.new.len() && self.old.iter().filter(|old| self.new.contains(old)).eq(&self.new)
+    }
+}
+
 impl Step {
     /// The kind of target.
     #[must_use]
@@ -451,9 +746,14 @@ impl Step {
             Self::Push(_) => "registry",
             Self::Load(_) => "docker",
             Self::Import(_) | Self::Mirror(_) => "containerd",
-            Self::Venv(_) => "python",
+            Self::Venv(_) | Self::Unlink(_) => "python",
+            Self::Unwrite(unwrite) => unwrite.target(),
+            Self::Withdraw(withdraw) => withdraw.target(),
             Self::File(_) => "files",
+            Self::Objects(_) => "kubernetes",
+            Self::Release(_) => "helm",
             Self::Script(_) => "scripts",
+            Self::Health(_) => "health",
             Self::Publish(_) => "serve",
             Self::Record(_) => "ledger",
         }
@@ -480,7 +780,22 @@ impl Step {
             }
             Self::Venv(venv) => format!("{} with {} wheels", venv.link.display(), venv.wheels.len()),
             Self::File(file) => format!("{} (mode {})", file.path.display(), file.new.mode),
+            Self::Unwrite(unwrite) => unwrite.subject(),
+            Self::Unlink(unlink) => unlink.subject(),
+            Self::Withdraw(withdraw) => withdraw.subject(),
+            Self::Objects(objects) => objects.subject(),
+            Self::Release(release) => release.subject(),
             Self::Script(run) => run.subject(),
+            Self::Health(step) => step.check.to_string(),
+            Self::Publish(publish) if publish.withdraws() => {
+                let gone: Vec<String> = publish
+                    .old
+                    .iter()
+                    .filter(|old| !publish.new.contains(old))
+                    .map(|bundle| bundle.0.short())
+                    .collect();
+                format!("bundle {}", gone.join(", "))
+            }
             Self::Publish(publish) => {
                 let shown = publish.new.first().map(|bundle| bundle.0.short()).unwrap_or_default();
                 match publish.new.len().saturating_sub(1) {
@@ -489,9 +804,11 @@ impl Step {
                 }
             }
             Self::Record(record) => {
-                let version =
-                    record.new.current().map(|applied| applied.version.to_string()).unwrap_or_default();
-                format!("{} {version} as applied", record.new.product)
+                let product = &record.new.product;
+                record.new.current().map_or_else(
+                    || format!("{product} as removed"),
+                    |current| format!("{product} {} as applied", current.version),
+                )
             }
         }
     }
@@ -509,8 +826,13 @@ impl Step {
             Self::Import(import) if import.names.iter().any(|name| name.old.is_some()) => "complete",
             Self::Load(_) | Self::Import(_) => "load",
             Self::Push(_) | Self::Venv(_) | Self::File(_) | Self::Mirror(_) => "add",
+            Self::Objects(objects) => objects.verb(),
+            Self::Release(release) => release.verb(),
             Self::Script(RunScript { direction: Direction::Do, .. }) => "run",
             Self::Script(_) => "undo",
+            Self::Health(_) => "check",
+            Self::Unwrite(_) | Self::Unlink(_) | Self::Withdraw(_) => "remove",
+            Self::Publish(publish) if publish.withdraws() => "hide",
             Self::Publish(_) => "show",
             Self::Record(_) => "record",
         };

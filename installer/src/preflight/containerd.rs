@@ -1,10 +1,13 @@
-//! `containerd/reachable`, `containerd/namespace`, `containerd/image`, `containerd/foreign-tag` and
-//! `containerd/mirror`: containerd answers `ctr`, somebody uses the namespace, every image is for this machine, and no name would be taken
-//! from somebody else's image.
+//! `containerd/reachable`, `containerd/namespace`, `containerd/image`, `containerd/foreign-tag`, `containerd/mirror`,
+//! `containerd/registries` and `disk/containerd`: containerd answers `ctr`, somebody uses the namespace, every image
+//! is for this machine, there is room, and no name would be taken from somebody else's image.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
 
 use manifests::inventory::Image;
+use manifests::{Digest, Inventory};
 
 use super::{Finding, Verdict};
 use crate::apply::chain;
@@ -15,9 +18,18 @@ use crate::targets::containerd::{self, Ctr};
 use crate::targets::images::{self, Machine};
 use crate::targets::mirror;
 
+/// Where containerd keeps images unless somebody has chosen another place.
+const ROOT: &str = "/var/lib/containerd";
+const K3S_ROOT: &str = "/var/lib/rancher/k3s/agent/containerd";
+
 /// Looks at containerd, once, and at each image.
 #[must_use]
-pub fn check(carried: &[&Image], target: &ContainerdTarget, context: &Context<'_>) -> Vec<Finding> {
+pub fn check(
+    carried: &[&Image],
+    inventory: &Inventory,
+    target: &ContainerdTarget,
+    context: &Context<'_>,
+) -> Vec<Finding> {
     let ctr = Ctr::of(target, context);
     let version = match has_socket(target).and_then(|()| ctr.version().map_err(|error| chain(&error))) {
         Ok(version) => version,
@@ -30,15 +42,71 @@ pub fn check(carried: &[&Image], target: &ContainerdTarget, context: &Context<'_
         Err(error) => findings.push(reachable(Verdict::Fail, chain(&error))),
     }
     let machine = Machine::here();
+    let mut missing = BTreeSet::new();
     for image in carried {
         findings.extend(unsuitable(image, &machine));
         match containerd::look(image, target, context) {
-            Ok((_, import)) => findings.extend(foreign(&import, target, context)),
+            Ok((in_place, import)) => {
+                if !in_place {
+                    missing.extend(image.blobs.iter().copied());
+                }
+                findings.extend(foreign(&import, target, context));
+            }
             Err(error) => findings.push(reachable(Verdict::Fail, chain(&error))),
         }
     }
+    findings.extend(space(target, sizes(inventory, &missing)));
     findings.extend(mirrors(carried, target, context));
+    findings.extend(registries(carried, target, context));
     findings
+}
+
+fn sizes(inventory: &Inventory, digests: &BTreeSet<Digest>) -> u64 {
+    let wanted = inventory.blobs.iter().filter(|blob| digests.contains(&blob.digest));
+    wanted.fold(0, |sum, blob| sum.saturating_add(blob.size))
+}
+
+/// Images are kept as they came, and unpacked beside that when a container first needs them. Only where the usual
+/// directory is there: `ctr` does not say where containerd keeps things.
+fn space(target: &ContainerdTarget, bytes: u64) -> Option<Finding> {
+    let root = if target.address.starts_with("/run/k3s") { K3S_ROOT } else { ROOT };
+    let remedy = "free some space there: `crictl rmi --prune` removes images that nothing uses";
+    super::docker::space_for_images("disk/containerd", Path::new(root), bytes, remedy)
+}
+
+/// An entry of somebody else in k3s' file is theirs.
+fn registries(carried: &[&Image], target: &ContainerdTarget, context: &Context<'_>) -> Vec<Finding> {
+    const ID: &str = "containerd/registries";
+    let needed = "entries for each upstream registry that lead to this site";
+    let Some(file) = &target.registries else { return Vec::new() };
+    let path = file.file.display();
+    let looked = match crate::targets::registries::look(carried, file, context.config) {
+        Ok(Some(looked)) => looked,
+        Ok(None) => return Vec::new(),
+        Err(error) => {
+            return vec![Finding::fail(
+                ID,
+                chain(&error),
+                needed,
+                "correct the file by hand, or leave `registries` out",
+            )];
+        }
+    };
+    if !looked.foreign.is_empty() {
+        let fact = format!("{path} has entries of somebody else for {}", looked.foreign.join(", "));
+        let remedy =
+            "take them out, or make sure that they lead to the images as well; they stay as they are";
+        return vec![Finding::fail(ID, fact, needed, remedy)];
+    }
+    vec![match looked.in_place {
+        true => Finding::pass(ID, format!("{path} leads to this site"), needed),
+        false => Finding::warn(
+            ID,
+            format!("{path} will lead to this site, once k3s has read it"),
+            needed,
+            "start k3s anew afterwards, and after an undo",
+        ),
+    }]
 }
 
 /// A mirror's file that somebody else has written is theirs.

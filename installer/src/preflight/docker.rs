@@ -54,7 +54,8 @@ pub fn check(
             remedy: None,
         });
     }
-    findings.extend(space(&facts.root, bytes));
+    let remedy = "free some space, or `docker image prune`";
+    findings.extend(space_for_images("docker/space", &facts.root, bytes, remedy));
     findings
 }
 
@@ -130,28 +131,20 @@ fn missing(load: &Load, image: &Image, bundle: &VerifiedBundle, facts: &Facts) -
     layers.iter().fold(0, |sum, layer| sum.saturating_add(layer.size))
 }
 
-/// Only where the Engine's directory can be seen from here.
-fn space(root: &Path, bytes: u64) -> Option<Finding> {
+/// Room for images that are so large compressed. Only where the directory can be seen from here.
+pub(super) fn space_for_images(id: &'static str, root: &Path, bytes: u64, remedy: &str) -> Option<Finding> {
     let stat = rustix::fs::statvfs(root).ok().filter(|_| bytes > 0)?;
     let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-    let verdict = if free < bytes.saturating_mul(ROOM_LEAST) {
-        Verdict::Fail
-    } else if free < bytes.saturating_mul(ROOM_USUAL) {
-        Verdict::Warn
-    } else {
-        Verdict::Pass
-    };
     let shown = edge::show::bytes;
-    Some(Finding {
-        id: "docker/space",
-        verdict,
-        fact: format!("{} has {} free", root.display(), shown(free)),
-        requirement: format!(
-            "{} for images of {}, as sent and unpacked",
-            shown(bytes.saturating_mul(ROOM_USUAL)),
-            shown(bytes)
-        ),
-        remedy: (verdict != Verdict::Pass).then(|| "free some space, or `docker image prune`".to_string()),
+    let fact = format!("{} has {} free", root.display(), shown(free));
+    let usual = shown(bytes.saturating_mul(ROOM_USUAL));
+    let requirement = format!("{usual} for images of {}, as sent and unpacked", shown(bytes));
+    Some(if free < bytes.saturating_mul(ROOM_LEAST) {
+        Finding::fail(id, fact, requirement, remedy)
+    } else if free < bytes.saturating_mul(ROOM_USUAL) {
+        Finding::warn(id, fact, requirement, remedy)
+    } else {
+        Finding::pass(id, fact, requirement)
     })
 }
 
@@ -161,9 +154,10 @@ mod tests {
 
     #[test]
     fn room_is_asked_for_only_where_something_is_missing_and_can_be_looked_at() {
-        assert!(space(Path::new("/"), 0).is_none());
-        assert!(space(Path::new("/no/such/directory"), 5).is_none());
-        assert_eq!(space(Path::new("/"), 1).unwrap().verdict, Verdict::Pass);
-        assert_eq!(space(Path::new("/"), u64::MAX / 8).unwrap().verdict, Verdict::Fail);
+        let space = |root: &str, bytes| space_for_images("docker/space", Path::new(root), bytes, "x");
+        assert!(space("/", 0).is_none());
+        assert!(space("/no/such/directory", 5).is_none());
+        assert_eq!(space("/", 1).unwrap().verdict, Verdict::Pass);
+        assert_eq!(space("/", u64::MAX / 8).unwrap().verdict, Verdict::Fail);
     }
 }

@@ -1,19 +1,38 @@
-//! What is looked at before anything changes. All findings come at once; one that fails blocks.
+//! What is looked at before anything changes. All findings come at once; one that fails blocks, unless a person
+//! has overridden it.
+//!
+//! One file for each area; [`catalogue`] has a row for each id. Most checks need a verified bundle; [`rules`] need
+//! none, and [`disk`] needs its signed lists only. [`report`] is what people, the log and other programs get.
 
+pub mod catalogue;
 pub mod clock;
+pub mod cluster;
 pub mod containerd;
+pub mod disk;
 pub mod docker;
+pub mod failed;
+pub mod health;
+pub mod helm;
+pub mod junit;
+pub mod overrides;
 pub mod python;
 pub mod registry;
+pub mod report;
+pub mod requires;
+pub mod rollback;
+pub mod rules;
 pub mod scripts;
+pub mod zip_directory;
 
-use edge::{Classified, Env, Exit};
+use edge::Env;
+use manifests::bundle::BundleDigest;
 use manifests::clock::ClockStatement;
 use manifests::inventory::Component;
-use manifests::{Digest, Timestamp, VerifiedBundle};
+use manifests::{Digest, Inventory, Timestamp, VerifiedBundle};
 use serde::Serialize;
 
 use crate::due::Due;
+use crate::plan::Step;
 use crate::site::config::SiteConfig;
 use crate::targets::Context;
 use crate::witness::Judged;
@@ -77,25 +96,6 @@ pub enum Verdict {
     Fail,
 }
 
-/// Findings that block.
-#[derive(Debug, thiserror::Error)]
-#[error("not ready: {}", failed.iter().map(|finding| format!("{}: {}", finding.id, finding.fact)).collect::<Vec<_>>().join("; "))]
-pub struct NotReady {
-    /// Those that failed.
-    pub failed: Vec<Finding>,
-}
-
-impl Classified for NotReady {
-    fn exit(&self) -> Exit {
-        Exit::NotReady
-    }
-
-    fn hint(&self) -> Option<String> {
-        let remedies: Vec<String> = self.failed.iter().filter_map(|finding| finding.remedy.clone()).collect();
-        (!remedies.is_empty()).then(|| remedies.join("; "))
-    }
-}
-
 /// Looks at everything that this bundle, which makes these scripts due, needs of this site.
 #[must_use]
 pub fn check(
@@ -106,9 +106,11 @@ pub fn check(
     context: &Context<'_>,
 ) -> Vec<Finding> {
     let mut findings = clock::check(&times(bundle, judged, context.env), &config.time);
+    findings.extend(failed::check(bundle, judged, context));
     let components = &bundle.inventory().components;
+    findings.extend(disk::check(bundle.inventory(), bundle.digest(), context));
     if let Some(target) = &config.targets.registry {
-        findings.push(registry::reachable(target, context));
+        findings.extend(registry::check(components, target, context));
     }
     let wheelhouses: Vec<_> = components
         .iter()
@@ -118,7 +120,7 @@ pub fn check(
         })
         .collect();
     if let Some(target) = config.targets.python.as_ref().filter(|_| !wheelhouses.is_empty()) {
-        findings.extend(python::check(&wheelhouses, target, context));
+        findings.extend(python::check(&wheelhouses, bundle.digest(), target, context));
     }
     let images: Vec<_> = components
         .iter()
@@ -131,9 +133,45 @@ pub fn check(
         findings.extend(docker::check(&images, bundle, target, context));
     }
     if let Some(target) = config.targets.containerd.as_ref().filter(|_| !images.is_empty()) {
-        findings.extend(containerd::check(&images, target, context));
+        findings.extend(containerd::check(&images, bundle.inventory(), target, context));
+    }
+    findings.extend(
+        cluster::check(bundle, config, context).into_iter().map(|finding| after_a_cut(finding, context)),
+    );
+    if let Some(target) = &config.targets.helm {
+        findings.extend(helm::check(bundle, target, context));
     }
     findings.extend(scripts::check(due, config, context));
+    findings.extend(requires::check(bundle, judged, context));
+    findings.extend(health::check(bundle.inventory(), config));
+    findings.extend(rollback::check(bundle, judged, context));
+    findings
+}
+
+/// What a run of ours that was cut off has left in a cluster is no reason not to go on with it, or back.
+fn after_a_cut(finding: Finding, context: &Context<'_>) -> Finding {
+    let is_trouble = finding.id == "cluster/namespace-health" && finding.verdict == Verdict::Fail;
+    if !is_trouble {
+        return finding;
+    }
+    let Ok(Some(found)) = crate::journal::unfinished(context.site) else { return finding };
+    let in_a_cluster = |(number, step): (usize, &Step)| {
+        matches!(step, Step::Release(_) | Step::Objects(_)) && found.was_begun(number)
+    };
+    if !found.plan.steps.iter().enumerate().any(in_a_cluster) {
+        return finding;
+    }
+    let remedy = "nothing, if it is what the run that was cut off has left: that is dealt with first";
+    Finding { verdict: Verdict::Warn, remedy: Some(remedy.to_string()), ..finding }
+}
+
+/// What can be told by the signed lists alone, before the first byte is copied: room, what the bundle requires of
+/// this machine, and whether its health checks could be made.
+#[must_use]
+pub fn before_copying(bundle: BundleDigest, inventory: &Inventory, context: &Context<'_>) -> Vec<Finding> {
+    let mut findings = disk::check(inventory, bundle, context);
+    findings.extend(requires::early(inventory, bundle, context));
+    findings.extend(health::check(inventory, context.config));
     findings
 }
 
@@ -162,16 +200,6 @@ fn foreign_name(found: Option<ForeignName>) -> Option<Finding> {
             format!("find out whose it is; `{key}: true` in site.yaml moves it")
         }),
     })
-}
-
-/// Stops at findings that fail.
-///
-/// # Errors
-/// Some fail.
-pub fn require(findings: &[Finding]) -> Result<(), NotReady> {
-    let failed: Vec<Finding> =
-        findings.iter().filter(|finding| finding.verdict == Verdict::Fail).cloned().collect();
-    if failed.is_empty() { Ok(()) } else { Err(NotReady { failed }) }
 }
 
 /// The floor is the latest of what was signed for this site and accepted: roots, revocations, every bundle

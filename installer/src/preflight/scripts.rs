@@ -90,12 +90,13 @@ fn missing(line: &str) -> Option<String> {
     }
     let is_env = Path::new(program).file_name().is_some_and(|name| name == "env");
     let wanted = words.find(|word| !word.starts_with('-') && !word.contains('=')).filter(|_| is_env)?;
-    let there = if wanted.contains('/') {
-        is_program(Path::new(wanted))
-    } else {
-        scripts::PATH.split(':').any(|directory| is_program(&Path::new(directory).join(wanted)))
-    };
+    let there = if wanted.contains('/') { is_program(Path::new(wanted)) } else { is_found(wanted) };
     (!there).then(|| wanted.to_string())
+}
+
+/// Whether scripts find a program of this name.
+pub(super) fn is_found(name: &str) -> bool {
+    scripts::PATH.split(':').any(|directory| is_program(&Path::new(directory).join(name)))
 }
 
 fn is_program(path: &Path) -> bool {

@@ -36,7 +36,7 @@ pub struct Ledger {
     pub product: Name,
     /// The highest order that was ever applied, and the bundle that had it.
     pub highest: Mark,
-    /// What was applied, the newest last. The last one is what the site runs.
+    /// What was applied, the newest last. The last one is what the site runs, unless it was removed.
     pub applied: Vec<Applied>,
 }
 
@@ -70,6 +70,9 @@ pub struct Applied {
     pub root_version: u64,
     /// Whose signatures counted.
     pub signers: Vec<Signer>,
+    /// When it was taken off the site, by the site's clock, if nothing was applied in between.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removed: Option<Timestamp>,
 }
 
 /// Whose signature counted.
@@ -110,10 +113,21 @@ impl Ledger {
         }
     }
 
+    /// The ledger with what the site runs taken off it. The highest order stays: what is older is refused as
+    /// before.
+    #[must_use]
+    pub fn without(before: &Self, time: Timestamp) -> Self {
+        let mut new = before.clone();
+        if let Some(last) = new.applied.last_mut() {
+            last.removed = Some(time);
+        }
+        new
+    }
+
     /// What the site runs.
     #[must_use]
     pub fn current(&self) -> Option<&Applied> {
-        self.applied.last()
+        self.applied.last().filter(|applied| applied.removed.is_none())
     }
 }
 

@@ -7,6 +7,9 @@ use edge::{Classified, Env, Exit};
 
 use super::{Site, SiteError};
 
+/// A command line that is longer is cut off.
+const COMMAND_CHARACTERS_MAX: usize = 200;
+
 /// Held while the site is being changed; released when dropped, and by the system if we are killed.
 #[derive(Debug)]
 pub struct SiteLock {
@@ -51,6 +54,13 @@ impl Classified for LockError {
     }
 }
 
+/// What a program was started for, as it was typed.
+fn doing(env: &Env) -> String {
+    let words: Vec<String> =
+        env.args.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    manifests::text::printable_up_to(&format!("installer {}", words.join(" ")), COMMAND_CHARACTERS_MAX)
+}
+
 impl SiteLock {
     /// Takes the lock, without waiting.
     ///
@@ -76,10 +86,12 @@ impl SiteLock {
             Err(TryLockError::Error(source)) => return Err(failed(source).into()),
         }
         let holder = format!(
-            "process {} of {} since {}\n",
+            "process {} of {} on {} since {}: {}\n",
             rustix::process::getpid().as_raw_nonzero(),
             env.user(),
-            env.clock.now()
+            env.host,
+            env.clock.now(),
+            doing(env)
         );
         let written =
             file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(holder.as_bytes()));

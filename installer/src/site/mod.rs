@@ -11,6 +11,7 @@
 //! SITE/journal/<number>-<hex>.jsonl             the steps of each apply, as they happened
 //! SITE/journal/<number>-<hex>.kept/             previous content of files
 //! SITE/run/                                     a script while it runs
+//! SITE/scratch/                                 what checks need for a moment
 //! SITE/audit/audit.jsonl                        the hash-chained log
 //! SITE/audit/checkpoints/                       what of it was signed with the site's key
 //! SITE/audit/reserve                            room on the disk for the last words of a run
@@ -23,6 +24,7 @@ pub mod key;
 pub mod ledger;
 pub mod lock;
 pub mod publication;
+pub mod scratch;
 pub mod trust;
 
 use std::io;
@@ -43,6 +45,8 @@ pub const DEFAULT_DIR: &str = "/var/lib/airlock";
 #[derive(Debug, Clone)]
 pub struct Site {
     dir: PathBuf,
+    /// Where content is that checks read and the store lacks.
+    lent: Option<PathBuf>,
 }
 
 /// Why a site cannot be used.
@@ -140,7 +144,7 @@ impl Site {
     /// The site in this directory, whether it is there yet or not.
     #[must_use]
     pub fn at(dir: PathBuf) -> Self {
-        Self { dir }
+        Self { dir, lent: None }
     }
 
     /// Its directory.
@@ -152,7 +156,17 @@ impl Site {
     /// Its store.
     #[must_use]
     pub fn store(&self) -> Store {
-        Store::at(self.dir.join("store"))
+        let store = Store::at(self.dir.join("store"));
+        match &self.lent {
+            Some(lent) => store.beside(lent.clone()),
+            None => store,
+        }
+    }
+
+    /// The same site, whose store also reads from this directory: only for checks.
+    #[must_use]
+    pub fn lent(&self, directory: &Path) -> Self {
+        Self { dir: self.dir.clone(), lent: Some(directory.to_path_buf()) }
     }
 
     /// The directory of journals.

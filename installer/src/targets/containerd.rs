@@ -260,6 +260,20 @@ pub fn is_new(import: &Import, context: &Context<'_>) -> Result<bool, TargetErro
     Ok(true)
 }
 
+/// Whether one of its names still stands for it.
+///
+/// # Errors
+/// containerd.
+pub fn is_left(import: &Import, context: &Context<'_>) -> Result<bool, TargetError> {
+    let ctr = Ctr::of_step(import, context);
+    for name in &import.names {
+        if ctr.record(&name.name)?.is_some_and(|record| record.digest == import.manifest.digest) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// The name under which what a name stood for is kept.
 fn kept(digest: &Digest) -> String {
     format!("{KEPT}:{}", digest.hex())

@@ -195,6 +195,18 @@ pub fn is_new(load: &Load) -> Result<bool, TargetError> {
     Ok(known.is_some_and(|known| known.id == load.id))
 }
 
+/// Whether there is something of it to take away: its name, or the image without any name.
+///
+/// # Errors
+/// The Engine.
+pub fn is_left(load: &Load) -> Result<bool, TargetError> {
+    if load.name.is_some() && is_new(load)? {
+        return Ok(true);
+    }
+    let found = known(&engine(&load.host), &load.id.to_string()).map_err(failed(&load.host))?;
+    Ok(!load.was_there && found.is_some_and(|found| found.has_no_name()))
+}
+
 /// Loads the image unless the Engine has it, and names it.
 ///
 /// # Errors

@@ -6,9 +6,15 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use manifests::Digest;
+use manifests::inventory::{FileSet, SetFile};
 
 use super::{Context, TargetError};
 use crate::plan::{OldFile, WriteFile};
+use crate::site::config::FilesTarget;
+
+/// The longest name of a file on every file system that is in use.
+const NAME_BYTES_MAX: usize = 255;
+const TEMPORARY_SUFFIX: &str = ".airlock-new";
 
 /// Content and mode of a file; `None` if it is not there.
 ///
@@ -34,6 +40,27 @@ pub fn state(path: &Path) -> Result<Option<OldFile>, TargetError> {
     }))
 }
 
+/// Where a file of a set is.
+#[must_use]
+pub fn place(target: &FilesTarget, set: &FileSet, file: &SetFile) -> PathBuf {
+    let below = Path::new(set.dest.as_str().trim_start_matches('/')).join(file.path.as_str());
+    target.root.join(below)
+}
+
+/// As [`state`], of a file that is reached from `root` over directories only: what is behind a link is not ours.
+///
+/// # Errors
+/// As [`state`], and a link on the way.
+pub fn state_below(root: &Path, path: &Path) -> Result<Option<OldFile>, TargetError> {
+    for directory in path.ancestors().skip(1).take_while(|directory| *directory != root) {
+        let is_link = std::fs::symlink_metadata(directory).is_ok_and(|found| found.is_symlink());
+        if is_link {
+            return Err(TargetError::InTheWay { path: directory.to_path_buf(), what: "a link" });
+        }
+    }
+    state(path)
+}
+
 /// Fills in what is there now. Tells whether the file is in place already.
 ///
 /// # Errors
@@ -56,7 +83,8 @@ pub fn look(write: &mut WriteFile, root: &Path) -> Result<bool, TargetError> {
     Ok(write.old.is_some_and(|old| old.is(write.new)))
 }
 
-fn kept_path(kept: &Path, digest: &Digest) -> PathBuf {
+/// Where content of this digest is kept.
+pub(crate) fn kept_path(kept: &Path, digest: &Digest) -> PathBuf {
     kept.join(digest.hex())
 }
 
@@ -83,17 +111,9 @@ pub fn perform_from(write: &WriteFile, kept: &Path, source: &Path) -> Result<(),
             what: "not what it was when the plan was made",
         });
     }
-    layout::durable::make_directory(kept)
-        .and_then(|()| layout::durable::replace(&begun_path(kept, write), b"", 0o600))
-        .map_err(|source| TargetError::Io { doing: "cannot make", path: kept.to_path_buf(), source })?;
+    begin(kept, &write.path)?;
     if let Some(old) = &write.old {
-        let ours = OldFile {
-            mode: 0o600,
-            uid: rustix::process::geteuid().as_raw(),
-            gid: rustix::process::getegid().as_raw(),
-            ..*old
-        };
-        put(&write.path, &kept_path(kept, &old.digest), &ours)?;
+        keep(kept, &write.path, old)?;
     }
     for directory in &write.new_directories {
         make(directory)?;
@@ -101,25 +121,53 @@ pub fn perform_from(write: &WriteFile, kept: &Path, source: &Path) -> Result<(),
     put(source, &write.path, &owned(write))
 }
 
-/// There once this file's step may have changed anything: an undo without it leaves everything alone.
-fn begun_path(kept: &Path, write: &WriteFile) -> PathBuf {
-    kept.join(format!("{}.begun", Digest::of(write.path.as_os_str().as_encoded_bytes()).hex()))
+/// Notes that this file's step may have changed something.
+pub(super) fn begin(kept: &Path, path: &Path) -> Result<(), TargetError> {
+    layout::durable::make_directory(kept)
+        .and_then(|()| layout::durable::replace(&begun_path(kept, path), b"", 0o600))
+        .map_err(|source| TargetError::Io { doing: "cannot make", path: kept.to_path_buf(), source })
 }
 
-/// Where something is made before it is renamed into its place.
-fn temporary(path: &Path) -> PathBuf {
+/// Whether this file's step may have changed anything: an undo without it leaves everything alone.
+pub(super) fn was_begun(kept: &Path, path: &Path) -> bool {
+    begun_path(kept, path).exists()
+}
+
+fn begun_path(kept: &Path, path: &Path) -> PathBuf {
+    kept.join(format!("{}.begun", Digest::of(path.as_os_str().as_encoded_bytes()).hex()))
+}
+
+/// Keeps a file's content, which must still be this.
+pub(super) fn keep(kept: &Path, path: &Path, old: &OldFile) -> Result<(), TargetError> {
+    let ours = OldFile {
+        mode: 0o600,
+        uid: rustix::process::geteuid().as_raw(),
+        gid: rustix::process::getegid().as_raw(),
+        ..*old
+    };
+    put(path, &kept_path(kept, &old.digest), &ours)
+}
+
+/// Where something is made before it is renamed into its place: the name with something before and after it, or,
+/// where that would be longer than a file system takes, a digest of it.
+pub(super) fn temporary(path: &Path) -> PathBuf {
+    let own = path.file_name().unwrap_or_default();
     let mut name = std::ffi::OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(".airlock-new");
+    if own.len().saturating_add(TEMPORARY_SUFFIX.len()) < NAME_BYTES_MAX {
+        name.push(own);
+    } else {
+        name.push(Digest::of(own.as_encoded_bytes()).hex());
+    }
+    name.push(TEMPORARY_SUFFIX);
     path.with_file_name(name)
 }
 
 /// Directories of a site are for everybody, whatever the umask of the person who installs; a directory
 /// appears with its mode.
-fn make(directory: &Path) -> Result<(), TargetError> {
+pub(super) fn make(directory: &Path) -> Result<(), TargetError> {
     let new = temporary(directory);
     // Whatever has that name is removed, never followed: it may be a link.
-    remove_half_made(&new)?;
+    remove_whatever_is(&new)?;
     let make = || -> io::Result<()> {
         std::fs::create_dir(&new)?;
         std::fs::set_permissions(&new, Permissions::from_mode(0o755))?;
@@ -148,7 +196,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
 }
 
 /// Copies a file beside its place, checks what was copied, and renames it.
-fn put(from: &Path, to: &Path, state: &OldFile) -> Result<(), TargetError> {
+pub(super) fn put(from: &Path, to: &Path, state: &OldFile) -> Result<(), TargetError> {
     let parent = to.parent().unwrap_or(Path::new("/"));
     let failed = |source| TargetError::Io { doing: "cannot write", path: to.to_path_buf(), source };
     let temporary = temporary(to);
@@ -184,11 +232,11 @@ fn put(from: &Path, to: &Path, state: &OldFile) -> Result<(), TargetError> {
 /// # Errors
 /// The disk, or a file that somebody else has changed meanwhile.
 pub fn undo(write: &WriteFile, kept: &Path) -> Result<(), TargetError> {
-    if !begun_path(kept, write).exists() {
+    if !was_begun(kept, &write.path) {
         return Ok(());
     }
     for half_made in std::iter::once(&write.path).chain(&write.new_directories) {
-        remove_half_made(&temporary(half_made))?;
+        remove_half_made(half_made)?;
     }
     let now = state(&write.path)?;
     if now == write.old {
@@ -209,7 +257,11 @@ pub fn undo(write: &WriteFile, kept: &Path) -> Result<(), TargetError> {
 }
 
 /// What a kill left beside its place: a file, or an empty directory.
-fn remove_half_made(path: &Path) -> Result<(), TargetError> {
+pub(super) fn remove_half_made(path: &Path) -> Result<(), TargetError> {
+    remove_whatever_is(&temporary(path))
+}
+
+fn remove_whatever_is(path: &Path) -> Result<(), TargetError> {
     let removed = match std::fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_dir() => std::fs::remove_dir(path),
         Ok(_) => std::fs::remove_file(path),
@@ -218,17 +270,35 @@ fn remove_half_made(path: &Path) -> Result<(), TargetError> {
     removed.map_err(|source| TargetError::Io { doing: "cannot remove", path: path.to_path_buf(), source })
 }
 
-/// A directory that somebody else has put something into stays.
 fn remove_directories(write: &WriteFile) -> Result<(), TargetError> {
-    for directory in write.new_directories.iter().rev() {
-        match std::fs::remove_dir(directory) {
-            Ok(()) => {}
-            Err(error)
-                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) => {}
-            Err(source) => {
-                return Err(TargetError::Io { doing: "cannot remove", path: directory.clone(), source });
-            }
+    write.new_directories.iter().rev().try_for_each(|directory| remove_directory(directory))
+}
+
+/// Removes a directory; one that somebody else has put something into stays.
+pub(super) fn remove_directory(directory: &Path) -> Result<(), TargetError> {
+    match std::fs::remove_dir(directory) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) => {
+            Ok(())
+        }
+        removed => removed.map_err(|source| TargetError::Io {
+            doing: "cannot remove",
+            path: directory.to_path_buf(),
+            source,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_name_there_is_has_a_temporary_one_that_is_not_longer() {
+        for length in [1, 241, 242, 243, 255] {
+            let name = "n".repeat(length);
+            let new = temporary(&Path::new("/d").join(&name));
+            assert!(new.file_name().unwrap().len() <= NAME_BYTES_MAX, "{length}");
+            assert_ne!(new.file_name().unwrap(), name.as_str());
         }
     }
-    Ok(())
 }

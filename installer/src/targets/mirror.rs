@@ -6,7 +6,7 @@
 //! `override_path`, since the site's registry has each upstream below a path of its own.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use manifests::Digest;
 use manifests::inventory::{FileMode, Image};
@@ -30,26 +30,36 @@ pub struct Wanted {
     pub text: String,
 }
 
+/// Where nodes find the site's images.
+pub(super) struct Place {
+    /// The registry, without a slash at its end.
+    pub(super) url: String,
+    /// Its path before every repository: empty, or with a slash at its end.
+    pub(super) below: String,
+    /// Certificates that its own hangs on.
+    pub(super) ca: Option<PathBuf>,
+}
+
+/// The site's registry, or an address of its own: that of `installer serve`, which knows no prefix.
+pub(super) fn place(own: Option<&str>, config: &SiteConfig) -> Option<Place> {
+    let registry = config.targets.registry.as_ref();
+    let url = own.or(registry.map(|registry| registry.url.as_str()))?.trim_end_matches('/').to_string();
+    let registry = registry.filter(|_| own.is_none());
+    let prefix = registry.and_then(|registry| registry.prefix.as_deref());
+    let prefix = prefix.map(|prefix| prefix.trim_matches('/')).filter(|prefix| !prefix.is_empty());
+    let below = prefix.map_or(String::new(), |prefix| format!("{prefix}/"));
+    Some(Place { url, below, ca: registry.and_then(|registry| registry.ca.clone()) })
+}
+
 /// What is to be written for these images; nothing where the site has no registry to name.
 #[must_use]
 pub fn wanted(images: &[&Image], mirror: &MirrorFiles, config: &SiteConfig) -> Vec<Wanted> {
-    let registry = config.targets.registry.as_ref();
-    let Some(url) = mirror.url.as_deref().or(registry.map(|registry| registry.url.as_str())) else {
-        return Vec::new();
-    };
-    // An address of its own is that of `installer serve`, which knows no prefix.
-    let registry = registry.filter(|_| mirror.url.is_none());
-    let prefix =
-        registry.and_then(|registry| registry.prefix.as_deref()).map(|prefix| prefix.trim_matches('/'));
-    let below =
-        prefix.filter(|prefix| !prefix.is_empty()).map_or(String::new(), |prefix| format!("{prefix}/"));
-    let ca = registry
-        .and_then(|registry| registry.ca.as_ref())
-        .map_or(String::new(), |ca| format!("  ca = {}\n", quoted(&ca.display().to_string())));
+    let Some(Place { url, below, ca }) = place(mirror.url.as_deref(), config) else { return Vec::new() };
+    let ca = ca.map_or(String::new(), |ca| format!("  ca = {}\n", quoted(&ca.display().to_string())));
     let paths: BTreeMap<&str, String> =
         images.iter().map(|image| (image.name.host(), image.name.site_host())).collect();
     let text = |path: &str| {
-        let base = quoted(&format!("{}/v2/{below}{path}", url.trim_end_matches('/')));
+        let base = quoted(&format!("{}/v2/{below}{path}", url));
         format!(
             "{FIRST_LINE}[host.{base}]\n  capabilities = [\"pull\", \"resolve\"]\n  override_path = true\n{ca}"
         )
@@ -63,12 +73,18 @@ fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
+/// Where the file for one upstream registry is.
+#[must_use]
+pub fn file(mirror: &MirrorFiles, wanted: &Wanted) -> PathBuf {
+    mirror.directory.join(&wanted.host).join(FILE_NAME)
+}
+
 /// The step for one upstream registry, with what is there now. Tells whether it is in place already.
 ///
 /// # Errors
 /// The disk, or a link in the way.
 pub fn look(wanted: Wanted, mirror: &MirrorFiles) -> Result<(bool, Mirror), TargetError> {
-    let path = mirror.directory.join(&wanted.host).join(FILE_NAME);
+    let path = file(mirror, &wanted);
     let new = FileState { digest: Digest::of(wanted.text.as_bytes()), mode: FileMode::READABLE };
     let mut write = WriteFile { path, old: None, new, new_directories: Vec::new() };
     let in_place = files::look(&mut write, Path::new("/"))?;

@@ -1,13 +1,17 @@
 //! Where content is applied. Each kind of target can look (for the plan), do, undo, and tell whether a
 //! step is done (`probe`). `do` and `undo` may be run twice: after a crash nobody knows how far they came.
 
+pub mod away;
 pub mod containerd;
 pub mod docker;
 pub mod files;
+pub mod helm;
 pub mod images;
+pub mod kubernetes;
 pub mod mirror;
 pub mod publish;
 pub mod python;
+pub mod registries;
 pub mod registry;
 pub mod scripts;
 
@@ -20,6 +24,8 @@ use manifests::Digest;
 use manifests::text::{Marking, Name};
 
 use crate::audit::About;
+use crate::cluster::ClusterError;
+use crate::health;
 use crate::plan::Step;
 use crate::site::config::SiteConfig;
 use crate::site::{Site, SiteError};
@@ -127,6 +133,34 @@ pub enum TargetError {
         /// What it said.
         said: Box<scripts::Said>,
     },
+    /// A release that Helm could not bring to where it shall be.
+    #[error("release {release} in {namespace} {how}: {said}{}", unready.iter().map(|line| format!("; {line}")).collect::<String>())]
+    Release {
+        /// Which.
+        release: Name,
+        /// Where.
+        namespace: String,
+        /// What became of it.
+        how: String,
+        /// Helm's words.
+        said: String,
+        /// What was not ready in the namespace.
+        unready: Vec<String>,
+    },
+    /// Helm's answer is not what it should be.
+    #[error("{doing}: helm's answer cannot be understood: {reason}")]
+    HelmAnswer {
+        /// What was asked.
+        doing: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A values file of the site that is not what it was.
+    #[error("{} is not what it was when the plan was made", path.display())]
+    Overlay {
+        /// Which.
+        path: PathBuf,
+    },
     /// A script that has no undo.
     #[error("nothing takes script {name} back: {reason}")]
     Irreversible {
@@ -135,8 +169,8 @@ pub enum TargetError {
         /// Why not.
         reason: Marking,
     },
-    /// A script of a run that was killed has not ended.
-    #[error("a script of an earlier run still runs, as process {process}")]
+    /// A script of a run that was killed has not ended, or Helm.
+    #[error("a program of an earlier run still runs, as process {process}")]
     StillRuns {
         /// Its number, and that of its group.
         process: u32,
@@ -147,6 +181,49 @@ pub enum TargetError {
         /// Which.
         name: Name,
     },
+    /// A health check that does not hold.
+    #[error("{check} {how}: {}", seen.text)]
+    Unhealthy {
+        /// What is checked.
+        check: String,
+        /// What became of it.
+        how: String,
+        /// What was seen last.
+        seen: Box<health::Seen>,
+    },
+    /// A health check for which `site.yaml` lacks something, or does by now.
+    #[error("{check} cannot be checked here: site.yaml has no `targets.{key}`")]
+    CannotCheck {
+        /// What would be checked.
+        check: String,
+        /// What is missing.
+        key: &'static str,
+    },
+    /// A Kubernetes cluster.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// Images in manifests that cannot get their names on site.
+    #[error("the images of {set}: {reason}")]
+    Images {
+        /// Which set.
+        set: String,
+        /// Why not.
+        reason: String,
+    },
+    /// Workloads that do not get where they should.
+    #[error("not ready in time: {}", waiting.join("; "))]
+    Rollout {
+        /// Which, and why.
+        waiting: Vec<String>,
+    },
+    /// Objects of a cluster that are not as they were.
+    #[error("{}", objects.join("; "))]
+    NotRestored {
+        /// Which, and why.
+        objects: Vec<String>,
+        /// Whether one of them may be put back later.
+        may_pass: bool,
+    },
     /// The site.
     #[error(transparent)]
     Site(#[from] SiteError),
@@ -156,9 +233,12 @@ impl Classified for TargetError {
     fn exit(&self) -> Exit {
         match self {
             Self::Site(error) => error.exit(),
+            Self::Cluster(error) => error.exit(),
             Self::InTheWay { .. }
             | Self::Moved { .. }
+            | Self::Overlay { .. }
             | Self::ScriptNotAllowed { .. }
+            | Self::CannotCheck { .. }
             | Self::StillRuns { .. } => Exit::NotReady,
             Self::Manifest { .. } => Exit::Damaged,
             Self::Registry { source, .. } if source.is_damage() => Exit::Damaged,
@@ -170,6 +250,10 @@ impl Classified for TargetError {
         match self {
             Self::Registry { source, .. } if source.is_login() => Some(
                 "log in with `docker login` or `podman login` as the user who runs this, with `auth: docker-config` under `targets.registry` in site.yaml"
+                    .to_string(),
+            ),
+            Self::Registry { source: ::registry::RegistryError::Refused { status: 409 | 412, .. }, .. } => Some(
+                "a registry that moves no tags: with `targets.registry.immutable: true` in site.yaml a tag in the way is found before anything changes; ask the sender for other tags"
                     .to_string(),
             ),
             Self::Registry { .. } => {
@@ -191,11 +275,24 @@ impl Classified for TargetError {
                 Some(format!("wait for it, or end it and all it started: kill -- -{process}"))
             }
             Self::Script { said, .. } => Some(format!(
-                "what it said is in {}; mend the cause and run the same command again",
+                "what it said is in {}",
                 said.path.display()
             )),
+            Self::Release { release, namespace, .. } => Some(format!(
+                "look at it with `helm history {release} -n {namespace}` and `kubectl get pods,events -n {namespace}`; mend the cause and run the same command again"
+            )),
+            Self::Overlay { .. } => Some("look at the new plan, and apply again".to_string()),
+            Self::Unhealthy { .. } => Some(
+                "what was checked was taken back; look at it before the next try, and ask the sender for more time (`within`) if it is only slow"
+                    .to_string(),
+            ),
             Self::CannotDelete { .. } => Some("delete the tag with the registry's own tools".to_string()),
             Self::Site(error) => error.hint(),
+            Self::Cluster(error) => error.hint(),
+            Self::Rollout { .. } => Some(
+                "look at those objects and their pods with `kubectl describe`; `targets.kubernetes.within` is how long is waited"
+                    .to_string(),
+            ),
             _ => None,
         }
     }
@@ -211,6 +308,8 @@ impl TargetError {
             Self::Silent { .. } => true,
             Self::Io { source, .. } => source.kind() == io::ErrorKind::StorageFull,
             Self::ScriptNotAllowed { .. } => true,
+            Self::Cluster(error) => error.may_pass(),
+            Self::NotRestored { may_pass, .. } => *may_pass,
             _ => false,
         }
     }
@@ -220,6 +319,7 @@ impl TargetError {
     pub fn facts(&self) -> About {
         match self {
             Self::Script { said, .. } => said.facts(),
+            Self::Unhealthy { seen, .. } => seen.facts(),
             _ => About::new(),
         }
     }
@@ -246,7 +346,13 @@ pub fn perform(step: &Step, kept: &std::path::Path, context: &Context<'_>) -> Re
         Step::Mirror(mirror) => mirror::perform(mirror, kept)?,
         Step::Venv(venv) => python::perform(venv, context)?,
         Step::File(file) => files::perform(file, kept, context)?,
+        Step::Unwrite(unwrite) => away::unwrite(unwrite, kept)?,
+        Step::Unlink(unlink) => away::unlink(unlink)?,
+        Step::Withdraw(withdraw) => return away::withdraw(withdraw, context),
+        Step::Objects(objects) => kubernetes::perform(objects, kept, context)?,
+        Step::Release(release) => return helm::perform(release, kept, context),
         Step::Script(run) => return scripts::perform(run, kept, context),
+        Step::Health(step) => return health::perform(step, context),
         Step::Publish(publish) => publish::perform(publish, context)?,
         Step::Record(record) => publish::record(record, context)?,
     }
@@ -265,7 +371,14 @@ pub fn undo(step: &Step, kept: &std::path::Path, context: &Context<'_>) -> Resul
         Step::Mirror(mirror) => files::undo(&mirror.write, kept)?,
         Step::Venv(venv) => python::undo(venv, context)?,
         Step::File(file) => files::undo(file, kept)?,
+        Step::Unwrite(unwrite) => away::rewrite(unwrite, kept)?,
+        Step::Unlink(unlink) => away::relink(unlink)?,
+        Step::Withdraw(withdraw) => away::bring_back(withdraw, context)?,
+        Step::Objects(objects) => kubernetes::undo(objects, kept, context)?,
+        Step::Release(release) => helm::undo(release, kept, context)?,
         Step::Script(run) => return scripts::undo(run, kept, context),
+        // A look changes nothing.
+        Step::Health(_) => {}
         Step::Publish(publish) => publish::undo(publish, context)?,
         Step::Record(record) => publish::unrecord(record, context)?,
     }
@@ -284,8 +397,14 @@ pub fn probe(step: &Step, context: &Context<'_>) -> Result<State, TargetError> {
         Step::Mirror(mirror) => files::state(&mirror.write.path)?.is_some_and(|now| now.is(mirror.write.new)),
         Step::Venv(venv) => python::is_new(venv)?,
         Step::File(file) => files::state(&file.path)?.is_some_and(|now| now.is(file.new)),
+        Step::Unwrite(unwrite) => away::is_unwritten(unwrite)?,
+        Step::Unlink(unlink) => away::is_unlinked(unlink)?,
+        // What a registry does not delete stays, and the log says so.
+        Step::Withdraw(_) => true,
+        Step::Objects(objects) => kubernetes::is_new(objects, context)?,
+        Step::Release(release) => helm::is_new(release, context)?,
         // There is nothing to look at: it is done when it has said so, and the journal keeps that.
-        Step::Script(_) => true,
+        Step::Script(_) | Step::Health(_) => true,
         Step::Publish(publish) => context.site.published()? == publish.new,
         Step::Record(record) => {
             let (publisher, product) = (&record.new.publisher, &record.new.product);

@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
+use manifests::inventory::Chart;
 use manifests::oci::{MANIFEST_BYTES_MAX, ManifestDocument};
 use manifests::{Descriptor, Digest};
 use registry::{Deleted, Http, HttpSettings, Registry, RegistryError, Repository, TagOrDigest, UserLogins};
@@ -101,9 +102,7 @@ fn reached(
     let http = match ca {
         None => context.http.clone(),
         Some(ca) => {
-            let unreadable =
-                |source| TargetError::Io { doing: "cannot read", path: ca.to_path_buf(), source };
-            let pem = layout::durable::read_bounded(ca, PEM_BYTES_MAX).map_err(unreadable)?;
+            let pem = pem_of(ca)?;
             let settings =
                 HttpSettings { ca_pem: Some(pem), environment_proxy: false, ..HttpSettings::default() };
             Http::new(&settings).map_err(|error| failed(error.into()))?
@@ -118,14 +117,66 @@ fn reached(
     })
 }
 
-/// Whether a registry answers at all.
+/// The registry that `site.yaml` names.
 ///
 /// # Errors
-/// It does not, or does not know who we are.
-pub fn ping(target: &RegistryTarget, context: &Context<'_>) -> Result<(), TargetError> {
+/// Its URL, or the authority that was named for it, cannot be used.
+pub fn at(target: &RegistryTarget, context: &Context<'_>) -> Result<Registry, TargetError> {
+    reached(target.url.trim_end_matches('/'), target.ca.as_deref(), target.auth, context)
+}
+
+/// The certificates that the registry's own hangs on, if some were named.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn authorities(target: &RegistryTarget) -> Result<Option<Vec<u8>>, TargetError> {
+    target.ca.as_deref().map(pem_of).transpose()
+}
+
+fn pem_of(ca: &Path) -> Result<Vec<u8>, TargetError> {
+    let unreadable = |source| TargetError::Io { doing: "cannot read", path: ca.to_path_buf(), source };
+    layout::durable::read_bounded(ca, PEM_BYTES_MAX).map_err(unreadable)
+}
+
+/// The repository of a path, below the site's prefix.
+#[must_use]
+pub fn repository(target: &RegistryTarget, path: &str) -> String {
+    match &target.prefix {
+        Some(prefix) => format!("{}/{path}", prefix.trim_matches('/')),
+        None => path.to_string(),
+    }
+}
+
+/// The path of a chart, and its tag: `+` is no letter of one.
+#[must_use]
+pub fn chart_place(chart: &Chart) -> (String, String) {
+    (format!("charts/{}", chart.name), chart.version.as_str().replace('+', "_"))
+}
+
+/// What a registry names by a tag or digest.
+///
+/// # Errors
+/// The registry.
+pub fn find(
+    target: &RegistryTarget,
+    repository: &str,
+    name: &str,
+    context: &Context<'_>,
+) -> Result<Option<Digest>, TargetError> {
     let url = target.url.trim_end_matches('/');
+    let failed = |source| TargetError::Registry { url: url.to_string(), source };
     let registry = reached(url, target.ca.as_deref(), target.auth, context)?;
-    registry.ping().map_err(|source| TargetError::Registry { url: url.to_string(), source })
+    let repository = registry.repository(repository).map_err(failed)?;
+    let name: TagOrDigest = name.parse().map_err(failed)?;
+    Ok(repository.head_manifest(&name).map_err(failed)?.map(|found| found.digest))
+}
+
+/// Whether a push's repository has a manifest.
+///
+/// # Errors
+/// The registry.
+pub fn has(push: &Push, digest: &Digest, context: &Context<'_>) -> Result<bool, TargetError> {
+    Ok(Place::of(push, context)?.head(&(*digest).into())?.is_some())
 }
 
 /// Fills in what the registry has now. Tells whether the image and its companions are in place already.

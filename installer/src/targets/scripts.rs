@@ -110,7 +110,7 @@ fn attempts(note: &Path) -> Result<u64, TargetError> {
     }
 }
 
-fn remove(directory: &Path) -> Result<(), TargetError> {
+pub(crate) fn remove(directory: &Path) -> Result<(), TargetError> {
     match std::fs::remove_dir_all(directory) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(failed("cannot remove", directory)(error))
@@ -151,9 +151,7 @@ impl<'a> Attempt<'a> {
             .and_then(|()| layout::durable::replace(&note, self.number.to_string().as_bytes(), 0o600))
             .map_err(failed("cannot write", &note))?;
         let clock = &*self.context.env.clock;
-        let noted = directory.join("process");
-        // Only for whoever comes after a kill: a failure to write it is no reason not to run.
-        let mut started = |group: u32| drop(std::fs::write(&noted, identity(group).unwrap_or_default()));
+        let mut started = |group: u32| note_process(&directory, group);
         let finished = self.program(copy, &directory).run_group(clock, &mut started, stop);
         let removed = remove(&directory);
         if let (Err(ProcessError::Start { .. }), 1) = (&finished, self.number) {
@@ -229,6 +227,12 @@ impl<'a> Attempt<'a> {
     }
 }
 
+/// Notes which process runs, for [`refuse_while_running`].
+pub(crate) fn note_process(directory: &Path, group: u32) {
+    // Only for whoever comes after a kill: a failure to write it is no reason not to run.
+    drop(std::fs::write(directory.join("process"), identity(group).unwrap_or_default()));
+}
+
 /// What tells a process from a later one with the same number: the number and when it began.
 fn identity(process: u32) -> Option<String> {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
@@ -241,7 +245,7 @@ fn identity(process: u32) -> Option<String> {
     state.map(|_| format!("{process} {began}"))
 }
 
-/// Refuses to go on while a script of a run that was killed still runs.
+/// Refuses to go on while a script of a run that was killed still runs, or Helm.
 ///
 /// # Errors
 /// It does, or that cannot be found out.
@@ -258,9 +262,9 @@ pub fn refuse_while_running(site: &Site) -> Result<(), TargetError> {
     }
 }
 
-/// What Ctrl-C, a hang-up and a polite kill do while a script runs: they are noted, so that the script is
-/// ended and taken back. At any other time they end the program as always.
-struct Interruption {
+/// What Ctrl-C, a hang-up and a polite kill do while a script runs or a health check waits: they are noted, so
+/// that the script is ended and everything taken back. At any other time they end the program as always.
+pub(crate) struct Interruption {
     signals: Option<&'static Signals>,
 }
 
@@ -290,7 +294,7 @@ impl Signals {
 }
 
 impl Interruption {
-    fn watch() -> Self {
+    pub(crate) fn watch() -> Self {
         let signals = Signals::the();
         if let Some(signals) = signals {
             signals.asked_for.store(false, Ordering::SeqCst);
@@ -299,7 +303,7 @@ impl Interruption {
         Self { signals }
     }
 
-    fn is_asked_for(&self) -> bool {
+    pub(crate) fn is_asked_for(&self) -> bool {
         self.signals.is_some_and(|signals| signals.asked_for.load(Ordering::SeqCst))
     }
 }

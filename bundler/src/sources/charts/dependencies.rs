@@ -22,10 +22,10 @@ use super::archive::{Dependency, Inside};
 use super::directory::{self, Extra};
 use super::error::ChartError;
 use super::place::{OCI, OciPlace, OciWish};
-use super::range::Range;
 use super::repository::Located;
 use super::{Charts, oci};
 use crate::lock::{Origin, PackedChart, PackedDependency};
+use manifests::range::Range;
 
 /// How an address of a directory begins.
 const FILE: &str = "file://";

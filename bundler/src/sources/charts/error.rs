@@ -17,9 +17,9 @@ use super::super::logins::PasswordError;
 use super::super::wheels::{Class, index_url::IndexUrlError};
 use super::index::IndexError;
 use super::provenance::ProvenanceError;
-use super::range::RangeError;
-use crate::discover::helm::HelmError;
 use crate::registries::RegistriesError;
+use discovery::helm::HelmError;
+use manifests::range::RangeError;
 
 /// Why a chart cannot be locked.
 #[derive(Debug, thiserror::Error)]

@@ -7,7 +7,7 @@ use manifests::Digest;
 use manifests::text::printable;
 use serde::Deserialize;
 
-use super::range::{Range, version};
+use manifests::range::{Range, version};
 
 /// Bounds an index. The largest public ones are about 25 MiB; one of this size takes a few seconds.
 pub const INDEX_BYTES_MAX: u64 = 64 * 1024 * 1024;

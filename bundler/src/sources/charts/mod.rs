@@ -7,7 +7,7 @@
 //! **What this may never do:** change an archive that came from outside, take one whose digest is not the one
 //! that was stated, or write a login down.
 //!
-//! Read in this order: [`place`] (where a chart is), [`range`] and [`index`] (which version), `repository` and
+//! Read in this order: [`place`] (where a chart is), [`index`] with `manifests::range` (which version), `repository` and
 //! `oci` (how it comes), `archive` (what is inside), `dependencies` and `directory` (what is packed),
 //! [`provenance`] (who has signed it).
 
@@ -24,6 +24,7 @@ use manifests::oci::{
     ANNOTATION_TITLE, ARTIFACT_VALUES, Descriptor, MEDIA_FILE, MEDIA_HELM_CHART, MEDIA_HELM_CONFIG,
     MEDIA_HELM_PROVENANCE,
 };
+use manifests::range::Range;
 use manifests::text::{BundleVersion, Marking, Name, RelativePath, printable};
 
 use super::images::{self, Collected};
@@ -40,7 +41,6 @@ pub mod index;
 mod oci;
 pub mod place;
 pub mod provenance;
-pub mod range;
 mod repository;
 
 use archive::{ChartYaml, Inside};
@@ -210,7 +210,7 @@ impl<'a> Charts<'a> {
         spec: &ChartSpec,
         url: &str,
         name: &Name,
-        wanted: &range::Range,
+        wanted: &Range,
     ) -> Result<Taken, ChartError> {
         let root = repository::root(spec, url, |path| self.world.path(path))?;
         let mut logins = self.logins.clone();

@@ -19,10 +19,10 @@ use super::SMALL_FILE_BYTES_MAX;
 use super::error::ChartError;
 use super::place::{OCI, OciPlace, OciWish, tag_of, version_of};
 use super::provenance::PROVENANCE_BYTES_MAX;
-use super::range::Range;
 use crate::cache::Cache;
 use crate::lock::RegistryPlace;
 use crate::registries::{Registries, RegistriesError};
+use manifests::range::Range;
 
 /// What Helm called the layer in its first releases with registries.
 const MEDIA_HELM_CHART_OLD: &str = "application/tar+gzip";

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use manifests::Digest;
 use manifests::text::Name;
 
-use super::range::{self, Range};
 use crate::spec::ChartSpec;
+use manifests::range::{self, Range};
 
 /// How an address of a registry begins.
 pub(super) const OCI: &str = "oci://";

@@ -15,7 +15,7 @@ use serde::de::IgnoredAny;
 
 use super::super::World;
 use super::error::ChartError;
-use crate::discover::helm::{Helm, HelmError};
+use discovery::helm::{Helm, HelmError};
 
 /// Bounds a provenance file: `Chart.yaml`, a few digests and a signature.
 pub const PROVENANCE_BYTES_MAX: u64 = 1024 * 1024;

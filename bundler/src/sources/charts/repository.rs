@@ -16,9 +16,9 @@ use super::super::wheels::IndexUrl;
 use super::error::ChartError;
 use super::index::{INDEX_BYTES_MAX, Index, Lack};
 use super::provenance::{PROVENANCE_BYTES_MAX, looks_like_one};
-use super::range::Range;
 use super::{CHART_BYTES_MAX, Charts};
 use crate::spec::ChartSpec;
+use manifests::range::Range;
 
 /// An archive in a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]

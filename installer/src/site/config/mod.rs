@@ -1,17 +1,18 @@
 //! `site.yaml`: what a person writes about the site. Without it, or without `targets`, the embedded
 //! default serves.
 
+mod rules;
 mod targets;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use edge::yaml::{self, YAML_BYTES_MAX, YamlError};
 use edge::{Classified, Exit};
 use manifests::text::Name;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
+pub use rules::*;
 pub use targets::*;
 
 /// The document.
@@ -23,9 +24,18 @@ pub struct SiteConfig {
     pub groups: BTreeSet<Name>,
     /// Where content goes beside the site's own store.
     pub targets: Targets,
+    /// Values files of the site for a chart, by the name of its release or else its own; applied after those
+    /// that the bundle brings.
+    pub values: BTreeMap<Name, Vec<PathBuf>>,
     /// What a wrong clock and an expiry mean here.
     pub time: TimePolicy,
-    /// How many versions are kept for a rollback. Nothing is ever removed in this version.
+    /// When the site may be changed; always without any.
+    pub windows: Vec<Window>,
+    /// What has to be named for a change.
+    pub change: Option<ChangePolicy>,
+    /// How the checks before a change judge.
+    pub preflight: PreflightPolicy,
+    /// How many versions below the present one are kept of each product for a rollback.
     pub keep: Option<u32>,
 }
 
@@ -86,9 +96,13 @@ struct Document {
     #[serde(default)]
     targets: Targets,
     #[serde(default)]
-    values: Option<IgnoredAny>,
+    values: BTreeMap<Name, Vec<PathBuf>>,
     #[serde(default)]
-    windows: Option<IgnoredAny>,
+    windows: Vec<Window>,
+    #[serde(default)]
+    change: Option<ChangePolicy>,
+    #[serde(default)]
+    preflight: PreflightPolicy,
     #[serde(default)]
     time: TimePolicy,
     #[serde(default)]
@@ -121,19 +135,29 @@ pub enum ConfigError {
     /// It does not parse.
     #[error(transparent)]
     Yaml(#[from] YamlError),
-    /// The design has it and this version does not.
-    #[error("{}: `{key}` is not there yet in version {}", path.display(), env!("CARGO_PKG_VERSION"))]
-    NotYet {
-        /// Which file.
-        path: PathBuf,
-        /// Which key.
-        key: &'static str,
-    },
     /// Nowhere for a mirror to lead.
-    #[error("{}: `targets.containerd.mirror` needs `targets.registry`, or a `url` of its own", path.display())]
+    #[error("{}: `mirror` and `registries` of `targets.containerd` need `targets.registry`, or a `url` of their own", path.display())]
     Mirror {
         /// Which file.
         path: PathBuf,
+    },
+    /// No cluster for Helm to speak to.
+    #[error("{}: `targets.helm` needs a `kubeconfig`, or that of `targets.kubernetes`", path.display())]
+    Kubeconfig {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// Nowhere for the names of images to lead.
+    #[error("{}: `targets.{target}.images: {mode}` needs {needed}", path.display())]
+    Images {
+        /// Which file.
+        path: PathBuf,
+        /// Which target.
+        target: &'static str,
+        /// What was asked for.
+        mode: &'static str,
+        /// What is missing.
+        needed: &'static str,
     },
     /// A path that is not absolute would depend on where the program was started.
     #[error("{}: `{key}` must be an absolute path", path.display())]
@@ -155,7 +179,6 @@ impl Classified for ConfigError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::NotYet { key, .. } => Some(format!("take `{key}` out of the file")),
             Self::Yaml(_) => Some("the keys are listed in docs/operator.md".to_string()),
             _ => None,
         }
@@ -173,36 +196,73 @@ impl SiteConfig {
             bytes => bytes.map_err(|source| ConfigError::Read { path: path.to_path_buf(), source })?,
         };
         let document: Document = yaml::parse(&path.display().to_string(), &String::from_utf8_lossy(&bytes))?;
-        document.refuse_what_is_not_there_yet(path)?;
         document.check_paths(path)?;
         let mirror = document.targets.containerd.as_ref().and_then(|containerd| containerd.mirror.as_ref());
-        if mirror.is_some_and(|mirror| mirror.url.is_none()) && document.targets.registry.is_none() {
+        let registries =
+            document.targets.containerd.as_ref().and_then(|containerd| containerd.registries.as_ref());
+        let leads_nowhere = mirror.is_some_and(|mirror| mirror.url.is_none())
+            || registries.is_some_and(|registries| registries.url.is_none());
+        if leads_nowhere && document.targets.registry.is_none() {
             return Err(ConfigError::Mirror { path: path.to_path_buf() });
         }
-        let Document { site, groups, mut targets, time, keep, .. } = document;
+        let Document { site, groups, mut targets, values, time, windows, change, preflight, keep, .. } =
+            document;
+        let beside = path.parent().unwrap_or(Path::new(""));
+        let values = values
+            .into_iter()
+            .map(|(name, files)| (name, files.iter().map(|file| beside.join(file)).collect()))
+            .collect();
         if let Some(ca) = targets.registry.as_mut().and_then(|registry| registry.ca.as_mut()) {
-            *ca = path.parent().unwrap_or(Path::new("")).join(&*ca);
+            *ca = beside.join(&*ca);
         }
         if let Some(kubernetes) = &mut targets.kubernetes {
-            kubernetes.kubeconfig = path.parent().unwrap_or(Path::new("")).join(&kubernetes.kubeconfig);
+            kubernetes.kubeconfig = beside.join(&kubernetes.kubeconfig);
         }
-        Ok(Self { site: Some(site), groups, targets, time, keep })
+        settle_helm(&mut targets, path)?;
+        Ok(Self { site: Some(site), groups, targets, values, time, windows, change, preflight, keep })
     }
 }
 
-impl Document {
-    fn refuse_what_is_not_there_yet(&self, path: &Path) -> Result<(), ConfigError> {
-        let keys = [
-            ("values", self.values.is_some()),
-            ("windows", self.windows.is_some()),
-            ("targets.helm", self.targets.helm.is_some()),
-        ];
-        match keys.into_iter().find(|(_, there)| *there) {
-            Some((key, _)) => Err(ConfigError::NotYet { path: path.to_path_buf(), key }),
-            None => Ok(()),
-        }
+/// Fills in what Helm shares with other targets.
+fn settle_helm(targets: &mut Targets, path: &Path) -> Result<(), ConfigError> {
+    let kubernetes = targets.kubernetes.clone();
+    let (registry, mirrors) = (targets.registry.is_some(), has_mirrors(targets));
+    let pull = targets.helm.as_ref().is_some_and(|helm| helm.pull.is_some());
+    let rewrites = kubernetes.as_ref().is_some_and(|target| target.images == ImageReferences::Rewrite);
+    if rewrites && !registry && !pull {
+        let needed = "`targets.registry`, or `targets.helm.pull`";
+        let path = path.to_path_buf();
+        return Err(ConfigError::Images { path, target: "kubernetes", mode: "rewrite", needed });
     }
+    let Some(helm) = &mut targets.helm else { return Ok(()) };
+    match (&helm.kubeconfig, kubernetes) {
+        (Some(own), _) => {
+            helm.kubeconfig = Some(path.parent().unwrap_or(Path::new("")).join(own));
+        }
+        (None, Some(kubernetes)) => {
+            helm.kubeconfig = Some(kubernetes.kubeconfig);
+            helm.context = helm.context.take().or(kubernetes.context);
+        }
+        (None, None) => return Err(ConfigError::Kubeconfig { path: path.to_path_buf() }),
+    }
+    let lacks = |target, mode, needed| ConfigError::Images { path: path.to_path_buf(), target, mode, needed };
+    match helm.images {
+        ImageReferences::Rewrite if !registry && helm.pull.is_none() => {
+            Err(lacks("helm", "rewrite", "`targets.registry`, or `pull`"))
+        }
+        ImageReferences::Mirror if !mirrors => {
+            Err(lacks("helm", "mirror", "`mirror` or `registries` under `targets.containerd`"))
+        }
+        _ => Ok(()),
+    }
+}
 
+fn has_mirrors(targets: &Targets) -> bool {
+    let containerd = targets.containerd.as_ref();
+    containerd.is_some_and(|containerd| containerd.mirror.is_some())
+}
+
+impl Document {
     fn check_paths(&self, path: &Path) -> Result<(), ConfigError> {
         let python = self.targets.python.as_ref();
         let containerd = self.targets.containerd.as_ref();
@@ -212,6 +272,10 @@ impl Document {
             (
                 "targets.containerd.mirror.directory",
                 containerd.and_then(|containerd| Some(&containerd.mirror.as_ref()?.directory)),
+            ),
+            (
+                "targets.containerd.registries.file",
+                containerd.and_then(|containerd| Some(&containerd.registries.as_ref()?.file)),
             ),
             ("targets.python.interpreter", python.map(|python| &python.interpreter)),
             ("targets.python.venvs", python.map(|python| &python.venvs)),
@@ -242,19 +306,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let config = SiteConfig::load(&dir.path().join("site.yaml")).unwrap();
         assert!(config.site.is_none() && config.targets.registry.is_none());
-    }
-
-    #[test]
-    fn what_the_design_names_and_is_not_there_yet_is_refused_by_name() {
-        for (text, wanted) in [
-            ("values: {a: [b]}\n", "values"),
-            ("windows: []\n", "windows"),
-            ("targets: {helm: {kubeconfig: x}}\n", "targets.helm"),
-        ] {
-            let error = load(&format!("{HEAD}{text}")).unwrap_err();
-            assert!(matches!(&error, ConfigError::NotYet { key, .. } if *key == wanted), "{error}");
-            assert_eq!(error.exit(), Exit::Usage);
-        }
     }
 
     #[test]
@@ -296,6 +347,25 @@ mod tests {
         let registry = SiteConfig::load(&path).unwrap().targets.registry.unwrap();
         assert_eq!(registry.ca, Some(dir.path().join("ca.pem")));
         assert_eq!(registry.auth, Some(RegistryAuth::DockerConfig));
+    }
+
+    #[test]
+    fn windows_and_rules_of_change_are_read_and_what_is_wrong_in_them_is_named_with_its_place() {
+        let text = "windows:\n- {allow: 'Sun 02:00-06:00', timezone: Europe/Berlin}\n- {deny: 2026-12-24..2026-12-27, timezone: UTC}\nchange: {pattern: 'CHG-[0-9]+'}\npreflight: {headroom: 80}\n";
+        let config = load(&format!("{HEAD}{text}")).unwrap();
+        assert_eq!((config.windows.len(), config.preflight.headroom.get()), (2, 80));
+        assert!(config.change.unwrap().required, "who writes of tickets wants them");
+        assert_eq!(load(HEAD).unwrap().preflight.headroom.get(), 60);
+        for (text, wanted) in [
+            ("windows: [{allow: Sun, timezone: Europe/Atlantis}]\n", "Europe/Atlantis"),
+            ("windows: [{allow: Sun}]\n", "timezone"),
+            ("windows: [{allow: 'Sun 2-6', timezone: UTC}]\n", "Sun 2-6"),
+            ("change: {pattern: '['}\n", "regular expression"),
+            ("preflight: {headroom: 0}\n", "1 to 100"),
+        ] {
+            let error = load(&format!("{HEAD}{text}")).unwrap_err().to_string();
+            assert!(error.contains("site.yaml:4:") && error.contains(wanted), "{error}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use manifests::Reference;
 
-use super::reference::{self, Hint};
+use crate::reference::{self, Hint};
 
 /// An image that was put together.
 #[derive(Debug, PartialEq, Eq)]

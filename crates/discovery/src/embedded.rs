@@ -6,8 +6,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use manifests::Reference;
 
-use super::node::{self, Node};
-use super::reference::Hint;
+use crate::node::{self, Node};
+use crate::reference::Hint;
 
 /// Bounds a text that is read as documents.
 const DOCUMENT_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -138,8 +138,8 @@ const SEPARATORS: [char; 15] = ['\'', '"', '`', ',', ';', '|', '(', ')', '[', ']
 
 #[cfg(test)]
 mod tests {
-    use super::super::reference;
     use super::*;
+    use crate::reference;
 
     fn images(text: &str) -> Vec<String> {
         hinted(text, Hint::None)

@@ -1,16 +1,21 @@
-//! Versions of charts, and the ranges that Helm reads: `1.2.3`, `^1.2`, `~1.2.3`, `1.x`, `>=1.2, <2`,
-//! `1.2 - 1.4`, several joined by `||`.
+//! Versions of charts, of Helm and of Kubernetes, and the ranges that Helm reads: `1.2.3`, `^1.2`, `~1.2.3`,
+//! `1.x`, `>=1.2, <2`, `1.2 - 1.4`, several joined by `||`.
 //!
 //! They follow the library that Helm uses (Masterminds/semver 3), its readings of incomplete versions
 //! included: `1.2` is any `1.2.x`, and a version before its release fits only where the range names one. The
 //! `semver` crate compares single versions; its own ranges are Cargo's and mean other things.
 
-use std::cmp::Ordering;
-use std::fmt;
-use std::str::FromStr;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::cmp::Ordering;
+use core::fmt;
+use core::str::FromStr;
 
-use manifests::text::printable;
 use semver::Version;
+
+use crate::string_form::string_form;
+use crate::text::printable;
 
 /// Longer than any version of people.
 const TEXT_BYTES_MAX: usize = 256;
@@ -86,19 +91,25 @@ enum Given {
 impl FromStr for Range {
     type Err = RangeError;
     fn from_str(text: &str) -> Result<Self, RangeError> {
-        let groups = text.split("||").map(group).collect::<Option<Vec<_>>>();
-        let groups = groups.filter(|_| text.len() <= TEXT_BYTES_MAX);
-        groups
-            .map(|groups| Self { text: text.trim().to_string(), groups })
-            .ok_or_else(|| RangeError { text: printable(text) })
+        let broken = || RangeError { text: printable(text) };
+        let plain = |c: char| matches!(c, '!'..='~') || c.is_ascii_whitespace();
+        if text.len() > TEXT_BYTES_MAX || !text.chars().all(plain) {
+            return Err(broken());
+        }
+        // One kind of white space, so that it stands in a document as it is shown.
+        let text = text.trim().replace(|c: char| c.is_ascii_whitespace(), " ");
+        let groups = text.split("||").map(group).collect::<Option<Vec<_>>>().ok_or_else(broken)?;
+        Ok(Self { text, groups })
     }
 }
 
 impl fmt::Display for Range {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&printable(&self.text))
+        f.pad(&self.text)
     }
 }
+
+string_form!(Range);
 
 /// Parts that all have to fit, with commas or spaces between them.
 fn group(text: &str) -> Option<Vec<Part>> {
@@ -368,8 +379,19 @@ mod tests {
         {
             assert!(text.parse::<Range>().is_err(), "{text}");
         }
+        assert!(">=1\u{a0}<2".parse::<Range>().is_err(), "Helm knows no such white space");
         let error = "\u{1b}[2J".parse::<Range>().unwrap_err();
         assert!(!error.to_string().contains('\u{1b}'));
+    }
+
+    #[test]
+    fn a_range_stands_in_a_document_as_it_was_written() {
+        for (text, shown) in [(" >=1.28 ", ">=1.28"), (">=1.2,\t<2", ">=1.2, <2")] {
+            let json = serde_json::to_string(&range(text)).unwrap();
+            assert_eq!(json, format!("\"{shown}\""));
+            assert_eq!(serde_json::from_str::<Range>(&json).unwrap(), range(text));
+        }
+        assert!(serde_json::from_str::<Range>("\"newest\"").is_err());
     }
 
     #[test]

@@ -3,8 +3,8 @@
 
 use manifests::inventory::ImageClass;
 
-use super::hit::{Hits, place_line};
-use super::walk;
+use crate::hit::{Hits, place_line};
+use crate::walk;
 
 /// `class image place` of every place.
 fn walked(text: &str) -> Vec<String> {

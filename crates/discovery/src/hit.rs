@@ -9,7 +9,7 @@ use manifests::inventory::{ImageClass, ImagePlace};
 use manifests::text::{BundleVersion, LongLine, Name};
 use manifests::{Digest, Reference};
 
-use super::reference;
+use crate::reference;
 
 /// Bounds the places of one chart. Real charts have some hundred.
 const PLACES_MAX: usize = 50_000;

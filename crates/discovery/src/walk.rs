@@ -9,11 +9,11 @@ use edge::yaml::YamlError;
 use manifests::inventory::ImageClass;
 use manifests::text::printable;
 
-use super::compose::{Pair, compose};
-use super::embedded::{self, Reader};
-use super::hit::{Hits, Wanted};
-use super::node::{self, Node};
-use super::reference::{self, Hint};
+use crate::compose::{Pair, compose};
+use crate::embedded::{self, Reader};
+use crate::hit::{Hits, Wanted};
+use crate::node::{self, Node};
+use crate::reference::{self, Hint};
 
 /// How many texts may lie inside each other.
 const EMBEDDED_DEPTH_MAX: usize = 4;
@@ -77,6 +77,12 @@ pub fn document_at(file: &str, document: &Node, hits: &mut Hits) {
     }
 }
 
+/// Finds the images in one document, each with its way from the top of that document, also through a list.
+pub fn whole(file: &str, document: &Node, hits: &mut Hits) {
+    let object = object(document);
+    Walk::new(file, object.as_deref(), hits).value(document, Hint::None);
+}
+
 /// The objects of a list of Kubernetes, each with its kind. An object of another kind whose name ends like a
 /// list's is one only if all that it has under `items` are maps.
 fn listed(document: &Node) -> Option<Vec<Node>> {
@@ -100,6 +106,18 @@ fn listed(document: &Node) -> Option<Vec<Node>> {
 /// Finds the images in a text that holds no Kubernetes documents, or perhaps does.
 pub fn text_at(file: &str, object: Option<&str>, text: &str, hits: &mut Hits) {
     Walk::new(file, object, hits).text(text, Hint::None);
+}
+
+/// What a place is called one key further down.
+#[must_use]
+pub fn key_step(path: &str, key: &str) -> String {
+    let bare = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    match bare {
+        true if path.is_empty() => key.to_string(),
+        true if path.ends_with('>') => format!(" {key}"),
+        true => format!(".{key}"),
+        false => format!("[\"{key}\"]"),
+    }
 }
 
 /// `KIND/NAMESPACE/NAME`.
@@ -145,13 +163,7 @@ impl<'a> Walk<'a> {
     }
 
     fn at_key<T>(&mut self, key: &str, act: impl FnOnce(&mut Self) -> T) -> T {
-        let bare = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-        let step = match bare {
-            true if self.path.is_empty() => key.to_string(),
-            true if self.path.ends_with('>') => format!(" {key}"),
-            true => format!(".{key}"),
-            false => format!("[\"{key}\"]"),
-        };
+        let step = key_step(&self.path, key);
         self.below(&step, act)
     }
 

@@ -97,12 +97,16 @@ pub struct Question<'a> {
     pub kubernetes: Option<&'a BundleVersion>,
     /// What the cluster has beyond what every cluster has.
     pub api_versions: &'a [String],
+    /// Whether it is to render as for a release that is there already.
+    pub upgrade: bool,
 }
 
 /// Helm, found and of a version that will do.
 pub struct Helm<'a> {
     program: PathBuf,
     env: &'a Env,
+    major: u32,
+    version: String,
 }
 
 impl<'a> Helm<'a> {
@@ -115,13 +119,23 @@ impl<'a> Helm<'a> {
             Some(path) if path.contains('/') => env.path(Path::new(path)),
             named => PathBuf::from(named.unwrap_or("helm")),
         };
-        let found = Self { program, env };
+        Self::at(program, env)
+    }
+
+    /// This program: a path, or a name to look up.
+    ///
+    /// # Errors
+    /// It is not there, or of another version.
+    pub fn at(program: PathBuf, env: &'a Env) -> Result<Self, HelmError> {
+        let mut found = Self { program, env, major: 0, version: String::new() };
         let scratch = tempfile::tempdir();
         let scratch = scratch.as_ref().map_or(Path::new("/"), |scratch| scratch.path());
         let asked = found.program(scratch).args(["version", "--short"]).run(&*env.clock);
         let asked = asked.map_err(HelmError::Run)?;
         let said = &asked.stdout;
-        if major_of(said).is_some_and(|major| MAJORS.contains(&major)) {
+        if let Some((major, version)) = version_of(said).filter(|(major, _)| MAJORS.contains(major)) {
+            found.major = major;
+            found.version = version;
             return Ok(found);
         }
         // A shim that wants a home of its own says so on stderr.
@@ -132,6 +146,18 @@ impl<'a> Helm<'a> {
             (None, words) => format!("no helm ({words})"),
         };
         Err(HelmError::Version { program: found.program, found: found_version })
+    }
+
+    /// 3 or 4.
+    #[must_use]
+    pub fn major(&self) -> u32 {
+        self.major
+    }
+
+    /// The version that it says it is, such as `v3.20.2`.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.version
     }
 
     /// Renders a chart: templates, hooks, tests and the definitions in `crds/`.
@@ -149,6 +175,9 @@ impl<'a> Helm<'a> {
         for api in question.api_versions {
             program = program.arg("--api-versions").arg(api);
         }
+        if question.upgrade {
+            program = program.arg("--is-upgrade");
+        }
         for values in &question.values {
             program = program.arg("--values").arg(values);
         }
@@ -161,8 +190,9 @@ impl<'a> Helm<'a> {
         if finished.succeeded() { Ok(finished.stdout) } else { Err(failure(&finished)) }
     }
 
-    /// Helm, cut off from everything.
-    pub(crate) fn program(&self, scratch: &Path) -> Program {
+    /// Helm, cut off from everything, with a home below `scratch`.
+    #[must_use]
+    pub fn program(&self, scratch: &Path) -> Program {
         let home = scratch.join("helm");
         let below = |name: &str| home.join(name);
         let mut program = Program::new(&self.program, scratch);
@@ -190,10 +220,11 @@ impl<'a> Helm<'a> {
     }
 }
 
-/// `v3.20.2+g1234567`, `v4.3`.
-fn major_of(said: &str) -> Option<u32> {
+/// Of `v3.20.2+g1234567` or `v4.3`: the first number, and what stands before the plus.
+fn version_of(said: &str) -> Option<(u32, String)> {
     let line = said.lines().map(str::trim).find(|line| line.starts_with('v'))?;
-    line.strip_prefix('v')?.split('.').next()?.parse().ok()
+    let major = line.strip_prefix('v')?.split('.').next()?.parse().ok()?;
+    Some((major, printable(line.split('+').next().unwrap_or(line))))
 }
 
 /// Helm's words, without what it says to everybody.
@@ -240,7 +271,7 @@ mod tests {
             ("Client: v2.17.0+ga690bad\n", None),
             ("", None),
         ] {
-            assert_eq!(major_of(said), major, "{said:?}");
+            assert_eq!(version_of(said).map(|(major, _)| major), major, "{said:?}");
         }
     }
 
