@@ -677,6 +677,9 @@ fn on_a_failing_disk(call: &str, fault: &str, after: &BTreeMap<String, String>) 
     for (path, (_, content)) in blobs {
         assert!(path.ends_with(Digest::of(&content).hex()), "{what}: {}", path.display());
     }
+    // Whoever has made room says so, if there was anything to look at.
+    let looked = installer(&scene, None, &["acknowledge", "--reason", "made room"]).status.code();
+    assert!(matches!(looked, Some(0 | 2)), "{what}: {looked:?}");
     let again = installer(&scene, None, APPLY);
     assert_eq!(again.status.code(), Some(0), "{what}\nand then {again:?}");
     assert_eq!(applied(&scene), *after, "{what}");
