@@ -203,6 +203,8 @@ fn a_disk_that_fills_up_at_any_moment_of_an_apply_leads_to_the_undo_of_all_of_it
             other => panic!("{moment} {step}: {other:?}"),
         }
         make_room(&world);
+        // Somebody has looked, and made room.
+        world.acknowledge();
         world.installer(&["apply", "2.tar", "--yes"]).ok();
         assert_eq!(current(&world), "2", "{what}");
         audit_holds(&world);
