@@ -254,10 +254,12 @@ fn a_chart_that_never_becomes_ready_is_undone_with_everything_else() {
         says(&failed, &["everything was undone", "release web in", "pod web-", "helm history web"]);
         scene.is_back(manifest);
         assert_eq!(scene.history().last().unwrap()["description"], "Rollback to 1");
-        // The same command again starts from the same place.
+        // The same command again, once somebody has looked, starts from the same place.
+        scene.world.acknowledge();
         drop(scene.apply(&second).expect_exit(Exit::Undone));
         scene.is_back(manifest);
         // And a version that is well goes in.
+        scene.world.acknowledge();
         scene.site("");
         let third = scene.bundle(3, "");
         scene.apply(&third).ok();
@@ -390,7 +392,11 @@ fn an_undo_that_was_killed_is_taken_up_again() {
         pull_the_plug(scene, in_the_middle(scene, &second, "pending-rollback"));
         assert_eq!(scene.status(), "pending-rollback");
         scene.site("");
-        gone_on(scene, &["apply", &first, "--yes"]);
+        // It needs no bundle.
+        gone_on(scene, &["abandon", "--yes"]);
+        scene.is_back(manifest);
+        scene.world.acknowledge();
+        scene.apply(&first).ok();
         scene.is_back(manifest);
     });
 }
@@ -525,6 +531,7 @@ fn each_check_of_helm_fails_alone() {
         let second = scene.bundle(2, "pod: never-ready\n");
         drop(scene.apply(&second).expect_exit(Exit::Undone));
         assert_eq!(scene.manifest(), manifest, "it was given back");
+        scene.world.acknowledge();
         scene.helm(&["uninstall", "web", "--wait"]);
         // Somebody was killed at it.
         scene.site("");
