@@ -110,6 +110,18 @@ pub enum ApplyError {
         /// What stays, in words.
         stuck: Vec<String>,
     },
+    /// A step failed, and nothing was taken back, as nobody would have known of it.
+    #[error("a step failed ({title}: {cause}), and nothing was undone, as the journal cannot say so ({unwritten}): {}", stay.join("; "))]
+    Unannounced {
+        /// What the step was.
+        title: String,
+        /// Why it failed.
+        cause: String,
+        /// Why the journal cannot be written.
+        unwritten: String,
+        /// What stays, in words.
+        stay: Vec<String>,
+    },
     /// An earlier run was cut off while it was being undone, or left something.
     #[error("an earlier apply of {bundle} could not be undone: {}", stuck.join("; "))]
     LeftOver {
@@ -144,7 +156,7 @@ impl Classified for ApplyError {
     fn exit(&self) -> Exit {
         match self {
             Self::Undone { .. } => Exit::Undone,
-            Self::NotUndone { .. } | Self::LeftOver { .. } => Exit::NotUndone,
+            Self::NotUndone { .. } | Self::LeftOver { .. } | Self::Unannounced { .. } => Exit::NotUndone,
             Self::Unrecorded { .. } => Exit::Unreachable,
             Self::Site(error) => error.exit(),
             Self::Audit(error) => error.exit(),
@@ -164,6 +176,9 @@ impl Classified for ApplyError {
             Self::Unrecorded { .. } => {
                 Some("make room on the disk of the site directory, or mend it".to_string())
             }
+            Self::Unannounced { .. } => Some(format!(
+                "make room on the disk of the site directory, or mend it; then say so, and run the same command again, which goes on from there: {ACKNOWLEDGE}"
+            )),
             Self::Site(error) => error.hint(),
             Self::Audit(error) => error.hint(),
             Self::PowerCut(_) => None,
@@ -213,7 +228,7 @@ impl Run<'_> {
         let mut journal = Journal::resume(found)?;
         self.log("apply.undo", Outcome::Intent, &found.plan, None, About::new())?;
         if !found.is_undoing() {
-            journal.write(Line::Undo)?;
+            journal.begin_undo()?;
         }
         let begun: Vec<usize> = (0..found.plan.steps.len())
             .filter(|step| found.was_begun(*step) && !found.was_undone(*step))
@@ -239,6 +254,11 @@ impl Run<'_> {
             if let Err(unwritten) = self.announce(plan, journal, number) {
                 let was_begun = before.is_some_and(|before| before.was_begun(number));
                 let begun = number.saturating_add(usize::from(was_begun));
+                if begun == 0 {
+                    // Nothing to take back. A journal that stays open is looked at by the next run.
+                    let _ = self.audit.insist(|| journal.write(Line::RolledBack));
+                    return Err(unwritten.into());
+                }
                 return self.fail(plan, journal, Stop { number, begun, cause: unwritten.into() });
             }
             self.watch.at("begun", number)?;
@@ -308,14 +328,10 @@ impl Run<'_> {
             failed.extend(error.facts());
         }
         gaps.note(self.last_word("apply.step", Outcome::Failed, plan, Some(number), &failed));
-        if begun == 0 {
-            // Nothing was done, so nothing is undone. A journal that stays open is looked at by the next run.
-            let _ = self.audit.insist(|| journal.write(Line::RolledBack));
-            if let Cause::Unwritten(unwritten) = source {
-                return Err(unwritten.into());
-            }
+        if let Err(error) = self.audit.insist(|| journal.begin_undo()) {
+            let (unwritten, titles) = (chain(&error), plan.steps.iter().take(begun).map(Step::title));
+            return Err(ApplyError::Unannounced { title, cause, unwritten, stay: titles.collect() });
         }
-        gaps.note(self.audit.insist(|| journal.write(Line::Undo)));
         let begun: Vec<usize> = (0..begun).collect();
         let stuck = self.backward(plan, journal, &begun, &mut gaps)?;
         if let Some(first) = gaps.first {

@@ -1,5 +1,8 @@
 //! The journal of one apply: the plan in its first line, then one line before and one after each step,
 //! each flushed before anything goes on. Whoever comes after a crash knows what was begun.
+//!
+//! Nothing is taken back before the journal says so: else the next run would take for done what is not any
+//! more. Where no line can be written, the file's name says it: `.undo` instead of `.jsonl`.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -13,6 +16,11 @@ use crate::site::{Site, SiteError};
 
 /// Bounds a journal: plans of 100,000 files stay below it.
 const JOURNAL_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// How the name of a journal ends.
+const LINES: &str = "jsonl";
+/// How it ends where the name has to say that everything is taken back.
+const UNDO: &str = "undo";
 
 /// One line after the plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,10 +86,10 @@ impl Found {
         self.lines.contains(&Line::Undo)
     }
 
-    /// Whether everything was done.
+    /// Whether everything was done, and is not being taken back for all that.
     #[must_use]
     pub fn is_committed(&self) -> bool {
-        self.lines.contains(&Line::Committed)
+        self.lines.contains(&Line::Committed) && !self.is_undoing()
     }
 
     /// Whether the target may have what this step puts there: it was begun, and not taken back.
@@ -169,6 +177,20 @@ impl Journal {
         kept_dir(&self.path)
     }
 
+    /// Says that everything from here on is taken back: by a line, or else by the file's name.
+    ///
+    /// # Errors
+    /// Neither is possible. Nothing may be taken back then.
+    pub fn begin_undo(&mut self) -> Result<(), SiteError> {
+        let Err(unwritten) = self.line(&Line::Undo) else { return Ok(()) };
+        let named = self.path.with_extension(UNDO);
+        let renamed = std::fs::rename(&self.path, &named).and_then(|()| {
+            self.path = named;
+            layout::durable::flush_directory(self.path.parent().unwrap_or(Path::new(".")))
+        });
+        renamed.map_err(|_| unwritten)
+    }
+
     /// Writes one line, and flushes it.
     ///
     /// # Errors
@@ -203,10 +225,9 @@ fn numbers(dir: &Path) -> Result<Vec<(u64, PathBuf)>, SiteError> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(failed("cannot read", dir))? {
         let path = entry.map_err(failed("cannot read", dir))?.path();
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let number =
-            name.strip_suffix(".jsonl").and_then(|name| name.split('-').next()).and_then(|n| n.parse().ok());
-        if let Some(number) = number {
+        let is_ours = path.extension().is_some_and(|end| end == LINES || end == UNDO);
+        let name = path.file_stem().and_then(|name| name.to_str()).filter(|_| is_ours);
+        if let Some(number) = name.and_then(|name| name.split('-').next()).and_then(|n| n.parse().ok()) {
             found.push((number, path));
         }
     }
@@ -224,7 +245,9 @@ pub fn read(path: &Path) -> Result<Option<Found>, SiteError> {
     let mut lines = bytes.split(|byte| *byte == b'\n');
     let Some(Ok(plan)) = lines.next().map(serde_json::from_slice::<Plan>) else { return Ok(None) };
     // A line that does not parse was cut off while it was written: what it says had not happened yet.
-    let lines = lines.filter_map(|line| serde_json::from_slice(line).ok()).collect();
+    let lines = lines.filter_map(|line| serde_json::from_slice(line).ok());
+    let named = path.extension().filter(|end| *end == UNDO).map(|_| Line::Undo);
+    let lines = named.into_iter().chain(lines).collect();
     Ok(Some(Found { path: path.to_path_buf(), plan, lines }))
 }
 
@@ -277,6 +300,27 @@ mod tests {
         ] {
             assert_eq!(found(lines).is_over(), over, "{lines:?}");
         }
+    }
+
+    #[test]
+    fn a_journal_that_takes_no_line_says_by_its_name_that_everything_is_taken_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("000001-abc.jsonl");
+        let plan = serde_json::to_string(&found(&[]).plan).unwrap();
+        std::fs::write(&path, format!("{plan}\n{{\"begin\":0}}\n{{\"done\":0}}\n\"committed\"\n")).unwrap();
+        let kept = kept_dir(&path);
+        let file = File::open(&path).unwrap();
+        let mut journal = Journal { end: file.metadata().unwrap().len(), path, file, torn: false };
+        journal.begin_undo().unwrap();
+        assert_eq!(journal.kept_dir(), kept);
+        let (_, renamed) = numbers(dir.path()).unwrap().pop().unwrap();
+        let again = read(&renamed).unwrap().unwrap();
+        assert!(again.is_undoing() && !again.is_over() && again.was_done(0));
+        Journal::resume(&again).unwrap().write(Line::RolledBack).unwrap();
+        assert!(read(&renamed).unwrap().unwrap().is_over());
+        // The name cannot be changed either.
+        std::fs::remove_file(&renamed).unwrap();
+        assert!(journal.begin_undo().is_err());
     }
 
     #[test]

@@ -112,8 +112,6 @@ pub struct Remembered {
     judged: BTreeMap<BundleDigest, u64>,
     /// By product: what has failed and nobody has looked at since.
     failed: BTreeMap<String, Failed>,
-    /// The product of the last failure, as long as nothing was undone for it.
-    untouched: Option<String>,
     /// The site's keys.
     pub keys: KeyHistory,
     /// The time of the last entry.
@@ -197,12 +195,6 @@ impl Remembered {
             ("acknowledge", Outcome::Done) => {
                 self.failed.remove(product);
             }
-            // A run that could not even write down its first step has changed nothing and ends with another code.
-            ("apply" | "rollback" | "remove", Outcome::Failed) if event.about.contains_key("error") => {
-                if let Some(product) = self.untouched.take() {
-                    self.failed.remove(&product);
-                }
-            }
             ("apply.step" | "remove.step", Outcome::Failed) => {
                 let failed = Failed {
                     product: product.to_string(),
@@ -215,16 +207,13 @@ impl Remembered {
                 };
                 if !undo_failed {
                     self.failed.insert(product.to_string(), failed);
-                    self.untouched = Some(product.to_string());
                     return;
                 }
-                self.untouched = None;
                 let failed = self.failed.entry(product.to_string()).or_insert(failed);
                 failed.stuck.retain(|stuck| stuck.step != text("step"));
                 failed.stuck.push(Stuck { step: text("step"), action: text("action"), cause: text("cause") });
             }
             ("apply.step" | "remove.step", Outcome::Undone) => {
-                self.untouched = None;
                 if let Some(failed) = self.failed.get_mut(product) {
                     failed.stuck.retain(|stuck| stuck.step != text("step"));
                 }

@@ -509,7 +509,10 @@ mod tests {
         verify(&bytes, std::slice::from_ref(&good)).unwrap();
         assert!(matches!(verify(&bytes, &[]), Err(CheckpointError::Unsigned)));
         let other = log.document(1, 2);
-        assert!(matches!(verify(&other.0, &[other.1.clone()]), Err(CheckpointError::AnotherKey { .. })));
+        assert!(matches!(
+            verify(&other.0, core::slice::from_ref(&other.1)),
+            Err(CheckpointError::AnotherKey { .. })
+        ));
         // Another key's signature under our key's name, and our signature over other bytes.
         let renamed = FoundSignature { claimed: good.claimed, bytes: other.1.bytes };
         assert!(matches!(verify(&bytes, &[renamed]), Err(CheckpointError::Signature { .. })));

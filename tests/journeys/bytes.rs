@@ -101,7 +101,9 @@ fn every_byte_is_read_once_and_written_once_in_little_memory() {
     within("apply reads", apply.read, archive, archive + READ_BESIDE);
     within("apply writes", apply.written, blobs, blobs + DOCUMENTS);
     let again = run(&["apply", "--yes"]);
-    within("applying again reads", again.read, archive, archive + READ_BESIDE);
+    // What is in the store already is looked through as well: a blob that has rotted there is replaced from the
+    // medium, which is the only moment at which there is something to replace it with.
+    within("applying again reads", again.read, archive + blobs, archive + blobs + READ_BESIDE);
     within("applying again writes", again.written, 100, WRITTEN_BESIDE);
     for (what, took) in [("verify", &verify), ("apply", &apply), ("apply again", &again)] {
         within(&format!("{what} at its peak"), took.peak, MIB, PEAK_MAX);

@@ -341,11 +341,12 @@ fn k3s_is_told_of_the_sites_registry_beside_what_others_have_told_it() {
     let more = format!(", registries: {{file: {}}}", file.display());
     let target = format!("registry: {{url: \"{}\", prefix: mirror}}", registry.url());
     let files = format!("files: {{root: {}}}", world.path("root").display());
-    site_yaml(&world, &[target, containerd.as_target(&more), files]);
+    site_yaml(&world, &[target, containerd.as_target(&more), files, "scripts: {}".to_string()]);
     let theirs = "# by hand\nmirrors:\n    docker.io: {endpoint: ['https://cache:5000']} # the cache\nconfigs:\n    'cache:5000': {auth: {username: a, password: '1.10'}}\n";
     world.write("etc/rancher/k3s/registries.yaml", theirs);
     let _ = apply(&sender, &world, "bad.tar").expect_exit(Exit::Undone);
     assert_eq!(std::fs::read_to_string(&file).unwrap(), theirs, "an undo gives the old file back");
+    world.acknowledge();
     let ran = apply(&sender, &world, "0.tar").ok();
     assert!(ran.stdout.contains("start it anew afterwards"), "{}", ran.stdout);
     let text = std::fs::read_to_string(&file).unwrap();

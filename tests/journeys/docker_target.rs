@@ -123,7 +123,7 @@ fn a_newer_bundle_moves_our_own_name_and_sends_only_the_layers_that_the_engine_l
     let planned = site.installer(&["plan", sender.path("2.tar").to_str().unwrap()]).ok();
     let old: Digest = docker.id_of(&base(0), &base(0)).parse().unwrap();
     assert!(planned.stdout.contains(&format!("move {BASE}")), "{}", planned.stdout);
-    assert!(planned.stdout.contains(&format!("in place of {}", old.short())), "{}", planned.stdout);
+    assert!(planned.stdout.contains(&format!("{} → ", old.short())), "{}", planned.stdout);
     assert!(!planned.stdout.contains("foreign-tag"), "{}", planned.stdout);
 
     if docker.is_in_containerd() {

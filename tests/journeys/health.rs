@@ -135,8 +135,16 @@ impl Place {
     fn state(&self) -> State {
         let tag = self.registry.manifest(REPOSITORY, "stable").map(|(_, bytes)| Digest::of(&bytes));
         let trace = std::fs::read_to_string(self.world.path("trace")).unwrap();
-        let left_out =
-            ["audit", "journal", "lock", "site.yaml", "store/blobs", "store/bundles", "store/index.json"];
+        let left_out = [
+            "audit",
+            "journal",
+            "key",
+            "lock",
+            "site.yaml",
+            "store/blobs",
+            "store/bundles",
+            "store/index.json",
+        ];
         (tree(&self.world, "root", &[]), vec![tag], trace, tree(&self.world, "site", &left_out))
     }
 

@@ -346,6 +346,8 @@ fn what_nothing_takes_back_is_shown_before_and_named_after() {
     bundle(&world, "2.0", 2, &[format!("{{source: {mail}, irreversible: it sends a mail}}"), last]);
     apply(&world, "1.0").ok();
     let plan = world.installer(&["plan", "2.0.tar"]).ok().stdout;
+    // Lines are broken between words.
+    let plan = plan.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(plan.contains("mail of 2.0") && plan.contains("CANNOT BE TAKEN BACK: it sends a mail"), "{plan}");
     fails(&world, "last.do");
     let failed = apply(&world, "2.0").expect_exit(Exit::NotUndone);
@@ -648,6 +650,9 @@ fn cut_off_anywhere_the_same_bundle_ends_with_its_scripts_done() {
         let cut = Cut { fails: cut.fails.map(|_| world.path("fail/after.do")), ..cut };
         let when = format!("{} {}", cut.moment, cut.step);
         cut_at(&world, &cut);
+        if cut.fails.is_some() {
+            world.acknowledge();
+        }
         apply(&world, "2.0").ok();
         assert_eq!(in_force(&world), all_at("2.0"), "{when}");
         assert!(!world.path("site/run").exists(), "{when}");
@@ -668,6 +673,9 @@ fn cut_off_anywhere_another_bundle_comes_after_its_scripts_were_taken_back() {
         let when = format!("{} {}", cut.moment, cut.step);
         let plan = cut_at(&world, &cut);
         let began = ran(&world);
+        if cut.fails.is_some() {
+            world.acknowledge();
+        }
         apply(&world, "3.0").ok();
         assert_eq!(in_force(&world), all_at("3.0"), "{when}");
         audit_holds(&world);

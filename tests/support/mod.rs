@@ -119,11 +119,10 @@ impl Scene {
     pub(crate) fn picture_without_log(&self) -> Picture {
         let mut picture = self.picture();
         self.without_log(&mut picture);
-        picture.remove(&self.site.dir().join("lock"));
         picture
     }
 
-    /// Everything there is, medium and canaries included, but the audit log and what belongs to it.
+    /// Everything there is, medium and canaries included, but the audit log with what belongs to it, and the lock.
     pub(crate) fn surroundings(&self) -> Picture {
         let mut picture = picture(self.around.path());
         self.without_log(&mut picture);
@@ -131,8 +130,9 @@ impl Scene {
     }
 
     fn without_log(&self, picture: &mut Picture) {
-        let log = self.site.dir().join("audit");
-        picture.retain(|path, _| !path.starts_with(&log));
+        // The lock says who holds it, with what command: one that is refused has held it as well.
+        let (log, lock) = (self.site.dir().join("audit"), self.site.dir().join("lock"));
+        picture.retain(|path, _| !path.starts_with(&log) && *path != lock);
     }
 
     /// Every entry of the audit log, which must hold together.

@@ -264,7 +264,7 @@ pub fn read(path: &Path, each: &mut dyn FnMut(Entry)) -> Result<Head, AuditError
     read_lines(path, &mut |line| each(line.entry))
 }
 
-/// As [`read`], with the bytes of each line. Nobody writes to the log meanwhile, so `each` must not.
+/// As [`read`], with the bytes of each line. What is written to the log meanwhile is not read.
 ///
 /// # Errors
 /// As [`read`].
@@ -275,9 +275,12 @@ pub fn read_lines(path: &Path, each: &mut dyn FnMut(Line<'_>)) -> Result<Head, A
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(head),
         file => file.map_err(failed)?,
     };
-    // A line that another process is just writing is not one that was cut off.
+    // A line that another process is just writing is not one that was cut off. Nobody is kept waiting for
+    // what is done with the lines.
     file.lock_shared().map_err(failed)?;
-    let mut lines = BufReader::new(file);
+    let length = file.metadata().map_err(failed)?.len();
+    file.unlock().map_err(failed)?;
+    let mut lines = BufReader::new(file.take(length));
     let mut line = Vec::new();
     loop {
         line.clear();

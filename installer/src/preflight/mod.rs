@@ -32,6 +32,7 @@ use manifests::{Digest, Inventory, Timestamp, VerifiedBundle};
 use serde::Serialize;
 
 use crate::due::Due;
+use crate::plan::Step;
 use crate::site::config::SiteConfig;
 use crate::targets::Context;
 use crate::witness::Judged;
@@ -134,7 +135,9 @@ pub fn check(
     if let Some(target) = config.targets.containerd.as_ref().filter(|_| !images.is_empty()) {
         findings.extend(containerd::check(&images, bundle.inventory(), target, context));
     }
-    findings.extend(cluster::check(bundle, config, context));
+    findings.extend(
+        cluster::check(bundle, config, context).into_iter().map(|finding| after_a_cut(finding, context)),
+    );
     if let Some(target) = &config.targets.helm {
         findings.extend(helm::check(bundle, target, context));
     }
@@ -143,6 +146,23 @@ pub fn check(
     findings.extend(health::check(bundle.inventory(), config));
     findings.extend(rollback::check(bundle, judged, context));
     findings
+}
+
+/// What a run of ours that was cut off has left in a cluster is no reason not to go on with it, or back.
+fn after_a_cut(finding: Finding, context: &Context<'_>) -> Finding {
+    let is_trouble = finding.id == "cluster/namespace-health" && finding.verdict == Verdict::Fail;
+    if !is_trouble {
+        return finding;
+    }
+    let Ok(Some(found)) = crate::journal::unfinished(context.site) else { return finding };
+    let in_a_cluster = |(number, step): (usize, &Step)| {
+        matches!(step, Step::Release(_) | Step::Objects(_)) && found.was_begun(number)
+    };
+    if !found.plan.steps.iter().enumerate().any(in_a_cluster) {
+        return finding;
+    }
+    let remedy = "nothing, if it is what the run that was cut off has left: that is dealt with first";
+    Finding { verdict: Verdict::Warn, remedy: Some(remedy.to_string()), ..finding }
 }
 
 /// What can be told by the signed lists alone, before the first byte is copied: room, what the bundle requires of
