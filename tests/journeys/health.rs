@@ -29,11 +29,11 @@ use installer::apply::{ApplyError, PowerCut, Watch};
 use installer::plan::Step;
 use manifests::Digest;
 use onsite::{Running, audit_holds, build, installer, says, site_yaml, tree, wait_until, with_run};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::Value;
-use testkit::FakeRegistry;
 use testkit::cluster::Cluster;
 use testkit::fake_server::{FakeServer, Reply};
+use testkit::{FakeRegistry, RealRegistry, RealRegistryOptions};
 
 // ---- a site with files, a registry and scripts, and a service to ask ----------------------------------
 
@@ -291,6 +291,32 @@ fn a_port_that_takes_connections_and_a_program_that_ends_well_are_enough() {
     audit_holds(&place.world);
 }
 
+#[test]
+fn an_encrypted_answer_is_believed_where_the_authority_of_the_sites_registry_stands_behind_it() {
+    let options = RealRegistryOptions { tls: true, ..RealRegistryOptions::default() };
+    let Some(registry) = RealRegistry::start(options) else { return };
+    let world = World::new();
+    world.trust();
+    std::fs::create_dir(world.path("root")).unwrap();
+    world.write("config/a", "a");
+    let files = format!("files: {{root: {}}}", world.path("root").display());
+    let trusted = format!("registry: {{url: \"{}\", ca: {}}}", registry.url(), registry.ca_path().display());
+    let check = format!("{{http: \"{}/v2/\", within: 1s}}", registry.url());
+    build(
+        &world,
+        "1.0",
+        1,
+        &format!("files: [{{source: config, dest: /etc/demo}}]\nhealth: [{check}]\n"),
+        "1.0.tar",
+    );
+    site_yaml(&world, std::slice::from_ref(&files));
+    let ran = world.installer(&["apply", "1.0.tar", "--yes"]).expect_exit(Exit::Undone);
+    says(&ran, &["no trusted TLS connection to"]);
+    world.installer(&["acknowledge", "--reason", "the authority was missing"]).ok();
+    site_yaml(&world, &[files, trusted]);
+    world.installer(&["apply", "1.0.tar", "--yes"]).ok();
+}
+
 // ---- going back ---------------------------------------------------------------------------------------
 
 #[test]
@@ -420,6 +446,29 @@ fn killed_while_it_waits_the_next_run_ends_new_if_the_check_holds_by_then_and_ol
         }
         audit_holds(&place.world);
     }
+}
+
+#[test]
+fn while_the_program_of_a_check_of_a_killed_run_still_runs_nobody_goes_on() {
+    let place = Place::new();
+    let running = place.world.path("running");
+    let program = format!(
+        "{{command: [sh, -c, 'test -e {0} || {{ echo $$ > {0}; sleep 600; }}'], within: 20m}}",
+        running.display()
+    );
+    place.bundle("2.0", 2, &program);
+    let mut command = installer(&place.world, &["apply", "2.0.tar", "--yes"]);
+    let mut installing = Running(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    let number = || std::fs::read_to_string(&running).ok().and_then(|text| text.trim().parse::<i32>().ok());
+    wait_until(Duration::from_secs(120), "the program runs", || number().is_some());
+    installing.0.kill().unwrap();
+    installing.0.wait().unwrap();
+    let refused = place.apply("2.0").expect_exit(Exit::NotReady);
+    says(&refused, &["a program of an earlier run still runs", "kill -- -"]);
+    let group = Pid::from_raw(number().unwrap()).unwrap();
+    kill_process_group(group, Signal::KILL).unwrap();
+    wait_until(Duration::from_secs(60), "the next run goes on", || place.apply("2.0").exit == Exit::Done);
+    audit_holds(&place.world);
 }
 
 #[test]
