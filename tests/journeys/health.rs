@@ -499,8 +499,7 @@ fn a_rollout_decides_and_the_message_names_the_pods_in_trouble() {
     let target = format!("kubernetes: {{kubeconfig: {}}}", cluster.kubeconfig().display());
     place.site(&["scripts: {}", &target]);
     for (kind, name) in [("Deployment", "web"), ("StatefulSet", "db"), ("DaemonSet", "agent")] {
-        let object = workload(kind, name, &namespace, "crashing");
-        cluster.apply(&object);
+        cluster.apply(&crashing(kind, name, &namespace));
         let check =
             format!("{{rollout: {}/{name}, namespace: {namespace}, within: 1s}}", kind.to_lowercase());
         cluster.wait_until("its pod crashes", || {
@@ -520,25 +519,19 @@ fn a_rollout_decides_and_the_message_names_the_pods_in_trouble() {
     place.bundle("2.0", 2, &checks.join(", "));
     std::thread::scope(|scope| {
         let applying = scope.spawn(|| place.apply("2.0"));
-        for (kind, name) in [("Deployment", "web"), ("StatefulSet", "db"), ("DaemonSet", "agent")] {
-            cluster.apply(&workload(kind, name, &namespace, "none"));
-            if kind == "StatefulSet" {
-                // Its controller waits for the pod that crashes; a person would delete it as well.
-                cluster.kubectl(&["delete", "pod", "--namespace", &namespace, "--selector", "app=db"]);
-            }
-        }
+        let mended = ["annotate", "pods", "--all", "airlock.test/pod=ready", "--overwrite", "--namespace"];
+        cluster.kubectl(&[&mended[..], &[&namespace]].concat());
         applying.join().unwrap().ok();
     });
     assert!(place.step("done")["about"]["seen"].as_str().unwrap().contains("is rolled out"));
     audit_holds(&place.world);
 }
 
-/// A workload whose pods go this way (`scripts/cluster.d/simulation.yaml`); `none` is no annotation, and all is well.
-fn workload(kind: &str, name: &str, namespace: &str, way: &str) -> String {
-    let annotations = if way == "none" { "{}".to_string() } else { format!("{{airlock.test/pod: {way}}}") };
+/// A workload whose pods crash (`scripts/cluster.d/simulation.yaml`).
+fn crashing(kind: &str, name: &str, namespace: &str) -> String {
     let replicas = if kind == "DaemonSet" { "" } else { "replicas: 1, " };
     let service = if kind == "StatefulSet" { format!("serviceName: {name}, ") } else { String::new() };
     format!(
-        "apiVersion: apps/v1\nkind: {kind}\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {{{replicas}{service}selector: {{matchLabels: {{app: {name}}}}}, template: {{metadata: {{labels: {{app: {name}}}, annotations: {annotations}}}, spec: {{containers: [{{name: main, image: 'registry.example.com/team/base:stable'}}]}}}}}}\n"
+        "apiVersion: apps/v1\nkind: {kind}\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {{{replicas}{service}selector: {{matchLabels: {{app: {name}}}}}, template: {{metadata: {{labels: {{app: {name}}}, annotations: {{airlock.test/pod: crashing}}}}, spec: {{containers: [{{name: main, image: 'registry.example.com/team/base:stable'}}]}}}}}}\n"
     )
 }
