@@ -204,8 +204,11 @@ pub(super) const CASES: &[(&str, Generator)] = &[
     ("inventory-as-an-array", || signed_inventory(|_| "[]\n".to_string())),
     ("inventory-as-an-array-of-its-values", || {
         signed_inventory(|text| {
-            let object: Value = serde_json::from_str(&text).unwrap();
-            let fields = ["schema", "files", "components", "sbom", "blobs"];
+            let mut object: Value = serde_json::from_str(&text).unwrap();
+            // What is left out of an object has its place in an array.
+            object["requires"] = serde_json::json!({});
+            object["health"] = serde_json::json!([]);
+            let fields = ["schema", "files", "components", "sbom", "requires", "health", "blobs"];
             let values: Vec<&Value> = fields.iter().map(|field| &object[*field]).collect();
             format!("{}\n", serde_json::to_string(&values).unwrap())
         })
