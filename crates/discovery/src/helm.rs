@@ -194,30 +194,41 @@ impl<'a> Helm<'a> {
     #[must_use]
     pub fn program(&self, scratch: &Path) -> Program {
         let home = scratch.join("helm");
-        let below = |name: &str| home.join(name);
-        let mut program = Program::new(&self.program, scratch);
+        let mut program = at_home(Program::new(&self.program, scratch), &home);
         program.time_limit = TIME_LIMIT;
         program.whole_output = Some(OUTPUT_BYTES_MAX);
         program.memory_limit = Some(MEMORY_BYTES_MAX);
-        for (name, path) in [
-            ("HOME", home.clone()),
-            ("HELM_CACHE_HOME", below("cache")),
-            ("HELM_CONFIG_HOME", below("config")),
-            ("HELM_DATA_HOME", below("data")),
-            ("HELM_PLUGINS", below("plugins")),
-            ("HELM_REGISTRY_CONFIG", below("registry.json")),
-            ("HELM_REPOSITORY_CONFIG", below("repositories.yaml")),
-            ("HELM_REPOSITORY_CACHE", below("repositories")),
-            ("KUBECONFIG", below("kubeconfig")),
-        ] {
-            program = program.var(name, path);
-        }
+        program = program.var("KUBECONFIG", home.join("kubeconfig")).var("HOME", home);
         for name in ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"] {
             program = program.var(name, NOWHERE);
         }
         // To find the program itself, if it has no path.
         program.var("PATH", self.env.var("PATH").unwrap_or_default())
     }
+}
+
+/// Helm with every directory of its own below `home`, so that nobody's plugins, repositories and logins count.
+#[must_use]
+pub fn at_home(program: Program, home: &Path) -> Program {
+    [
+        ("HELM_CACHE_HOME", "cache"),
+        ("HELM_CONFIG_HOME", "config"),
+        ("HELM_DATA_HOME", "data"),
+        ("HELM_PLUGINS", "plugins"),
+        ("HELM_REGISTRY_CONFIG", "registry.json"),
+        ("HELM_REPOSITORY_CONFIG", "repositories.yaml"),
+        ("HELM_REPOSITORY_CACHE", "repositories"),
+    ]
+    .into_iter()
+    .fold(program, |program, (variable, name)| program.var(variable, home.join(name)))
+}
+
+/// What Helm says, line by line, without what it says to everybody.
+pub fn words(said: &str) -> impl Iterator<Item = &str> {
+    let noise = ["Use --debug", "WARNING", "level="];
+    said.lines()
+        .map(str::trim)
+        .filter(move |line| !line.is_empty() && !noise.iter().any(|start| line.starts_with(start)))
 }
 
 /// Of `v3.20.2+g1234567` or `v4.3`: the first number, and what stands before the plus.
@@ -227,21 +238,14 @@ fn version_of(said: &str) -> Option<(u32, String)> {
     Some((major, printable(line.split('+').next().unwrap_or(line))))
 }
 
-/// Helm's words, without what it says to everybody.
+/// Why it failed, in Helm's words.
 fn failure(finished: &Finished) -> HelmError {
     let said = &finished.stderr;
     // Go names every thread when it is out of memory.
     if said.contains("out of memory") || said.contains("cannot allocate memory") || finished.code.is_none() {
         return HelmError::Memory;
     }
-    let noise = |line: &&str| {
-        line.is_empty()
-            || line.starts_with("Use --debug")
-            || line.starts_with("WARNING")
-            || line.starts_with("level=")
-    };
-    let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !noise(line)).collect();
-    let words = lines.join("; ");
+    let words = words(said).collect::<Vec<&str>>().join("; ");
     let words = words.strip_prefix("Error: ").unwrap_or(&words);
     HelmError::Render { words: shortened(words) }
 }

@@ -8,13 +8,11 @@ use manifests::text::Marking;
 use serde::Serialize;
 
 use super::apply::close;
-use super::change::change;
-use crate::apply::{Run, Unwatched};
+use super::change::{change, conduct};
 use crate::audit::{AuditLog, about};
 use crate::journal::{self, Found};
 use crate::plan::{Plan, PlanKind};
 use crate::site::Site;
-use crate::targets::{self, Context};
 
 /// The arguments of `abandon`.
 #[derive(Debug, Args)]
@@ -55,7 +53,7 @@ impl AbandonArgs {
         ]);
         facts.extend(self.reason.iter().map(|reason| ("reason".to_string(), reason.to_string())));
         log.append(screen.env, "abandon", Outcome::Intent, facts.clone())?;
-        take_back(site, screen, log, &found)
+        conduct(site, screen, log, |run| Ok(run.take_back(&found)?))
             .map_err(|failure| close(failure, "abandon", log, screen, facts.clone()))?;
         log.append(screen.env, "abandon", Outcome::Done, facts)?;
         let human = format!("{}\nall of it was taken back\n", show(&found));
@@ -67,16 +65,6 @@ fn unfinished(site: &Site) -> Result<Found, Failure> {
     journal::unfinished(site)?.ok_or_else(|| {
         Failure::usage("nothing was cut off here").hint("`installer status` says what the site runs")
     })
-}
-
-fn take_back(site: &Site, screen: &Screen<'_>, log: &AuditLog, found: &Found) -> Result<(), Failure> {
-    let (config, http) = (site.config()?, super::client()?);
-    let stderr = screen.env.stderr.clone();
-    let say = |text: &str| stderr.say(text);
-    let context = Context { site, config: &config, env: screen.env, http: &http };
-    let run = Run { context: &context, audit: log, watch: &Unwatched, say: &say };
-    targets::scripts::refuse_while_running(site)?;
-    Ok(run.take_back(found)?)
 }
 
 fn begun(found: &Found) -> Vec<usize> {

@@ -9,20 +9,21 @@ use manifests::audit::Outcome;
 use manifests::bundle::BundleDigest;
 use manifests::{Inventory, VerifiedBundle};
 
-use super::change::change;
+use super::change::{change, conduct};
 use super::checks::{Asked, CheckArgs, stopped};
 use super::drive::AtTheDrive;
 use super::plan::{Document, show};
 use super::verify::Lent;
 use crate::admit::{self, AdmitError};
-use crate::apply::{Run, Unwatched, applied_facts};
+use crate::apply::{Run, applied_facts};
 use crate::audit::{About, AuditLog, about};
 use crate::discs::{self, Given};
 use crate::due;
 use crate::journal;
 use crate::plan::{self, Plan, PlanKind};
+use crate::preflight::report::Report;
 use crate::site::Site;
-use crate::targets::{self, Context};
+use crate::targets::Context;
 use crate::witness::Judged;
 
 /// The arguments of `apply`.
@@ -149,57 +150,65 @@ pub(super) fn carry_out(
     from: &Source<'_>,
     asked: &Asked,
 ) -> Result<(), Failure> {
-    let started = screen.env.clock.monotonic();
-    let (config, http) = (site.config()?, super::client()?);
-    let (stderr, live) =
-        (screen.env.stderr.clone(), screen.env.stderr_is_terminal || screen.common.verbose > 0);
-    let say = |text: &str| {
-        if live {
-            stderr.say(text);
-        }
-    };
-    let context = Context { site, config: &config, env: screen.env, http: &http };
-    let run = Run { context: &context, audit: log, watch: &Unwatched, say: &say };
-    targets::scripts::refuse_while_running(site)?;
+    let (Applied { plan, findings, resumed }, seconds) =
+        conduct(site, screen, log, |run| load_and_apply(judged, run, from, asked))?;
+    let what = if from.command == "rollback" { "rolled back" } else { "applied" };
+    let first = if resumed { "an interrupted apply was dealt with first\n" } else { "" };
+    let last = if plan.steps.is_empty() { "was in place already" } else { "is in place" };
+    let human = format!(
+        "{}\n{}\n{first}{what}: {} {} {last} ({seconds:.1} s)\n",
+        findings.table(),
+        show(&plan),
+        plan.product,
+        plan.version
+    );
+    let document = Document { plan: &plan, findings: &findings, applied: true, seconds: Some(seconds) };
+    screen.result(&human, &document)
+}
+
+/// What was done.
+struct Applied {
+    plan: Plan,
+    findings: Report,
+    /// Whether a run that was cut off was dealt with first.
+    resumed: bool,
+}
+
+fn load_and_apply(
+    judged: &Judged,
+    run: &Run<'_>,
+    from: &Source<'_>,
+    asked: &Asked,
+) -> Result<Applied, Failure> {
+    let context = run.context;
+    let (site, config) = (context.site, context.config);
     // An undo that was cut off needs no bundle: it is finished before anything is read from the medium.
     let undone = match journal::unfinished(site)?.filter(journal::Found::is_undoing) {
         Some(found) => run.take_back(&found).map(|()| true)?,
         None => false,
     };
-    asked.before_reading(from.command, log, &context)?;
-    let bundle = (from.load)(&context)?;
-    let due = due::due(&bundle, judged, site)?;
-    let findings = asked.look(&bundle, judged, &due, &context);
-    asked.log(&findings, Some(bundle.digest()), from.command, log, context.env)?;
-    if let Err(blocked) = findings.require() {
-        stderr.say(findings.table().trim_end());
-        return Err(stopped(blocked, &findings));
-    }
+    asked.before_reading(from.command, run.audit, context)?;
+    let bundle = (from.load)(context)?;
+    let mut due = due::due(&bundle, judged, site)?;
+    let findings = asked.look(&bundle, judged, &due, context);
+    asked.obey(&findings, bundle.digest(), from.command, run)?;
     // After the checks: a registry that is down must not cost the way back.
-    let resumed = recover(site, &run, bundle.digest())? || undone;
-    // Once more: what was cut off may have run its scripts meanwhile.
-    let due = due::due(&bundle, judged, site)?;
-    let plan = Plan { change: asked.change.clone(), ..plan::plan(&bundle, &due, &config, &context)? };
-    let shown = format!("{}\n{}", findings.table(), show(&plan));
+    let recovered = recover(site, run, bundle.digest())?;
+    if recovered {
+        // What was cut off may have run its scripts meanwhile.
+        due = due::due(&bundle, judged, site)?;
+    }
+    let plan = Plan { change: asked.change.clone(), ..plan::plan(&bundle, &due, config, context)? };
     let outcome = if plan.steps.is_empty() {
         let mut facts = applied_facts(&plan);
         facts.insert("steps".to_string(), "0".to_string());
-        log.append(context.env, "apply", Outcome::Done, facts).map_err(Failure::from)
+        run.audit.append(context.env, "apply", Outcome::Done, facts).map_err(Failure::from)
     } else {
         run.start(&plan).map_err(Failure::from)
     };
-    if let Err(failure) = outcome {
-        stderr.say(&shown);
-        return Err(failure);
-    }
-    let what = if from.command == "rollback" { "rolled back" } else { "applied" };
-    let first = if resumed { "an interrupted apply was dealt with first\n" } else { "" };
-    let last = if plan.steps.is_empty() { "was in place already" } else { "is in place" };
-    let seconds = context.env.clock.monotonic().saturating_sub(started).as_secs_f64();
-    let human =
-        format!("{shown}\n{first}{what}: {} {} {last} ({seconds:.1} s)\n", plan.product, plan.version);
-    let document = Document { plan: &plan, findings: &findings, applied: true, seconds: Some(seconds) };
-    screen.result(&human, &document)
+    // Whoever is told of a failure sees what was being done.
+    outcome.inspect_err(|_| context.env.stderr.say(&format!("{}\n{}", findings.table(), show(&plan))))?;
+    Ok(Applied { plan, findings, resumed: recovered || undone })
 }
 
 /// Verifies and loads the bundle, and logs how that ended.

@@ -8,6 +8,7 @@ use manifests::bundle::BundleDigest;
 use manifests::text::LongLine;
 use manifests::{Inventory, VerifiedBundle};
 
+use crate::apply::Run;
 use crate::audit::{About, AuditLog, about};
 use crate::due::Due;
 use crate::preflight::overrides::Overrides;
@@ -113,6 +114,22 @@ impl Asked {
             context.env.stderr.say(&failure.messages().join(": "));
         }
         Err(blocked)
+    }
+
+    /// Writes into the log what was found, and stops at what stands in the way.
+    pub(super) fn obey(
+        &self,
+        report: &Report,
+        bundle: BundleDigest,
+        command: &str,
+        run: &Run<'_>,
+    ) -> Result<(), Failure> {
+        let env = run.context.env;
+        self.log(report, Some(bundle), command, run.audit, env)?;
+        report.require().map_err(|blocked| {
+            env.stderr.say(report.table().trim_end());
+            stopped(blocked, report)
+        })
     }
 
     /// Writes into the log what was found, and each finding that somebody went on in spite of.

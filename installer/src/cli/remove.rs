@@ -8,11 +8,11 @@ use manifests::inventory::Inventory;
 use manifests::text::Name;
 
 use super::apply::close;
-use super::change::change;
+use super::change::{change, conduct};
 use super::checks::{Asked, CheckArgs, stopped};
 use super::plan::{Document, show};
 use crate::admit;
-use crate::apply::{Run, Unwatched};
+use crate::apply::Run;
 use crate::audit::{AuditLog, about};
 use crate::due;
 use crate::journal;
@@ -21,7 +21,7 @@ use crate::preflight::report::Report;
 use crate::preflight::{self, rules};
 use crate::site::Site;
 use crate::site::ledger::{Applied, Ledger};
-use crate::targets::{self, Context};
+use crate::targets::Context;
 use crate::witness::Judged;
 
 /// The arguments of `remove`.
@@ -74,45 +74,30 @@ impl RemoveArgs {
         log: &AuditLog,
         asked: &Asked,
     ) -> Result<(), Failure> {
-        let started = screen.env.clock.monotonic();
-        let (config, http) = (site.config()?, super::client()?);
-        let (stderr, live) =
-            (screen.env.stderr.clone(), screen.env.stderr_is_terminal || screen.common.verbose > 0);
-        let say = |text: &str| {
-            if live {
-                stderr.say(text);
-            }
-        };
-        let context = Context { site, config: &config, env: screen.env, http: &http };
-        let run = Run { context: &context, audit: log, watch: &Unwatched, say: &say };
-        targets::scripts::refuse_while_running(site)?;
-        let (plan, findings) = match journal::unfinished(site)? {
-            Some(found) if self.is_this(&found) => {
-                run.resume(&found)?;
-                (found.plan, asked.report(Vec::new()))
-            }
-            found => {
-                if let Some(found) = found {
-                    run.take_back(&found)?;
-                }
-                // Only now: what was cut off may have been of this very product.
-                let wanted = self.wanted(site, judged)?;
-                let (plan, findings) = planned(&wanted, judged, asked, &context)?;
-                asked.log(&findings, Some(plan.bundle), "remove", log, context.env)?;
-                if let Err(blocked) = findings.require() {
-                    stderr.say(findings.table().trim_end());
-                    return Err(stopped(blocked, &findings));
-                }
-                run.start(&plan)?;
-                (plan, findings)
-            }
-        };
-        let seconds = context.env.clock.monotonic().saturating_sub(started).as_secs_f64();
+        let ((plan, findings), seconds) = conduct(site, screen, log, |run| self.take_off(judged, run, asked))?;
         let (table, shown) = (findings.table(), show(&plan));
         let title = format!("{} {}", plan.product, plan.version);
         let human = format!("{table}\n{shown}\nremoved: {title} ({seconds:.1} s)\n");
         let document = Document { plan: &plan, findings: &findings, applied: true, seconds: Some(seconds) };
         screen.result(&human, &document)
+    }
+
+    fn take_off(&self, judged: &Judged, run: &Run<'_>, asked: &Asked) -> Result<(Plan, Report), Failure> {
+        let site = run.context.site;
+        match journal::unfinished(site)? {
+            Some(found) if self.is_this(&found) => {
+                run.resume(&found)?;
+                return Ok((found.plan, asked.report(Vec::new())));
+            }
+            Some(found) => run.take_back(&found)?,
+            None => {}
+        }
+        // Only now: what was cut off may have been of this very product.
+        let wanted = self.wanted(site, judged)?;
+        let (plan, findings) = planned(&wanted, judged, asked, run.context)?;
+        asked.obey(&findings, plan.bundle, "remove", run)?;
+        run.start(&plan)?;
+        Ok((plan, findings))
     }
 
     /// Whether a run that was cut off was removing this.

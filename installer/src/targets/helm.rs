@@ -12,7 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use discovery::helm::Helm;
+use discovery::helm::{self, Helm};
 use edge::process::{GroupEnd, Program, last_lines};
 use manifests::Digest;
 use manifests::bundle::Content;
@@ -116,21 +116,9 @@ impl<'a> Cli<'a> {
     }
 
     fn program(&self) -> Program {
-        let (home, step) = (self.home(), self.step);
-        let below = |name: &str| home.join(name);
-        let mut program = Program::new(&step.helm, self.context.site.dir());
-        for (name, path) in [
-            ("HELM_CACHE_HOME", below("cache")),
-            ("HELM_CONFIG_HOME", below("config")),
-            ("HELM_DATA_HOME", below("data")),
-            ("HELM_PLUGINS", below("plugins")),
-            ("HELM_REGISTRY_CONFIG", below("registry.json")),
-            ("HELM_REPOSITORY_CONFIG", below("repositories.yaml")),
-            ("HELM_REPOSITORY_CACHE", below("repositories")),
-            ("KUBECACHEDIR", below("kube")),
-        ] {
-            program = program.var(name, path);
-        }
+        let home = self.home();
+        let mut program = helm::at_home(Program::new(&self.step.helm, self.context.site.dir()), &home)
+            .var("KUBECACHEDIR", home.join("kube"));
         // What a login helper in the kubeconfig needs to be found; nothing that could name another cluster.
         for name in ["PATH", "HOME"] {
             if let Some(value) = self.context.env.var(name) {
@@ -380,13 +368,7 @@ fn warning(event: &serde_json::Value) -> Option<String> {
 
 /// Helm's words without what it says to everybody.
 fn words(said: &str) -> String {
-    let noise = |line: &&str| {
-        let line = line.trim();
-        line.is_empty()
-            || line.starts_with("Use --debug")
-            || line.starts_with("WARNING: Kubernetes configuration")
-    };
-    let lines: Vec<&str> = said.lines().filter(|line| !noise(line)).collect();
+    let lines: Vec<&str> = helm::words(said).collect();
     printable_up_to(last_lines(&lines.join("\n")).trim_start_matches("Error: "), 1000)
 }
 
