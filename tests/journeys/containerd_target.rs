@@ -31,7 +31,7 @@ use installer::plan::Step;
 use installer::site::Site;
 use installer::targets::Context;
 use manifests::Digest;
-use onsite::{another_site, audit_holds, build, says, site_yaml, with_run};
+use onsite::{another_site, audit_holds, build, fails_alone, says, site_yaml, with_mounts, with_run};
 use testkit::{RealRegistry, RealRegistryOptions};
 
 const LABELS: &str = "io.cri-containerd.image=managed,io.cri-containerd.pinned=pinned";
@@ -185,6 +185,7 @@ fn a_name_of_somebody_elses_image_is_moved_only_where_the_site_says_so_and_its_i
     let ran = apply(&sender, &strict, "0.tar").expect_exit(Exit::NotReady);
     let digest = theirs.root.digest.to_string();
     says(&ran, &["containerd/foreign-tag", BASE, &digest, "targets.containerd.replace: true"]);
+    fails_alone(&ran.stderr, "containerd/foreign-tag");
     assert_eq!(containerd.images(), before);
 
     let willing = site(&sender, &containerd, ", replace: true");
@@ -214,6 +215,7 @@ fn a_containerd_that_does_not_answer_or_an_image_for_another_machine_stops_befor
         site_yaml(&site, &[target]);
         let ran = apply(&sender, &site, "0.tar").expect_exit(Exit::NotReady);
         says(&ran, &["containerd/reachable", words[0], words[1], "start containerd or k3s"]);
+        fails_alone(&ran.stderr, "containerd/reachable");
     }
     let world = World::new();
     world.trust();
@@ -223,6 +225,7 @@ fn a_containerd_that_does_not_answer_or_an_image_for_another_machine_stops_befor
     site_yaml(&world, &[containerd.as_target("")]);
     let ran = world.installer(&["apply", "b.tar", "--yes"]).expect_exit(Exit::NotReady);
     says(&ran, &["containerd/image", "carried for linux/s390x"]);
+    fails_alone(&ran.stderr, "containerd/image");
     assert!(containerd.images().is_empty());
 }
 
@@ -323,6 +326,7 @@ fn a_node_finds_images_in_the_sites_registry_under_their_own_names() {
     std::fs::write(&file, "server = \"https://elsewhere\"\n").unwrap();
     let ran = world.installer(&["rollback", "--yes"]).expect_exit(Exit::NotReady);
     says(&ran, &["containerd/mirror", "hosts.toml was written by somebody else"]);
+    fails_alone(&ran.stderr, "containerd/mirror");
     site(", replace: true");
     world.installer(&["rollback", "--yes"]).ok();
     assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
@@ -364,7 +368,25 @@ fn k3s_is_told_of_the_sites_registry_beside_what_others_have_told_it() {
     std::fs::write(&file, taken).unwrap();
     let ran = world.installer(&["rollback", "--yes"]).expect_exit(Exit::NotReady);
     says(&ran, &["containerd/registries", "entries of somebody else for registry.example.com"]);
+    fails_alone(&ran.stderr, "containerd/registries");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), taken);
+}
+
+#[test]
+fn a_disk_of_containerd_without_room_for_the_images_is_found_before_anything_is_imported() {
+    let Some(containerd) = containerd() else { return };
+    let sender = sender();
+    let site = site(&sender, &containerd, "");
+    let bundle = sender.path("0.tar").display().to_string();
+    // A small disk at containerd's usual place, as only the installer sees it.
+    let script = format!(
+        "mount -t tmpfs tmpfs /var/lib && mkdir /var/lib/containerd && mount -t tmpfs -o size=16k tmpfs /var/lib/containerd && \"$0\" --site site preflight {bundle}"
+    );
+    let Some(ran) = with_mounts(&site, &script) else { return };
+    let shown = String::from_utf8(ran.stdout).unwrap();
+    assert_eq!(ran.status.code(), Some(5), "{shown}");
+    fails_alone(&shown, "disk/containerd");
+    assert!(containerd.images().is_empty());
 }
 
 // ---- power cuts ---------------------------------------------------------------------------------------

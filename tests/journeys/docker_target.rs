@@ -29,7 +29,7 @@ use ingredients::{docker_archive, image, index, layer, write_layout};
 use installer::apply::{ApplyError, PowerCut, Watch};
 use installer::plan::Step;
 use manifests::Digest;
-use onsite::{another_site, audit_holds, build, says, site_yaml, with_run};
+use onsite::{another_site, audit_holds, build, fails_alone, says, site_yaml, with_mounts, with_run};
 
 /// A site with the Engine as its target, and files.
 fn site(sender: &World, docker: &Docker, more: &str) -> World {
@@ -194,6 +194,7 @@ fn a_name_of_somebody_elses_image_is_moved_only_where_the_site_says_so_and_given
             "targets.docker.replace: true",
         ],
     );
+    fails_alone(&ran.stderr, "docker/foreign-tag");
     assert_eq!(docker.images(), theirs);
 
     let willing = site(&sender, &docker, ", replace: true");
@@ -232,6 +233,7 @@ fn an_engine_that_does_not_answer_or_cannot_take_an_image_stops_before_anything_
         &ran,
         &["docker/reachable", "unix:///nowhere/docker.sock", "No such file", "start the Docker Engine"],
     );
+    fails_alone(&ran.stderr, "docker/reachable");
 
     let world = World::new();
     world.trust();
@@ -247,10 +249,28 @@ fn an_engine_that_does_not_answer_or_cannot_take_an_image_stops_before_anything_
     site_yaml(&world, &[docker.as_target("")]);
     let ran = world.installer(&["apply", "b.tar", "--yes"]).expect_exit(Exit::NotReady);
     says(&ran, &["docker/image", "carried for linux/s390x", "linux/amd64"]);
+    fails_alone(&ran.stderr, "docker/image");
     let version = docker.run(&["version", "--format", "{{.Server.Version}}"], world.dir());
     if version.split('.').next().unwrap().parse::<u32>().unwrap() < 23 {
         says(&ran, &["compressed with zstd"]);
     }
+    assert!(docker.images().is_empty());
+}
+
+#[test]
+fn an_engine_without_room_for_the_images_is_found_before_anything_is_loaded() {
+    let Some(docker) = docker() else { return };
+    let sender = sender();
+    let site = site(&sender, &docker, "");
+    let data = docker.run(&["info", "--format", "{{.DockerRootDir}}"], sender.dir());
+    let bundle = sender.path("0.tar").display().to_string();
+    // A small disk, as only the installer sees it.
+    let script =
+        format!("mount -t tmpfs -o size=16k tmpfs {} && \"$0\" --site site preflight {bundle}", data.trim());
+    let Some(ran) = with_mounts(&site, &script) else { return };
+    let shown = String::from_utf8(ran.stdout).unwrap();
+    assert_eq!(ran.status.code(), Some(5), "{shown}");
+    fails_alone(&shown, "docker/space");
     assert!(docker.images().is_empty());
 }
 

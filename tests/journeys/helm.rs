@@ -493,9 +493,7 @@ fn a_release_that_a_version_no_longer_has_goes_and_comes_back_as_it_was() {
 /// The one finding that fails.
 fn only_fails(scene: &Scene, bundle: &str, id: &str, words: &[&str]) {
     let ran = scene.world.installer(&["plan", bundle]).expect_exit(Exit::NotReady);
-    let failed: Vec<&str> =
-        ran.stderr.lines().filter(|line| line.starts_with("FAIL")).map(|line| line[4..].trim()).collect();
-    assert!(failed.len() == 1 && failed[0].starts_with(id), "{id}: {}", ran.stderr);
+    onsite::fails_alone(&ran.stderr, id);
     says(&ran, words);
 }
 

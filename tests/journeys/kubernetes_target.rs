@@ -26,7 +26,9 @@ use installer::admit;
 use installer::apply::ApplyError;
 use installer::site::Site;
 use installer::targets::{Context, kubernetes};
-use onsite::{another_site, audit_holds, build, installer, says, site_yaml, wait_until, with_run};
+use onsite::{
+    another_site, audit_holds, build, fails_alone, installer, says, site_yaml, wait_until, with_run,
+};
 use serde_json::{Value, json};
 use testkit::{Cluster, RealRegistry, RealRegistryOptions};
 
@@ -237,6 +239,7 @@ fn a_field_of_somebody_else_fails_the_checks_by_name_and_is_taken_only_with_forc
     let before = scene.objects();
     let ran = scene.apply("1").expect_exit(Exit::NotReady);
     says(&ran, &["cluster/conflict", "somebody", ".data.a", "targets.kubernetes.force"]);
+    fails_alone(&ran.stderr, "cluster/conflict");
     assert_eq!(scene.objects(), before);
 
     scene.target(", force: true");
@@ -261,7 +264,9 @@ fn an_object_of_another_product_is_left_to_it() {
         theirs.to_string()
     });
     scene.bundle("1", 1, &[settings(json!({"b": "2"}))]);
-    says(&scene.apply("1").expect_exit(Exit::NotReady), &["cluster/owner", "acme/other"]);
+    let ran = scene.apply("1").expect_exit(Exit::NotReady);
+    says(&ran, &["cluster/owner", "acme/other"]);
+    fails_alone(&ran.stderr, "cluster/owner");
 }
 
 #[test]

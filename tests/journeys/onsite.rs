@@ -4,7 +4,7 @@
 #![allow(dead_code, reason = "each journey is a crate of its own and uses a part of this")]
 #![allow(clippy::print_stderr, reason = "a test that skips something says so")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -140,6 +140,13 @@ pub(crate) fn says(ran: &Ran, words: &[&str]) {
     for word in words {
         assert!(said.contains(word), "`{word}` is missing: {}", ran.stderr);
     }
+}
+
+/// Fails unless of all checks in the table that a command has shown only this one failed.
+pub(crate) fn fails_alone(shown: &str, id: &str) {
+    let failed = shown.lines().filter_map(|line| line.strip_prefix("FAIL "));
+    let failed: BTreeSet<&str> = failed.filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(failed.into_iter().collect::<Vec<_>>(), [id], "{shown}");
 }
 
 /// A real interpreter.

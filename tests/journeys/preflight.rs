@@ -19,6 +19,7 @@ use std::process::Command;
 use e2e::World;
 use edge::Exit;
 use ingredients::{Image, IndexedFile, Pages, image, layer, pinned, repository_at};
+use installer::preflight::catalogue::{CHECKS, Rule};
 use onsite::{
     Python, audit_holds, build, greeting, output, says, site_tree, wheel, with_mounts, write_wheels,
 };
@@ -592,4 +593,205 @@ fn the_junit_file_is_what_a_reader_of_xml_takes_and_names_the_same() {
     assert!(lines.contains(&"clock clock/plausible"), "{read}");
     let failed = lines.iter().filter(|line| line.ends_with(" failure")).count();
     assert_eq!(failed, WRONG.len() - 1, "{read}");
+}
+
+// ---- each alone ---------------------------------------------------------------------------------------
+
+/// Each check that can fail, and the test in which it fails and nothing else does: by area, file and name.
+const ALONE: &[(&str, &str, &str)] = &[
+    (
+        "window/open",
+        "preflight",
+        "a_closed_window_stops_before_the_medium_is_copied_and_an_open_one_does_not",
+    ),
+    (
+        "change/ticket",
+        "preflight",
+        "a_ticket_that_the_site_wants_is_asked_for_and_stands_in_plan_journal_and_log",
+    ),
+    (
+        "site/failed-before",
+        "transaction",
+        "after_a_failure_nothing_of_the_product_is_applied_until_somebody_has_looked",
+    ),
+    ("clock/plausible", "trust", "a_wrong_clock_is_called_a_wrong_clock_and_stops_an_apply"),
+    ("bundle/expiry", "trust", "an_expired_bundle_warns_and_stops_where_the_site_says_so"),
+    ("trust/expiry", "trust", "an_expired_root_warns_and_stops_where_the_site_says_so"),
+    ("disk/site-store", "preflight", "each_disk_that_is_too_small_is_named_before_the_first_byte_is_copied"),
+    ("disk/files", "preflight", "each_disk_that_is_too_small_is_named_before_the_first_byte_is_copied"),
+    ("disk/venvs", "preflight", "each_disk_that_is_too_small_is_named_before_the_first_byte_is_copied"),
+    ("disk/inodes", "preflight", "each_disk_that_is_too_small_is_named_before_the_first_byte_is_copied"),
+    (
+        "disk/containerd",
+        "containerd_target",
+        "a_disk_of_containerd_without_room_for_the_images_is_found_before_anything_is_imported",
+    ),
+    (
+        "requires/disk",
+        "requires",
+        "each_requirement_that_is_not_met_is_found_alone_and_before_anything_is_copied",
+    ),
+    (
+        "requires/memory",
+        "requires",
+        "each_requirement_that_is_not_met_is_found_alone_and_before_anything_is_copied",
+    ),
+    (
+        "requires/commands",
+        "requires",
+        "each_requirement_that_is_not_met_is_found_alone_and_before_anything_is_copied",
+    ),
+    (
+        "requires/ports",
+        "requires",
+        "each_requirement_that_is_not_met_is_found_alone_and_before_anything_is_copied",
+    ),
+    (
+        "requires/helm",
+        "requires",
+        "each_requirement_that_is_not_met_is_found_alone_and_before_anything_is_copied",
+    ),
+    (
+        "registry/reachable",
+        "preflight",
+        "what_is_wrong_with_a_registry_is_told_apart_and_a_right_one_passes_with_nothing_left_in_it",
+    ),
+    (
+        "registry/tls",
+        "preflight",
+        "a_certificate_that_has_expired_or_is_for_another_name_fails_and_one_that_ends_soon_warns",
+    ),
+    (
+        "registry/login",
+        "preflight",
+        "what_is_wrong_with_a_registry_is_told_apart_and_a_right_one_passes_with_nothing_left_in_it",
+    ),
+    ("registry/push", "preflight", "a_registry_that_lets_nobody_push_is_found_by_beginning_an_upload"),
+    (
+        "registry/immutable",
+        "preflight",
+        "a_tag_in_the_way_of_a_registry_that_moves_none_is_found_before_anything_is_sent",
+    ),
+    (
+        "docker/reachable",
+        "docker_target",
+        "an_engine_that_does_not_answer_or_cannot_take_an_image_stops_before_anything_changes",
+    ),
+    (
+        "docker/image",
+        "docker_target",
+        "an_engine_that_does_not_answer_or_cannot_take_an_image_stops_before_anything_changes",
+    ),
+    (
+        "docker/foreign-tag",
+        "docker_target",
+        "a_name_of_somebody_elses_image_is_moved_only_where_the_site_says_so_and_given_back",
+    ),
+    (
+        "docker/space",
+        "docker_target",
+        "an_engine_without_room_for_the_images_is_found_before_anything_is_loaded",
+    ),
+    (
+        "containerd/reachable",
+        "containerd_target",
+        "a_containerd_that_does_not_answer_or_an_image_for_another_machine_stops_before_anything_changes",
+    ),
+    (
+        "containerd/image",
+        "containerd_target",
+        "a_containerd_that_does_not_answer_or_an_image_for_another_machine_stops_before_anything_changes",
+    ),
+    (
+        "containerd/foreign-tag",
+        "containerd_target",
+        "a_name_of_somebody_elses_image_is_moved_only_where_the_site_says_so_and_its_image_is_kept",
+    ),
+    (
+        "containerd/mirror",
+        "containerd_target",
+        "a_node_finds_images_in_the_sites_registry_under_their_own_names",
+    ),
+    (
+        "containerd/registries",
+        "containerd_target",
+        "k3s_is_told_of_the_sites_registry_beside_what_others_have_told_it",
+    ),
+    (
+        "python/interpreter",
+        "preflight",
+        "an_interpreter_that_is_missing_or_of_another_version_or_abi_is_found_without_an_environment",
+    ),
+    (
+        "python/target",
+        "preflight",
+        "an_interpreter_that_is_missing_or_of_another_version_or_abi_is_found_without_an_environment",
+    ),
+    (
+        "python/abi",
+        "preflight",
+        "an_interpreter_that_is_missing_or_of_another_version_or_abi_is_found_without_an_environment",
+    ),
+    ("python/resolve", "preflight", "a_wheelhouse_that_lacks_what_a_wheel_needs_is_found_by_pip_itself"),
+    ("scripts/allowed", "scripts", "a_site_that_does_not_allow_scripts_refuses_the_bundle_and_runs_nothing"),
+    (
+        "scripts/place",
+        "scripts",
+        "a_site_on_a_disk_from_which_nothing_is_run_is_found_before_anything_changes",
+    ),
+    ("scripts/interpreter", "scripts", "an_interpreter_that_is_not_there_is_found_before_anything_changes"),
+    ("health/allowed", "health", "a_check_that_could_not_be_made_here_is_found_before_anything_changes"),
+    ("health/cluster", "health", "a_check_that_could_not_be_made_here_is_found_before_anything_changes"),
+    ("helm/version", "helm", "each_check_of_helm_fails_alone"),
+    ("helm/reachable", "helm", "each_check_of_helm_fails_alone"),
+    ("helm/pending", "helm", "each_check_of_helm_fails_alone"),
+    ("helm/release", "helm", "each_check_of_helm_fails_alone"),
+    ("helm/render", "helm", "each_check_of_helm_fails_alone"),
+    ("helm/images", "helm", "each_check_of_helm_fails_alone"),
+    (
+        "cluster/reachable",
+        "cluster_checks",
+        "a_cluster_that_does_not_answer_a_foreign_certificate_and_a_login_that_does_not_count_are_told_apart",
+    ),
+    ("cluster/version", "cluster_checks", "what_the_bundle_requires_of_a_cluster_is_looked_for_there"),
+    ("cluster/apis", "cluster_checks", "a_kind_that_the_cluster_does_not_serve_is_found"),
+    ("cluster/rbac", "cluster_checks", "what_we_may_not_do_is_found_for_each_kind_and_verb"),
+    ("cluster/namespace", "cluster_checks", "a_namespace_that_nobody_makes_is_found"),
+    ("cluster/namespace-health", "cluster_checks", "a_pod_that_crashes_in_the_namespace_is_found"),
+    ("cluster/quota", "cluster_checks", "a_quota_that_is_too_small_is_found"),
+    ("cluster/capacity", "cluster_checks", "pods_that_fit_on_no_node_are_found"),
+    ("cluster/secrets", "cluster_checks", "a_secret_that_is_not_there_is_found_and_one_without_the_key"),
+    ("cluster/storage-class", "cluster_checks", "a_storage_class_that_is_not_there_is_found"),
+    ("cluster/objects", "cluster_checks", "an_object_that_the_api_server_refuses_is_found"),
+    (
+        "cluster/conflict",
+        "kubernetes_target",
+        "a_field_of_somebody_else_fails_the_checks_by_name_and_is_taken_only_with_force",
+    ),
+    ("cluster/owner", "kubernetes_target", "an_object_of_another_product_is_left_to_it"),
+    (
+        "rollback/material",
+        "preflight",
+        "what_a_way_back_needs_is_looked_at_before_an_upgrade_and_before_a_rollback",
+    ),
+];
+
+#[test]
+fn every_check_that_can_fail_has_a_test_in_which_it_fails_alone() {
+    let journeys = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("journeys");
+    for (id, file, test) in ALONE {
+        let text = std::fs::read_to_string(journeys.join(format!("{file}.rs"))).unwrap();
+        let Some((_, rest)) = text.split_once(&format!("fn {test}()")) else { panic!("{file}: no {test}") };
+        let body = rest.split("\n}\n").next().unwrap();
+        let compares = ["fails_alone(", "only(", "only_fails(", "ids(&", "failed", "failing"];
+        assert!(
+            body.contains(&format!("\"{id}\"")) && compares.iter().any(|how| body.contains(how)),
+            "{test} does not say that only {id} fails"
+        );
+    }
+    let can_fail = CHECKS.iter().filter(|check| !matches!(check.rule, Rule::Open("it never stops anything")));
+    let wanted: Vec<&str> = can_fail.map(|check| check.id).collect();
+    let listed: Vec<&str> = ALONE.iter().map(|(id, ..)| *id).collect();
+    let missing: Vec<&&str> = wanted.iter().filter(|id| !listed.contains(id)).collect();
+    assert!(missing.is_empty(), "these checks fail alone nowhere: {missing:?}");
 }

@@ -23,7 +23,10 @@ use edge::Exit;
 use installer::apply::{ApplyError, PowerCut, Watch};
 use installer::plan::{Plan, Step};
 use manifests::Digest;
-use onsite::{Running, audit_holds, build, installer, says, site_yaml, tree, wait_until, with_run};
+use onsite::{
+    Running, audit_holds, build, fails_alone, installer, says, site_yaml, tree, wait_until, with_mounts,
+    with_run,
+};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -230,6 +233,7 @@ fn a_site_that_does_not_allow_scripts_refuses_the_bundle_and_runs_nothing() {
     for arguments in [&["plan", "1.0.tar"][..], &["apply", "1.0.tar"], &["apply", "1.0.tar", "--yes"]] {
         let ran = world.installer(arguments).expect_exit(Exit::NotReady);
         says(&ran, &["scripts/allowed", "a1", "targets: {scripts: {}}"]);
+        fails_alone(&ran.stderr, "scripts/allowed");
     }
     assert_eq!((ran(&world).len(), content(&world).as_str()), (0, "none"));
     // Without a site.yaml it is the same.
@@ -257,7 +261,21 @@ fn an_interpreter_that_is_not_there_is_found_before_anything_changes() {
         bundle(&world, "1.0", 1, &["{source: scripts/x.sh, irreversible: x}".to_string()]);
         let ran = apply(&world, "1.0").expect_exit(Exit::NotReady);
         says(&ran, &["scripts/interpreter", missing]);
+        fails_alone(&ran.stderr, "scripts/interpreter");
     }
+}
+
+#[test]
+fn a_site_on_a_disk_from_which_nothing_is_run_is_found_before_anything_changes() {
+    let world = site();
+    world.write("scripts/x.sh", "#!/bin/sh\n");
+    bundle(&world, "1.0", 1, &["{source: scripts/x.sh, irreversible: x}".to_string()]);
+    let script =
+        "mount --bind site site && mount -o remount,bind,noexec site && \"$0\" --site site preflight 1.0.tar";
+    let Some(ran) = with_mounts(&world, script) else { return };
+    let shown = String::from_utf8(ran.stdout).unwrap();
+    assert_eq!(ran.status.code(), Some(5), "{shown}");
+    fails_alone(&shown, "scripts/place");
 }
 
 #[test]

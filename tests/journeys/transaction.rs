@@ -305,6 +305,7 @@ fn after_a_failure_nothing_of_the_product_is_applied_until_somebody_has_looked()
             &refused,
             &["site/failed-before", "demo 2.0 failed on ", "everything was taken back", "acknowledge"],
         );
+        onsite::fails_alone(&refused.stderr, "site/failed-before");
     }
     assert_eq!(root(&world), before);
     let status = world.installer(&["status"]).ok().stdout;

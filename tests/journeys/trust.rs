@@ -474,6 +474,7 @@ fn a_wrong_clock_is_called_a_wrong_clock_and_stops_an_apply() {
     let before = world.snapshot("site/ledger");
     let ran = installer(&world, &format!("apply {archive} --yes")).expect_exit(Exit::NotReady);
     assert!(ran.stderr.contains("set the clock"), "{}", ran.stderr);
+    onsite::fails_alone(&ran.stderr, "clock/plausible");
     assert_eq!(world.snapshot("site/ledger"), before);
     onsite::site_yaml(&world, &[]);
     let site = std::fs::read_to_string(world.path("site/site.yaml")).unwrap();
@@ -499,9 +500,30 @@ fn an_expired_bundle_warns_and_stops_where_the_site_says_so() {
     let site = std::fs::read_to_string(world.path("site/site.yaml")).unwrap();
     world.write("site/site.yaml", format!("{site}time: {{expiry: enforce}}\n"));
     let ran = installer(&world, &format!("apply {archive} --yes")).expect_exit(Exit::NotReady);
-    assert!(ran.stderr.contains("bundle/expiry"), "{}", ran.stderr);
+    onsite::fails_alone(&ran.stderr, "bundle/expiry");
     world.write("site/site.yaml", format!("{site}time: {{expiry: warn}}\n"));
     installer(&world, &format!("apply {archive} --yes")).ok();
+}
+
+#[test]
+fn an_expired_root_warns_and_stops_where_the_site_says_so() {
+    let mut world = World::new();
+    keys(&world, "alice rel");
+    let made = json(
+        &world,
+        "trust new --publisher acme --release-key keys/rel.pub.pem --root-key keys/alice.pub.pem --expires 2026-11-21T00:00:00Z --sign keys/alice.key.pem --out trust/1.root.json",
+    );
+    let fingerprint = made["fingerprint"].as_str().unwrap();
+    world.installer(&["trust", "init", "trust/1.root.json", "--expect-sha256", fingerprint]).ok();
+    let archive = build(&world, "1.0.0", 1, "", "rel");
+    world.now = "2026-11-22T00:00:00Z".parse().unwrap();
+    let verified = installer(&world, &format!("--output json verify {archive}")).ok().json();
+    assert_eq!(finding(&verified, "trust/expiry").0, "warn");
+    onsite::site_yaml(&world, &[]);
+    let site = std::fs::read_to_string(world.path("site/site.yaml")).unwrap();
+    world.write("site/site.yaml", format!("{site}time: {{expiry: enforce}}\n"));
+    let ran = installer(&world, &format!("apply {archive} --yes")).expect_exit(Exit::NotReady);
+    onsite::fails_alone(&ran.stderr, "trust/expiry");
 }
 
 #[test]

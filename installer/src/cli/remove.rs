@@ -74,7 +74,8 @@ impl RemoveArgs {
         log: &AuditLog,
         asked: &Asked,
     ) -> Result<(), Failure> {
-        let ((plan, findings), seconds) = conduct(site, screen, log, |run| self.take_off(judged, run, asked))?;
+        let ((plan, findings), seconds) =
+            conduct(site, screen, log, |run| self.take_off(judged, run, asked))?;
         let (table, shown) = (findings.table(), show(&plan));
         let title = format!("{} {}", plan.product, plan.version);
         let human = format!("{table}\n{shown}\nremoved: {title} ({seconds:.1} s)\n");
