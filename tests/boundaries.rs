@@ -34,7 +34,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
 const FOR_TESTS: &[&str] = &["testkit", "e2e"];
 
 /// The asynchronous world, and the only crate that may have it.
-const RUNTIME: &[&str] = &["tokio", "hyper", "hyper-util", "async-std", "smol", "futures-executor"];
+const RUNTIME: &[&str] =
+    &["tokio", "tokio-rustls", "hyper", "hyper-util", "async-std", "smol", "futures-executor"];
 const RUNTIME_OWNER: &str = "installer";
 
 struct Workspace {

@@ -156,6 +156,12 @@ fn the_schema_of_site_yaml_names_the_keys_that_installer_takes() {
     for name in ["registry", "docker", "containerd", "python", "helm"] {
         assert_eq!(keys(&targets["properties"][name]), site(&format!("targets: {{{name}: {{zzz: 1}}}}\n")));
     }
+    let serve = &schema["properties"]["serve"];
+    assert_eq!(keys(serve), site("serve: {zzz: 1}\n"));
+    let [every, rate] = ["every", "rate"].map(str::to_string);
+    assert_eq!(keys(&serve["properties"]["rehash"]), BTreeSet::from([every, rate]));
+    let [certificate, key] = ["certificate", "key"].map(str::to_string);
+    assert_eq!(keys(&serve["properties"]["tls"]), BTreeSet::from([certificate, key]));
     let mirror = &targets["properties"]["containerd"]["properties"]["mirror"];
     assert_eq!(keys(mirror), site("targets: {containerd: {mirror: {zzz: 1}}}\n"));
     let registries = &targets["properties"]["containerd"]["properties"]["registries"];

@@ -31,6 +31,7 @@ pub mod references;
 pub mod rendered;
 pub mod repair;
 pub mod retire;
+pub mod rot;
 pub mod serve;
 pub mod shelf;
 pub mod site;

@@ -458,23 +458,21 @@ mod bytes_of_blobs {
     }
 
     #[test]
-    fn a_blob_of_another_length_is_an_error_that_the_operator_hears_of() {
+    fn a_blob_of_another_length_is_withdrawn_and_the_operator_hears_of_it() {
         let (sample, server) = Sample::serve();
         let path = sample.shelf.blob_path(&sample.layer.digest);
         std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"x").unwrap();
         let target = format!("{SERVICE}/blobs/{}", sample.layer.digest);
         for method in ["GET", "HEAD"] {
-            assert_eq!(request(server.address, method, &target, &[]).status, 500);
+            assert_eq!(request(server.address, method, &target, &[]).status, 404);
         }
-        assert_eq!(server.get(&target).code(), "UNKNOWN");
+        assert_eq!(server.get(&target).code(), "BLOB_UNKNOWN");
         let told = server.troubles().join("\n");
         assert!(told.contains("bytes in the site store, expected"), "{told}");
-        std::fs::remove_file(&path).unwrap();
-        assert_eq!(server.get(&target).status, 500);
-        assert!(server.troubles().iter().any(|t| t.contains("is missing from the site store")));
         std::fs::remove_file(sample.shelf.blob_path(&sample.file.digest)).unwrap();
         let plain = server.get("/files/etc-fraud/base.yaml");
-        assert_eq!((plain.status, plain.header("content-type")), (500, Some("text/plain; charset=utf-8")));
+        assert_eq!((plain.status, plain.header("content-type")), (404, Some("text/plain; charset=utf-8")));
+        assert!(server.troubles().iter().any(|t| t.contains("is missing from the site store")));
     }
 
     #[test]
@@ -487,7 +485,9 @@ mod bytes_of_blobs {
         let mut rest = Vec::new();
         let _ = body.read_to_end(&mut rest);
         assert!(rest.len() < LARGE_BYTES);
-        assert!(server.troubles().iter().any(|t| t.contains("cannot read blob")), "{:?}", server.troubles());
+        // It is withdrawn by whoever sees its connection end, and by whoever asks next.
+        assert_eq!(server.get("/files/etc-fraud/large.bin").status, 404);
+        assert!(server.troubles().iter().any(|t| t.contains("withdrawn until")), "{:?}", server.troubles());
     }
 
     #[test]
@@ -501,6 +501,118 @@ mod bytes_of_blobs {
         assert_eq!(server.get(&format!("{POSTGRES}/manifests/{}", sample.children[0].digest)).status, 404);
         assert_eq!(server.get(&format!("{SERVICE}/manifests/v2.1.0")).status, 200);
         assert!(server.troubles().iter().any(|t| t.contains("does not have that digest any more")));
+    }
+}
+
+mod rot {
+    use super::*;
+    use std::os::unix::fs::FileExt;
+
+    /// Changes one byte in the middle of a blob.
+    fn rot(sample: &Sample, digest: &Digest) {
+        let file =
+            std::fs::OpenOptions::new().read(true).write(true).open(sample.shelf.blob_path(digest)).unwrap();
+        let middle = file.metadata().unwrap().len() / 2;
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, middle).unwrap();
+        file.write_all_at(&[byte[0] ^ 1], middle).unwrap();
+    }
+
+    #[test]
+    fn a_large_blob_that_has_rotted_is_never_sent_to_its_end_and_gone_for_the_next_who_asks() {
+        let (sample, server) = Sample::serve();
+        rot(&sample, &sample.large.digest);
+        let target = "/files/etc-fraud/large.bin";
+        let (reply, mut body) = head(send(server.address, "GET", target, &[]));
+        assert_eq!(reply.header("content-length"), Some(LARGE_BYTES.to_string().as_str()));
+        let mut rest = Vec::new();
+        let _ = body.read_to_end(&mut rest);
+        assert!(rest.len() < LARGE_BYTES, "it was sent as if it were good");
+        assert_eq!(server.get(target).status, 404);
+        let in_registry = server.get(&format!("/v2/files/etc-fraud/blobs/{}", sample.large.digest));
+        assert_eq!((in_registry.status, in_registry.code().as_str()), (404, "BLOB_UNKNOWN"));
+        let told = server.troubles();
+        assert_eq!(
+            told.iter().filter(|t| t.contains("withdrawn until it is whole again")).count(),
+            1,
+            "{told:?}"
+        );
+    }
+
+    #[test]
+    fn no_byte_of_a_small_blob_that_has_rotted_is_sent_not_even_in_a_range() {
+        let (sample, server) = Sample::serve();
+        rot(&sample, &sample.wheel.digest);
+        let wheel = format!("/wheels/{}/Friendly_Bard-1.0-py3-none-any.whl", sample.wheel.digest.hex());
+        assert_eq!(server.get_with(&wheel, &[("Range", "bytes=0-3")]).status, 404);
+        assert!(!server.get("/simple/friendly-bard/").text().contains(".whl"));
+        let html = server.get("/");
+        assert!(!html.text().contains("Friendly_Bard-1.0"), "the page offers it");
+    }
+
+    #[test]
+    fn a_manifest_that_has_rotted_takes_its_tag_along_and_no_older_image_steps_into_its_place() {
+        let sample = Sample::new();
+        let older = image(&sample.shelf, "registry.example.com/fraud/service:v2.1.0", "older");
+        let older_digest = older.manifests()[0].digest;
+        // What was published first is the older one.
+        let newer = image(&sample.shelf, "registry.example.com/fraud/service:v2.1.0", "newer");
+        let newer_digest = newer.manifests()[0].digest;
+        sample.shelf.publish("3.0", vec![older]);
+        sample.shelf.publish("4.0", vec![newer]);
+        let server = Server::start(&sample.shelf);
+        let by_tag = format!("{SERVICE}/manifests/v2.1.0");
+        assert_eq!(
+            server.get(&by_tag).header("docker-content-digest"),
+            Some(newer_digest.to_string().as_str())
+        );
+        rot(&sample, &newer_digest);
+        let gone = server.get(&by_tag);
+        assert_eq!((gone.status, gone.code().as_str()), (404, "MANIFEST_UNKNOWN"));
+        let tags = server.get(&format!("{SERVICE}/tags/list")).json();
+        assert_eq!(tags["tags"], serde_json::json!([]));
+        assert_eq!(server.get(&format!("{SERVICE}/manifests/{older_digest}")).status, 200);
+    }
+
+    #[test]
+    fn a_wheel_or_chart_of_an_older_bundle_does_not_step_into_the_place_of_a_withdrawn_one() {
+        let shelf = TestShelf::new();
+        let old = wheel(&shelf, "greet", "1.0", None, &["old-dep"]);
+        let new = wheel(&shelf, "greet", "1.0", None, &["new-dep"]);
+        let digest = new.digest;
+        let (old_chart, _) = chart(&shelf, "fraud", "1.0.0", "old");
+        let (new_chart, archive) = chart(&shelf, "fraud", "1.0.0", "new");
+        shelf.publish("1.0", vec![wheelhouse(&shelf, "tools", vec![old]), old_chart]);
+        shelf.publish("2.0", vec![wheelhouse(&shelf, "tools", vec![new]), new_chart]);
+        let server = Server::start(&shelf);
+        assert!(server.get("/simple/greet/").text().contains(&digest.hex()));
+        for rotten in [digest, Digest::of(&archive)] {
+            let path = shelf.blob_path(&rotten);
+            let mut bytes = std::fs::read(&path).unwrap();
+            bytes[10] ^= 1;
+            std::fs::write(&path, bytes).unwrap();
+        }
+        assert_eq!(server.get("/charts/fraud-1.0.0.tgz").status, 404);
+        let wheel = format!("/wheels/{}/greet-1.0-py3-none-any.whl", digest.hex());
+        assert_eq!(server.get(&wheel).status, 404);
+        assert!(!server.get("/simple/greet/").text().contains(".whl"));
+        assert!(!server.get("/charts/index.yaml").text().contains("fraud-1.0.0.tgz"));
+    }
+
+    #[test]
+    fn a_blob_that_is_put_right_is_served_again() {
+        let (sample, server) = Sample::serve();
+        rot(&sample, &sample.file.digest);
+        let target = "/files/etc-fraud/base.yaml";
+        assert_eq!(server.get(target).status, 404);
+        // A new file under the old name, as an apply makes it.
+        let path = sample.shelf.blob_path(&sample.file.digest);
+        std::fs::write(path.with_extension("new"), b"<script>alert(1)</script>").unwrap();
+        std::fs::rename(path.with_extension("new"), &path).unwrap();
+        while server.get(target).status != 200 {
+            std::thread::yield_now();
+        }
+        assert!(server.troubles().iter().any(|t| t.contains("is whole again, and served")));
     }
 }
 
@@ -1117,7 +1229,7 @@ mod stopping {
         }
         let grown = process.peak_memory_kib().saturating_sub(before);
         println!("100 downloads of 32 MiB: {grown} KiB more than the {before} KiB of the idle server");
-        assert!(grown < 192 * 1024, "{grown} KiB for 3.1 GiB served");
+        assert!(grown < 64 * 1024, "{grown} KiB for 3.1 GiB served");
         process.terminate();
         assert!(process.child.wait().unwrap().success());
     }

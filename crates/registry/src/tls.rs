@@ -210,11 +210,30 @@ impl ServerCertVerifier for Watcher {
     }
 }
 
+/// When a certificate (RFC 5280) is valid, by its own word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Validity {
+    /// Its first second.
+    pub from: Timestamp,
+    /// Its last second.
+    pub until: Timestamp,
+}
+
+impl Validity {
+    /// That of a certificate in DER form; nothing if it is none.
+    #[must_use]
+    pub fn of(der: &[u8]) -> Option<Self> {
+        let read = Read::of(der)?;
+        Some(Self { from: read.not_before?, until: read.not_after? })
+    }
+}
+
 /// The parts of a certificate that are read.
 #[derive(Debug, PartialEq, Eq)]
 struct Read<'a> {
     issuer: &'a [u8],
     subject: &'a [u8],
+    not_before: Option<Timestamp>,
     not_after: Option<Timestamp>,
 }
 
@@ -236,9 +255,14 @@ impl<'a> Read<'a> {
         let (_serial, _algorithm) = (fields.next()?, fields.content(SEQUENCE)?);
         let issuer = fields.content(SEQUENCE)?;
         let mut validity = Elements(fields.content(SEQUENCE)?);
-        let (_not_before, (tag, not_after)) = (validity.next()?, validity.next()?);
+        let (before, after) = (validity.next()?, validity.next()?);
         let subject = fields.content(SEQUENCE)?;
-        Some(Self { issuer, subject, not_after: time(tag, not_after) })
+        Some(Self {
+            issuer,
+            subject,
+            not_before: time(before.0, before.1),
+            not_after: time(after.0, after.1),
+        })
     }
 }
 

@@ -15,7 +15,7 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use edge::{Classified, Env, Exit};
+use edge::{Classified, Clock, Env, Exit};
 use manifests::Digest;
 use manifests::audit::{Actor, AppendError, ChainBreak, Entry, Event, Head, LINE_BYTES_MAX, Outcome};
 use manifests::text::{printable, printable_up_to};
@@ -157,6 +157,20 @@ impl AuditLog {
     /// # Errors
     /// It cannot be written, or the last line is not one of ours.
     pub fn append(&self, env: &Env, event: &str, outcome: Outcome, about: About) -> Result<(), AuditError> {
+        self.append_by(&*env.clock, event, outcome, about)
+    }
+
+    /// The same for whoever outlives the borrow of an [`Env`].
+    ///
+    /// # Errors
+    /// As [`AuditLog::append`].
+    pub fn append_by(
+        &self,
+        clock: &dyn Clock,
+        event: &str,
+        outcome: Outcome,
+        about: About,
+    ) -> Result<(), AuditError> {
         let mut options = File::options();
         let is_new = !self.path.exists();
         let file = options.read(true).append(true).create(true).mode(0o600).open(&self.path);
@@ -169,9 +183,9 @@ impl AuditLog {
         file.lock().map_err(|source| self.failed(source))?;
         let mut head = self.head_of(&mut file)?;
         if let Some(torn) = self.take_torn_line(&mut file)? {
-            head = self.write(&mut file, &head, env, "log.repair", Outcome::Done, torn)?;
+            head = self.write(&mut file, &head, clock, "log.repair", Outcome::Done, torn)?;
         }
-        self.write(&mut file, &head, env, event, outcome, about)?;
+        self.write(&mut file, &head, clock, event, outcome, about)?;
         Ok(())
     }
 
@@ -179,12 +193,12 @@ impl AuditLog {
         &self,
         file: &mut File,
         head: &Head,
-        env: &Env,
+        clock: &dyn Clock,
         event: &str,
         outcome: Outcome,
         about: About,
     ) -> Result<Head, AuditError> {
-        let (event, time) = (event.to_string(), env.clock.now());
+        let (event, time) = (event.to_string(), clock.now());
         let event = Event { time, event, outcome, actor: self.actor.clone(), tool: self.tool.clone(), about };
         let unfit = |source| AuditError::Event { path: self.path.clone(), source };
         let (line, next) = head.append(event).map_err(unfit)?;

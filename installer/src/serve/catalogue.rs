@@ -11,39 +11,74 @@ use tokio::time::Instant;
 
 use super::charts::ChartRepository;
 use super::files::FileSets;
+use super::prune;
 use super::python::PythonIndex;
 use super::repositories::Repositories;
 use super::shelf::{PublishedBundle, Shelf};
 use super::trouble::Trouble;
+use super::withdrawn::Withdrawn;
 
 /// What the published bundles hold, by every name under which it is served.
 #[derive(Debug, Default)]
 pub(super) struct Catalogue {
+    /// Without what is withdrawn.
     pub(super) bundles: Vec<Arc<PublishedBundle>>,
     pub(super) repositories: Repositories,
     pub(super) python: PythonIndex,
     pub(super) charts: ChartRepository,
     pub(super) files: FileSets,
+    /// As they were published.
+    published: Vec<Arc<PublishedBundle>>,
+    /// What was withdrawn when this was made.
+    generation: u64,
 }
 
 impl Catalogue {
     /// Reads the manifests of images and the metadata of charts. What cannot be read is left out of
-    /// what follows from it, and told.
-    pub(super) fn build(shelf: &dyn Shelf, bundles: Vec<Arc<PublishedBundle>>) -> (Self, Vec<Trouble>) {
-        let mut troubles = Vec::new();
-        let mut catalogue = Self::default();
-        for bundle in &bundles {
-            catalogue.repositories.add(shelf, bundle, &mut troubles);
-            catalogue.python.add(bundle);
-            catalogue.charts.add(shelf, bundle, &mut troubles);
-            catalogue.files.add(bundle);
+    /// what follows from it, and told; what is rotten is withdrawn, and the catalogue made without it.
+    fn build(
+        shelf: &dyn Shelf,
+        bundles: Vec<Arc<PublishedBundle>>,
+        withdrawn: &Withdrawn,
+    ) -> (Self, Vec<Trouble>) {
+        loop {
+            let (catalogue, troubles) = Self::try_build(shelf, &bundles, withdrawn);
+            let (rotten, others): (Vec<Trouble>, Vec<Trouble>) =
+                troubles.into_iter().partition(|trouble| trouble.rotten().is_some());
+            let mut found = false;
+            for trouble in rotten {
+                found |= withdrawn.doubt(shelf, &trouble);
+            }
+            // Each round withdraws another blob, and there are so many.
+            if !found {
+                return (catalogue, others);
+            }
         }
-        catalogue.bundles = bundles;
+    }
+
+    fn try_build(
+        shelf: &dyn Shelf,
+        bundles: &[Arc<PublishedBundle>],
+        withdrawn: &Withdrawn,
+    ) -> (Self, Vec<Trouble>) {
+        let mut troubles = Vec::new();
+        let (without, generation) = withdrawn.list();
+        let pruned = prune::without(bundles, &without);
+        let repositories = Repositories::without(without);
+        let published = bundles.to_vec();
+        let mut catalogue = Self { published, generation, repositories, ..Self::default() };
+        for (bundle, pruned) in bundles.iter().zip(&pruned) {
+            catalogue.repositories.add(shelf, bundle, &mut troubles);
+            catalogue.python.add(pruned);
+            catalogue.charts.add(shelf, pruned, &mut troubles);
+            catalogue.files.add(pruned);
+        }
+        catalogue.bundles = pruned;
         (catalogue, troubles)
     }
 
     fn lists(&self, bundles: &[Arc<PublishedBundle>]) -> bool {
-        self.bundles.len() == bundles.len() && self.bundles.iter().zip(bundles).all(|(a, b)| a.is_same(b))
+        self.published.len() == bundles.len() && self.published.iter().zip(bundles).all(|(a, b)| a.is_same(b))
     }
 }
 
@@ -51,9 +86,11 @@ impl Catalogue {
 pub(super) struct Library {
     shelf: Arc<dyn Shelf>,
     current: RwLock<Arc<Catalogue>>,
-    /// When the list was last read. Who holds this lock renews; everybody else takes what is there.
+    /// When the list was last read. Who holds this lock renews; everybody else takes what is there, unless
+    /// something was withdrawn since.
     read: tokio::sync::Mutex<Instant>,
     refresh: Duration,
+    pub(super) withdrawn: Arc<Withdrawn>,
 }
 
 impl Library {
@@ -61,25 +98,35 @@ impl Library {
     ///
     /// # Errors
     /// The shelf cannot be read.
-    pub(super) fn open(shelf: Arc<dyn Shelf>, refresh: Duration) -> io::Result<(Self, Vec<Trouble>)> {
-        let (catalogue, troubles) = Catalogue::build(&*shelf, shelf.bundles()?);
+    pub(super) fn open(
+        shelf: Arc<dyn Shelf>,
+        refresh: Duration,
+        withdrawn: Arc<Withdrawn>,
+    ) -> io::Result<(Self, Vec<Trouble>)> {
+        let (catalogue, troubles) = Catalogue::build(&*shelf, shelf.bundles()?, &withdrawn);
         let current = RwLock::new(Arc::new(catalogue));
-        Ok((Self { shelf, current, read: tokio::sync::Mutex::new(Instant::now()), refresh }, troubles))
+        let read = tokio::sync::Mutex::new(Instant::now());
+        Ok((Self { shelf, current, read, refresh, withdrawn }, troubles))
     }
 
-    /// The catalogue, renewed if it is older than the refresh interval and the bundles changed.
+    /// The catalogue, renewed if it is older than the refresh interval and the bundles changed, or if
+    /// something was withdrawn or is served again since it was made.
     pub(super) async fn current(&self, report: &(dyn Fn(Trouble) + Send + Sync)) -> Arc<Catalogue> {
-        let known = Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner));
-        let Ok(mut read) = self.read.try_lock() else { return known };
-        if read.elapsed() < self.refresh {
+        let mut read = match self.read.try_lock() {
+            Ok(read) => read,
+            Err(_) if self.is_right(&self.known()) => return self.known(),
+            Err(_) => self.read.lock().await,
+        };
+        let known = self.known();
+        if read.elapsed() < self.refresh && self.is_right(&known) {
             return known;
         }
-        let shelf = Arc::clone(&self.shelf);
+        let (shelf, withdrawn) = (Arc::clone(&self.shelf), Arc::clone(&self.withdrawn));
         let former = Arc::clone(&known);
         let renewed = tokio::task::spawn_blocking(move || {
             let bundles = shelf.bundles()?;
-            let changed = !former.lists(&bundles);
-            Ok::<_, io::Error>(changed.then(|| Catalogue::build(&*shelf, bundles)))
+            let changed = former.generation != withdrawn.generation() || !former.lists(&bundles);
+            Ok::<_, io::Error>(changed.then(|| Catalogue::build(&*shelf, bundles, &withdrawn)))
         });
         let renewed = renewed.await.unwrap_or_else(|stopped| Err(io::Error::other(stopped)));
         *read = Instant::now();
@@ -96,6 +143,15 @@ impl Library {
                 known
             }
         }
+    }
+
+    fn known(&self) -> Arc<Catalogue> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether nothing was withdrawn since a catalogue was made.
+    fn is_right(&self, catalogue: &Catalogue) -> bool {
+        catalogue.generation == self.withdrawn.generation()
     }
 
     /// The store.

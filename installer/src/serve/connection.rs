@@ -1,8 +1,12 @@
-//! Connections: so many at a time, each with a limit on how long it may take to ask and to listen.
+//! Connections: so many at a time, from allowed addresses only, with TLS or without, each with a limit on how
+//! long it may take to ask and to listen.
+//!
+//! *Invariant:* of an address that is not allowed no byte is read.
 
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -15,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Sleep;
+use tokio_rustls::TlsAcceptor;
 
 use super::deliver::Site;
 use super::trouble::Trouble;
@@ -46,8 +51,10 @@ pub(super) async fn accept(
             () = hurry.as_mut() => return,
         };
         match accepted {
-            (Ok(slot), Ok((stream, _))) => {
-                tokio::spawn(converse(stream, Arc::clone(&site), stop.clone(), slot));
+            // Without a word: what would be said to a stranger says that there is somebody.
+            (_, Ok((stream, from))) if !site.door.lets_in(from.ip()) => drop(stream),
+            (Ok(slot), Ok((stream, from))) => {
+                tokio::spawn(converse(stream, from.ip(), Arc::clone(&site), stop.clone(), slot));
             }
             (_, Err(error)) => {
                 (site.report)(Trouble::Accept(error));
@@ -66,26 +73,48 @@ pub(super) async fn accept(
 
 async fn converse(
     stream: TcpStream,
+    from: IpAddr,
     site: Arc<Site>,
     mut stop: watch::Receiver<bool>,
     _slot: OwnedSemaphorePermit,
 ) {
     let Ok(local) = stream.local_addr() else { return };
-    let local = local.to_string();
     let limits = site.limits;
+    let stream = Listening { stream, stall_max: limits.stall_max, stalled: None };
+    let Some(tls) = site.door.tls() else { return talk(stream, (from, local), &site, stop).await };
+    let shaken = tokio::select! {
+        shaken = tokio::time::timeout(limits.header_read_max, TlsAcceptor::from(tls).accept(stream)) => shaken,
+        _ = stop.wait_for(|stopped| *stopped) => return,
+    };
+    // A handshake that failed is the client's to notice: scanners and health checks do nothing else.
+    if let Ok(Ok(stream)) = shaken {
+        talk(stream, (from, local), &site, stop).await;
+    }
+}
+
+/// HTTP, until either side has had enough.
+async fn talk(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    (from, local): (IpAddr, SocketAddr),
+    site: &Site,
+    mut stop: watch::Receiver<bool>,
+) {
+    let local = local.to_string();
     let service = service_fn(|request: hyper::Request<hyper::body::Incoming>| {
         let (head, _) = request.into_parts();
-        let (site, local) = (&site, &local);
-        async move { Ok::<_, Infallible>(site.respond(&head.method, &head.uri, &head.headers, local).await) }
+        let local = &local;
+        async move {
+            let ends = (from, local.as_str());
+            Ok::<_, Infallible>(site.respond(&head.method, &head.uri, &head.headers, ends).await)
+        }
     });
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_read_max)
+        .header_read_timeout(site.limits.header_read_max)
         .max_buf_size(HEAD_BYTES_MAX)
         .max_header_size(HEAD_BYTES_MAX);
-    let stream = TokioIo::new(Listening { stream, stall_max: limits.stall_max, stalled: None });
-    let mut connection = pin!(builder.serve_connection(stream, service));
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     // A connection's own failure is the client's to notice: there is nobody here to tell.
     tokio::select! {
         _ = connection.as_mut() => return,

@@ -1,37 +1,45 @@
 //! From a request to a response: conditions, ranges, and the bytes of blobs.
 
 use std::io::{Seek, SeekFrom};
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use hyper::body::Bytes;
 use hyper::header::{
     ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderMap,
-    HeaderName, HeaderValue, IF_NONE_MATCH, IF_RANGE, RANGE, REFERRER_POLICY, RETRY_AFTER,
+    HeaderName, HeaderValue, IF_NONE_MATCH, IF_RANGE, RANGE, REFERRER_POLICY, RETRY_AFTER, WWW_AUTHENTICATE,
     X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Method, Response, StatusCode, Uri};
 use manifests::Digest;
 use manifests::bundle::Content;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::answer::{Answer, Body};
-use super::body::{Payload, read_exactly};
+use super::body::{Payload, Slots, Source, read_exactly};
 use super::catalogue::Library;
+use super::door::Door;
 use super::range::{Span, names_tag, wanted};
 use super::request::Asked;
 use super::routes::{self, Templates};
+use super::shelf::Shelf;
 use super::trouble::{Trouble, open};
+use super::users::Login;
 use super::{Limits, registry};
 
 /// Blobs up to this length are read at once and need no download slot: manifests must flow while the
 /// slots are taken by large layers.
 const SMALL_BYTES_MAX: u64 = 64 * 1024;
+/// Where whoever watches the server asks whether it is there.
+const HEALTH: &str = "/healthz";
 
 /// What every connection shares.
 pub(super) struct Site {
     pub(super) library: Library,
     pub(super) templates: Templates,
     pub(super) limits: Limits,
-    pub(super) downloads: Arc<Semaphore>,
+    pub(super) downloads: Slots,
+    pub(super) door: Arc<Door>,
     pub(super) report: Arc<dyn Fn(Trouble) + Send + Sync>,
 }
 
@@ -49,43 +57,78 @@ struct Piece {
     length: u64,
 }
 
+/// Why a blob is not sent.
+enum Unsent {
+    /// It is withdrawn.
+    Withdrawn,
+    /// Anything else.
+    Problem(Answer),
+}
+
 impl Site {
-    /// Answers one request. `local` is the address that the client connected to.
+    /// Answers one request from a client's address to one of ours.
     pub(super) async fn respond(
         &self,
         method: &Method,
         uri: &Uri,
         headers: &HeaderMap,
-        local: &str,
+        (from, local): (IpAddr, &str),
     ) -> Response<Payload> {
         let is_registry = routes::is_registry(uri.path());
         let dialect = if is_registry { Dialect::Registry } else { Dialect::Plain };
+        let head_only = *method == Method::HEAD;
+        // Whoever watches the server need not log in to see that it is there.
+        let (login, trouble) = match uri.path() {
+            HEALTH => (Login::Welcome, None),
+            _ => self.door.login(headers, from).await,
+        };
+        trouble.into_iter().for_each(|trouble| (self.report)(trouble));
+        if login != Login::Welcome {
+            return whole(dialect.stranger(login), head_only);
+        }
         let asked = match Asked::parse(method, uri, headers) {
             Ok(asked) => asked,
             Err(refusal) => {
                 let refuse = if is_registry { registry::refuse } else { routes::refuse };
-                return whole(refuse(refusal), *method == Method::HEAD);
+                return whole(refuse(refusal), head_only);
             }
         };
-        if asked.path() == ["healthz"] && !asked.slash {
+        if uri.path() == HEALTH {
             return whole(Answer::document("text/plain; charset=utf-8", &b"ok"[..]), asked.head_only);
         }
+        match self.answer(&asked, local, dialect).await {
+            Ok(response) => response,
+            // Asked again, as the catalogue does not know the blob any more.
+            Err(_) => match self.answer(&asked, local, dialect).await {
+                Ok(response) => response,
+                Err(gone) => whole(gone, asked.head_only),
+            },
+        }
+    }
+
+    /// An answer from the catalogue; on the way to it a blob may turn out to be rotten.
+    async fn answer(
+        &self,
+        asked: &Asked,
+        local: &str,
+        dialect: Dialect,
+    ) -> Result<Response<Payload>, Answer> {
         let catalogue = self.library.current(&*self.report).await;
-        let mut answer = routes::answer(&catalogue, &asked, local, &self.templates);
+        let mut answer = routes::answer(&catalogue, asked, local, &self.templates);
         drop(catalogue);
         if answer.status != StatusCode::OK {
-            return whole(answer, asked.head_only);
+            return Ok(whole(answer, asked.head_only));
         }
         let tag = format!("\"{}\"", digest_of(&answer.body));
         answer = answer.with_text(ETAG, &tag);
         if asked.list(IF_NONE_MATCH).is_some_and(|header| names_tag(&header, &tag)) {
             answer.status = StatusCode::NOT_MODIFIED;
             answer.headers.remove(CONTENT_TYPE);
-            return response(answer.status, answer.headers, Payload::Nothing);
+            return Ok(response(answer.status, answer.headers, Payload::Nothing));
         }
         match answer.body {
-            Body::Document(_) => whole(answer, asked.head_only),
-            Body::Blob(content) => self.blob(answer, content, &asked, &tag, dialect).await,
+            Body::Document(_) => Ok(whole(answer, asked.head_only)),
+            Body::Blob(content) => self.blob(answer, content, asked, &tag, dialect).await,
         }
     }
 
@@ -96,7 +139,7 @@ impl Site {
         asked: &Asked,
         tag: &str,
         dialect: Dialect,
-    ) -> Response<Payload> {
+    ) -> Result<Response<Payload>, Answer> {
         answer.headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
         let range = asked.header(RANGE).filter(|_| !asked.head_only);
         // A date in If-Range never matches: nothing here has one.
@@ -112,72 +155,138 @@ impl Site {
             Span::Unsatisfiable => {
                 let sentence = format!("the range lies outside of {size} bytes");
                 let problem = Answer::problem(StatusCode::RANGE_NOT_SATISFIABLE, &sentence);
-                return whole(problem.with_text(CONTENT_RANGE, &format!("bytes */{size}")), false);
+                return Ok(whole(problem.with_text(CONTENT_RANGE, &format!("bytes */{size}")), false));
             }
         };
         let piece = Piece { content, first, length };
         match self.payload(piece, asked.head_only, dialect).await {
             Ok(payload) => {
                 answer.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-                response(answer.status, answer.headers, payload)
+                Ok(response(answer.status, answer.headers, payload))
             }
-            Err(problem) => whole(problem, asked.head_only),
+            Err(Unsent::Withdrawn) => Err(dialect.gone()),
+            Err(Unsent::Problem(problem)) => Ok(whole(problem, asked.head_only)),
         }
     }
 
-    /// The bytes of a piece, after the length of its blob was compared with the inventory.
-    async fn payload(&self, piece: Piece, head_only: bool, dialect: Dialect) -> Result<Payload, Answer> {
-        let Piece { content, first, length } = piece;
-        let small = head_only || length <= SMALL_BYTES_MAX;
+    /// The bytes of a piece, after the length of its blob was compared with the inventory. Small ones are hashed
+    /// before any of them is sent, large ones while they are.
+    async fn payload(&self, piece: Piece, head_only: bool, dialect: Dialect) -> Result<Payload, Unsent> {
+        let Content { digest, .. } = piece.content;
+        let small = head_only || piece.length <= SMALL_BYTES_MAX;
         let slot = if small { None } else { Some(self.slot(dialect).await?) };
-        let shelf = self.library.shelf();
+        let (shelf, withdrawn) = (self.library.shelf(), Arc::clone(&self.library.withdrawn));
+        if withdrawn.has(&digest) {
+            return Err(Unsent::Withdrawn);
+        }
         let opened = tokio::task::spawn_blocking(move || {
-            let failed = |source| Trouble::BlobRead { digest: content.digest, source };
-            let mut file = open(&*shelf, content)?;
-            if first > 0 {
-                file.seek(SeekFrom::Start(first)).map_err(failed)?;
-            }
-            let here = if small && !head_only {
-                Some(read_exactly(&mut file, length).map_err(failed)?)
-            } else {
-                None
-            };
-            Ok((file, here))
+            let opened = piece.open(&*shelf, small && !head_only);
+            opened.map_err(|trouble| if withdrawn.doubt(&*shelf, &trouble) { None } else { Some(trouble) })
         });
         let opened = opened.await.unwrap_or_else(|stopped| {
-            Err(Trouble::BlobRead { digest: content.digest, source: std::io::Error::other(stopped) })
+            Err(Some(Trouble::BlobRead { digest, source: std::io::Error::other(stopped) }))
         });
         match (opened, slot) {
-            (Ok((_, Some(bytes))), _) => Ok(Payload::Whole(bytes)),
-            (Ok((file, None)), Some(slot)) => {
+            (Ok(Opened::Bytes(bytes)), _) => Ok(Payload::Whole(bytes)),
+            (Ok(Opened::File(source)), Some(slot)) => {
+                let (shelf, withdrawn) = (self.library.shelf(), Arc::clone(&self.library.withdrawn));
                 let report = Arc::clone(&self.report);
-                let digest = content.digest;
-                let failed = move |source| report(Trouble::BlobRead { digest, source });
-                Ok(Payload::stream(file, length, slot, failed))
+                let failed = move |trouble| {
+                    if !withdrawn.doubt(&*shelf, &trouble) {
+                        report(trouble);
+                    }
+                };
+                Ok(Payload::stream(source, &self.downloads, slot, failed))
             }
-            (Ok((_, None)), None) => Ok(Payload::Nothing),
-            (Err(trouble), _) => {
+            (Ok(Opened::File(_)), None) => Ok(Payload::Nothing),
+            (Err(None), _) => Err(Unsent::Withdrawn),
+            (Err(Some(trouble)), _) => {
                 let message = trouble.to_string();
+                // What was taken away with its bundle since the list was read is no trouble of anybody.
+                if matches!(trouble, Trouble::BlobMissing(_)) {
+                    return Err(Unsent::Withdrawn);
+                }
                 (self.report)(trouble);
-                Err(match dialect {
+                Err(Unsent::Problem(match dialect {
                     Dialect::Registry => registry::damaged(&message),
                     Dialect::Plain => Answer::problem(StatusCode::INTERNAL_SERVER_ERROR, &message),
-                })
+                }))
             }
         }
     }
 
-    async fn slot(&self, dialect: Dialect) -> Result<OwnedSemaphorePermit, Answer> {
-        let waiting = Arc::clone(&self.downloads).acquire_owned();
-        if let Ok(Ok(slot)) = tokio::time::timeout(self.limits.download_wait_max, waiting).await {
+    async fn slot(&self, dialect: Dialect) -> Result<OwnedSemaphorePermit, Unsent> {
+        let waiting = self.downloads.take();
+        if let Ok(Some(slot)) = tokio::time::timeout(self.limits.download_wait_max, waiting).await {
             return Ok(slot);
         }
-        let message = "all download slots are taken, try again";
-        let answer = match dialect {
-            Dialect::Registry => registry::busy(message),
-            Dialect::Plain => Answer::problem(StatusCode::SERVICE_UNAVAILABLE, message),
+        Err(Unsent::Problem(dialect.busy("all download slots are taken, try again")))
+    }
+}
+
+/// What was opened of a blob.
+enum Opened {
+    /// All that is to be sent.
+    Bytes(Bytes),
+    /// Where it is to be read from.
+    File(Source),
+}
+
+impl Piece {
+    fn open(&self, shelf: &dyn Shelf, here: bool) -> Result<Opened, Trouble> {
+        let Content { digest, size } = self.content;
+        let failed = |source| Trouble::BlobRead { digest, source };
+        let mut file = open(shelf, self.content)?;
+        if here && size <= SMALL_BYTES_MAX {
+            let bytes = read_exactly(&mut file, size).map_err(failed)?;
+            if Digest::of(&bytes) != digest {
+                return Err(Trouble::BlobDigest(digest));
+            }
+            let end = usize::try_from(self.first.saturating_add(self.length)).unwrap_or(usize::MAX);
+            let first = usize::try_from(self.first).unwrap_or(usize::MAX).min(bytes.len());
+            return Ok(Opened::Bytes(bytes.slice(first..end.min(bytes.len()).max(first))));
+        }
+        if self.first > 0 {
+            file.seek(SeekFrom::Start(self.first)).map_err(failed)?;
+        }
+        if here {
+            return read_exactly(&mut file, self.length).map(Opened::Bytes).map_err(failed);
+        }
+        let is_whole = self.length == size;
+        Ok(Opened::File(Source { file, length: self.length, blob: digest, is_whole }))
+    }
+}
+
+impl Dialect {
+    /// Too much at once.
+    fn busy(self, message: &str) -> Answer {
+        let answer = match self {
+            Self::Registry => registry::busy(message),
+            Self::Plain => Answer::problem(StatusCode::SERVICE_UNAVAILABLE, message),
         };
-        Err(answer.with(RETRY_AFTER, HeaderValue::from_static("5")))
+        answer.with(RETRY_AFTER, HeaderValue::from_static("5"))
+    }
+
+    /// A blob that was withdrawn a moment ago.
+    fn gone(self) -> Answer {
+        let message = "this blob is withdrawn";
+        match self {
+            Self::Registry => registry::unknown_blob(message),
+            Self::Plain => Answer::problem(StatusCode::NOT_FOUND, message),
+        }
+    }
+
+    /// Somebody who has not logged in.
+    fn stranger(self, login: Login) -> Answer {
+        if login == Login::Busy {
+            return self.busy("too many logins are being checked, try again");
+        }
+        let message = "a login is needed here";
+        let answer = match self {
+            Self::Registry => registry::unauthorized(message),
+            Self::Plain => Answer::problem(StatusCode::UNAUTHORIZED, message),
+        };
+        answer.with(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"Airlock\", charset=\"UTF-8\""))
     }
 }
 

@@ -7,11 +7,14 @@
 //! and only a digest ever reaches the [`shelf`].
 //!
 //! It follows the OCI distribution spec 1.1 (pull), PEP 503, PEP 691 and PEP 700, Helm's chart
-//! repository guide, and RFC 9110 for ranges, conditions and negotiation. It speaks plain HTTP: what
-//! crosses the wire was signed, and each of its clients checks digests again.
+//! repository guide, and RFC 9110 for ranges, conditions and negotiation. Who gets in is up to the
+//! [`door`]: addresses, TLS, logins.
+//!
+//! Nothing is served that is not what was admitted: blobs are hashed again on a schedule ([`rehash`]) and
+//! while they are sent ([`body`]), and those that are rotten are [`withdrawn`].
 //!
 //! This is the one place with an async runtime. Read in this order: [`shelf`] (what is needed of the
-//! store), [`catalogue`], [`routes`], then one file per endpoint, then [`deliver`] and [`connection`].
+//! store), [`catalogue`], [`routes`], then one file per endpoint, then [`deliver`], [`door`] and [`connection`].
 //!
 //! *Invariant:* memory is bounded by [`Limits`] and the inventories, never by what clients ask for.
 
@@ -21,33 +24,52 @@ mod catalogue;
 mod charts;
 mod connection;
 mod deliver;
+pub mod door;
 mod files;
 mod negotiate;
+mod network;
+pub mod notify;
 mod page;
 pub mod parsers;
+mod prune;
 mod python;
 mod range;
 mod registry;
+mod rehash;
 mod repositories;
 mod request;
 mod routes;
 pub mod shelf;
+mod tls;
 mod trouble;
+mod users;
+mod withdrawn;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use manifests::Digest;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{oneshot, watch};
 
+use body::Slots;
 use catalogue::Library;
 use deliver::Site;
+pub use door::{Door, DoorError, DoorPlan};
+pub use network::{Network, NetworkError};
+use rehash::Rehasher;
+pub use rehash::{RehashPolicy, still_withdrawn};
 use routes::Templates;
 pub use shelf::{PublishedBundle, Shelf};
+pub use tls::{TlsError, TlsFiles};
 pub use trouble::Trouble;
+pub use users::UsersError;
+use withdrawn::Withdrawn;
+pub use withdrawn::{Note, Record};
 
 /// What clients may take of the machine.
 #[derive(Debug, Clone, Copy)]
@@ -55,7 +77,8 @@ pub struct Limits {
     /// Open connections; the next ones wait in the kernel's queue. Well below the 1024 file descriptors
     /// that a process usually has.
     pub connections_max: usize,
-    /// Downloads of large blobs at one time, each with up to 1.5 MiB in memory.
+    /// Downloads of large blobs at one time. They share 24 MiB of memory: the more there are, the less each
+    /// reads at a time. Each has a file open beside its connection.
     pub downloads_max: usize,
     /// How long a download waits for its turn before it is told to try again.
     pub download_wait_max: Duration,
@@ -73,7 +96,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections_max: 512,
-            downloads_max: 64,
+            downloads_max: 400,
             download_wait_max: Duration::from_secs(120),
             header_read_max: Duration::from_secs(30),
             stall_max: Duration::from_secs(60),
@@ -85,6 +108,8 @@ impl Default for Limits {
 
 /// Threads that read from the disk.
 const READERS_MAX: usize = 16;
+/// How long is waited for the last line of the record.
+const REHASHER_END_MAX: Duration = Duration::from_secs(5);
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -132,7 +157,31 @@ impl Default for Stop {
     }
 }
 
-/// Serves until [`Stop::now`], `SIGINT` or `SIGTERM`. A second signal ends it at once.
+/// How a server is run.
+pub struct Options {
+    /// What clients may take of the machine.
+    pub limits: Limits,
+    /// Who gets in.
+    pub door: Door,
+    /// How blobs are hashed again.
+    pub rehash: RehashPolicy,
+    /// Blobs that were withdrawn when the server last ran.
+    pub withdrawn: BTreeSet<Digest>,
+    /// Hears what is withdrawn and what is served again.
+    pub record: Record,
+}
+
+/// For everybody on this machine, with a look only at blobs that are in doubt, and without a record.
+impl From<Limits> for Options {
+    fn from(limits: Limits) -> Self {
+        let rehash = RehashPolicy { every: None, ..RehashPolicy::default() };
+        let record = Box::new(|_: &Note| Ok(()));
+        Self { limits, door: Door::open_to_all(), rehash, withdrawn: BTreeSet::new(), record }
+    }
+}
+
+/// Serves until [`Stop::now`], `SIGINT` or `SIGTERM`. A second signal ends it at once. `SIGHUP` reads
+/// certificate and users again.
 ///
 /// `ready` hears the address once connections are taken: port 0 stands for a free one. `report` hears
 /// what goes wrong meanwhile, from any thread.
@@ -142,7 +191,7 @@ impl Default for Stop {
 pub fn run(
     shelf: Arc<dyn Shelf>,
     listen: SocketAddr,
-    limits: Limits,
+    options: impl Into<Options>,
     ready: impl FnOnce(SocketAddr),
     stop: &Stop,
     report: impl Fn(Trouble) + Send + Sync + 'static,
@@ -153,7 +202,7 @@ pub fn run(
         .thread_name("serve")
         .build()
         .map_err(ServeError::Start)?;
-    let served = runtime.block_on(serve(shelf, listen, limits, ready, stop, Arc::new(report)));
+    let served = runtime.block_on(serve(shelf, listen, options.into(), ready, stop, Arc::new(report)));
     // A read that hangs on a dead disk must not keep the program from ending.
     runtime.shutdown_background();
     served
@@ -162,20 +211,39 @@ pub fn run(
 async fn serve(
     shelf: Arc<dyn Shelf>,
     listen: SocketAddr,
-    limits: Limits,
+    options: Options,
     ready: impl FnOnce(SocketAddr),
     stop: &Stop,
     report: Arc<dyn Fn(Trouble) + Send + Sync>,
 ) -> Result<(), ServeError> {
+    let Options { limits, door, rehash, withdrawn, record } = options;
     let at = |source| ServeError::Listen { address: listen, source };
     let templates = Templates::new().map_err(ServeError::Template)?;
-    let (library, troubles) = Library::open(shelf, limits.refresh).map_err(ServeError::Bundles)?;
+    let (withdrawn, news) = Withdrawn::new(withdrawn, Arc::clone(&report));
+    let opened = Library::open(Arc::clone(&shelf), limits.refresh, Arc::clone(&withdrawn));
+    let (library, troubles) = opened.map_err(ServeError::Bundles)?;
     troubles.into_iter().for_each(|trouble| report(trouble));
     let mut signals = Signals::new().map_err(ServeError::Start)?;
     let listener = TcpListener::bind(listen).await.map_err(at)?;
     let address = listener.local_addr().map_err(at)?;
-    let downloads = Arc::new(Semaphore::new(limits.downloads_max));
-    let site = Arc::new(Site { library, templates, limits, downloads, report });
+    let rehasher = Rehasher {
+        shelf,
+        withdrawn: Arc::clone(&withdrawn),
+        policy: rehash,
+        clock: edge::env::system_clock(),
+        record,
+        report: Arc::clone(&report),
+        news,
+        state: rehash::State::default(),
+    };
+    let ended = spawn(rehasher).map_err(ServeError::Start)?;
+    let door = Arc::new(door);
+    if let Some(time) = door.ends_soon() {
+        report(Trouble::EndsSoon(time));
+    }
+    let reloads = reload_on_hangup(Arc::clone(&door), Arc::clone(&report)).map_err(ServeError::Start)?;
+    let downloads = Slots::new(limits.downloads_max);
+    let site = Arc::new(Site { library, templates, limits, downloads, door, report });
     ready(address);
 
     let first = stop.clone();
@@ -185,7 +253,45 @@ async fn serve(
         signals.next().await;
     };
     connection::accept(listener, site, stop.0.subscribe(), hurry).await;
+    reloads.abort();
+    withdrawn.stop();
+    // A line of the record that is being written must not be cut off; a disk that is dead is not waited for.
+    let _ = tokio::time::timeout(REHASHER_END_MAX, ended).await;
     Ok(())
+}
+
+/// Starts the thread that hashes blobs again; the receiver hears when it has ended.
+fn spawn(rehasher: Rehasher) -> io::Result<oneshot::Receiver<()>> {
+    let (alive, ended) = oneshot::channel::<()>();
+    std::thread::Builder::new().name("rehash".to_string()).spawn(move || {
+        rehasher.run();
+        drop(alive);
+    })?;
+    Ok(ended)
+}
+
+/// Reads the door's files again whenever `SIGHUP` comes. A server without any has no use for it, and ends with
+/// its terminal.
+fn reload_on_hangup(
+    door: Arc<Door>,
+    report: Arc<dyn Fn(Trouble) + Send + Sync>,
+) -> io::Result<tokio::task::AbortHandle> {
+    let hangup = door.has_files().then(|| signal(SignalKind::hangup())).transpose()?;
+    let task = tokio::spawn(async move {
+        let Some(mut hangup) = hangup else { return };
+        while hangup.recv().await.is_some() {
+            let again = Arc::clone(&door);
+            match tokio::task::spawn_blocking(move || again.reload()).await {
+                Ok(Err(error)) => report(Trouble::Reload(error)),
+                Ok(Ok(())) => {
+                    report(Trouble::Reloaded);
+                    door.ends_soon().map(Trouble::EndsSoon).into_iter().for_each(|trouble| report(trouble));
+                }
+                Err(_) => {}
+            }
+        }
+    });
+    Ok(task.abort_handle())
 }
 
 struct Signals {

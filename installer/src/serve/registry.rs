@@ -25,6 +25,7 @@ enum Code {
     NameUnknown,
     PaginationNumberInvalid,
     Toomanyrequests,
+    Unauthorized,
     Unknown,
     Unsupported,
 }
@@ -100,6 +101,16 @@ pub(super) fn refuse(refusal: Refusal) -> Answer {
 /// More downloads than the server has slots for.
 pub(super) fn busy(message: &str) -> Answer {
     refusal(StatusCode::SERVICE_UNAVAILABLE, Code::Toomanyrequests, message)
+}
+
+/// Nobody, or somebody with a wrong password.
+pub(super) fn unauthorized(message: &str) -> Answer {
+    refusal(StatusCode::UNAUTHORIZED, Code::Unauthorized, message)
+}
+
+/// A blob that is not to be had any more.
+pub(super) fn unknown_blob(message: &str) -> Answer {
+    refusal(StatusCode::NOT_FOUND, Code::BlobUnknown, message)
 }
 
 /// The store does not hold what the inventory says.

@@ -22,6 +22,8 @@ pub(super) struct Repositories {
     by_path: BTreeMap<String, BTreeSet<String>>,
     /// `HOST/PATH` as charts and containerd spell it, and the name here.
     by_origin: BTreeMap<String, String>,
+    /// Blobs that no repository answers for, whatever it is named by.
+    withdrawn: BTreeSet<Digest>,
 }
 
 /// One repository.
@@ -54,6 +56,11 @@ pub(super) enum Lookup<'a> {
 }
 
 impl Repositories {
+    /// Repositories that will not answer for these blobs.
+    pub(super) fn without(withdrawn: BTreeSet<Digest>) -> Self {
+        Self { withdrawn, ..Self::default() }
+    }
+
     /// The repository of a name. With `namespace`, containerd's `ns` query, the name is a path on that
     /// host and nothing else: an image of another host must never stand in for it.
     pub(super) fn find(&self, name: &str, namespace: Option<&str>) -> Lookup<'_> {
@@ -85,7 +92,7 @@ impl Repositories {
         for component in &bundle.inventory.components {
             let name = repository_name(component);
             let repository = self.by_name.entry(name.clone()).or_default();
-            repository.add_blobs(component, &bundle.inventory);
+            repository.add_blobs(component, &bundle.inventory, &self.withdrawn);
             let tag = match component {
                 Component::Image(image) => image.name.tag().map(str::to_string),
                 Component::Chart(chart) => Some(tag_of(chart.version.as_str())),
@@ -119,14 +126,15 @@ impl Repositories {
 }
 
 impl Repository {
-    /// The tags, sorted.
+    /// The tags, sorted. One whose manifest is withdrawn is none, and stands for no other manifest either.
     pub(super) fn tags(&self) -> impl Iterator<Item = &str> {
-        self.tags.keys().map(String::as_str)
+        let held = self.tags.iter().filter(|(_, digest)| self.manifests.contains_key(digest));
+        held.map(|(tag, _)| tag.as_str())
     }
 
     /// What a tag points at.
     pub(super) fn tagged(&self, tag: &str) -> Option<Digest> {
-        self.tags.get(tag).copied()
+        self.tags.get(tag).copied().filter(|digest| self.manifests.contains_key(digest))
     }
 
     /// A manifest of this repository.
@@ -144,8 +152,9 @@ impl Repository {
         self.referrers.get(digest).map_or(&[], Vec::as_slice)
     }
 
-    fn add_blobs(&mut self, component: &Component, inventory: &Inventory) {
-        for (digest, size) in component.blobs() {
+    fn add_blobs(&mut self, component: &Component, inventory: &Inventory, withdrawn: &BTreeSet<Digest>) {
+        for (digest, size) in component.blobs().into_iter().filter(|(digest, _)| !withdrawn.contains(digest))
+        {
             if let Some(size) = inventory.blob_size(&digest).or(size) {
                 self.blobs.insert(digest, size);
             }
@@ -187,6 +196,9 @@ impl Repository {
 
     fn hold(&mut self, descriptor: &Descriptor, troubles: &mut Vec<Trouble>) {
         let content = Content { digest: descriptor.digest, size: descriptor.size };
+        if self.blob(&content.digest) != Some(content) {
+            return;
+        }
         match HeaderValue::from_str(&descriptor.media_type) {
             Ok(media_type) => {
                 self.manifests.entry(content.digest).or_insert(HeldManifest { content, media_type });

@@ -3,10 +3,11 @@
 use std::io;
 use std::io::Read;
 
-use manifests::Digest;
 use manifests::bundle::Content;
 use manifests::oci::OciError;
+use manifests::{Digest, Timestamp};
 
+use super::door::DoorError;
 use super::shelf::Shelf;
 
 /// Something that an operator should hear of. The server goes on; whoever asked got a 5xx answer or
@@ -68,6 +69,76 @@ pub enum Trouble {
     /// A connection could not be accepted.
     #[error("cannot accept a connection")]
     Accept(#[source] io::Error),
+    /// A blob is not what was admitted, and so not served any more.
+    #[error("{reason}; withdrawn until it is whole again")]
+    Withdrawn {
+        /// Which.
+        blob: Digest,
+        /// What is wrong with it, and that it is this one.
+        reason: String,
+    },
+    /// A blob that was withdrawn is whole again.
+    #[error("blob {0} is whole again, and served")]
+    Restored(Digest),
+    /// What was withdrawn or is served again could not be written down; it is tried again.
+    #[error("the record of withdrawn blobs cannot be written")]
+    Record(#[source] io::Error),
+    /// Certificate or users could not be read again; the former ones stay in use.
+    #[error("the former certificate and users stay in use")]
+    Reload(#[source] DoorError),
+    /// They were read again.
+    #[error("certificate and users were read again")]
+    Reloaded,
+    /// Wrong names or passwords since this was last said, which is once a minute at the most.
+    #[error("{count} logins were refused, the last one from {from}")]
+    Logins {
+        /// How many.
+        count: u64,
+        /// Where the last one came from.
+        from: std::net::IpAddr,
+    },
+    /// The server's certificate has not long to go.
+    #[error("the server's certificate ends on {0}")]
+    EndsSoon(Timestamp),
+}
+
+/// A digest, a path and two errors of the system fit.
+const REASON_CHARACTERS_MAX: usize = 1000;
+
+impl Trouble {
+    /// The blob whose bytes are not what they were, if that is what it says. A blob that cannot be opened for
+    /// want of file descriptors is none.
+    pub(super) fn rotten(&self) -> Option<Digest> {
+        match self {
+            Self::BlobMissing(digest) | Self::BlobDigest(digest) | Self::BlobSize { digest, .. } => {
+                Some(*digest)
+            }
+            Self::BlobRead { digest, source } => {
+                let unreadable = source.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error());
+                let ends_early = source.kind() == io::ErrorKind::UnexpectedEof;
+                (unreadable || ends_early).then_some(*digest)
+            }
+            _ => None,
+        }
+    }
+
+    /// The whole of it in one line, causes included.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text.push_str(&format!(": {error}"));
+            cause = error.source();
+        }
+        manifests::text::printable_up_to(&text, REASON_CHARACTERS_MAX)
+    }
+
+    /// Whether it says that something is well again.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        matches!(self, Self::Restored(_) | Self::Reloaded)
+    }
 }
 
 /// Opens a blob whose length was compared with what the inventory says of it.

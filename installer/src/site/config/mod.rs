@@ -2,6 +2,7 @@
 //! default serves.
 
 mod rules;
+mod serve;
 mod targets;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,6 +14,7 @@ use manifests::text::Name;
 use serde::Deserialize;
 
 pub use rules::*;
+pub use serve::*;
 pub use targets::*;
 
 /// The document.
@@ -37,6 +39,8 @@ pub struct SiteConfig {
     pub preflight: PreflightPolicy,
     /// How many versions below the present one are kept of each product for a rollback.
     pub keep: Option<u32>,
+    /// How the embedded server is run.
+    pub serve: ServeConfig,
 }
 
 /// What a wrong clock and an expiry mean.
@@ -107,6 +111,8 @@ struct Document {
     time: TimePolicy,
     #[serde(default)]
     keep: Option<u32>,
+    #[serde(default)]
+    serve: ServeConfig,
 }
 
 #[derive(Deserialize)]
@@ -205,8 +211,9 @@ impl SiteConfig {
         if leads_nowhere && document.targets.registry.is_none() {
             return Err(ConfigError::Mirror { path: path.to_path_buf() });
         }
-        let Document { site, groups, mut targets, values, time, windows, change, preflight, keep, .. } =
-            document;
+        let Document {
+            site, groups, mut targets, values, time, windows, change, preflight, keep, serve, ..
+        } = document;
         let beside = path.parent().unwrap_or(Path::new(""));
         let values = values
             .into_iter()
@@ -219,7 +226,8 @@ impl SiteConfig {
             kubernetes.kubeconfig = beside.join(&kubernetes.kubeconfig);
         }
         settle_helm(&mut targets, path)?;
-        Ok(Self { site: Some(site), groups, targets, values, time, windows, change, preflight, keep })
+        let serve = serve.beside(beside);
+        Ok(Self { site: Some(site), groups, targets, values, time, windows, change, preflight, keep, serve })
     }
 }
 
