@@ -34,10 +34,11 @@ impl Catalogue {
         let mut catalogue = Self::default();
         for bundle in &bundles {
             catalogue.repositories.add(shelf, bundle, &mut troubles);
-            catalogue.python.add(bundle);
+            catalogue.python.add(shelf, bundle, &mut troubles);
             catalogue.charts.add(shelf, bundle, &mut troubles);
             catalogue.files.add(bundle);
         }
+        catalogue.repositories.finish();
         catalogue.bundles = bundles;
         (catalogue, troubles)
     }

@@ -6,7 +6,7 @@
 //! that a request spelled. A request is split into keys, the keys are looked up in the [`catalogue`],
 //! and only a digest ever reaches the [`shelf`].
 //!
-//! It follows the OCI distribution spec 1.1 (pull), PEP 503, PEP 691 and PEP 700, Helm's chart
+//! It follows the OCI distribution spec 1.1 (pull), PEP 503, PEP 658, PEP 691, PEP 700 and PEP 714, Helm's chart
 //! repository guide, and RFC 9110 for ranges, conditions and negotiation. It speaks plain HTTP: what
 //! crosses the wire was signed, and each of its clients checks digests again.
 //!
@@ -22,6 +22,7 @@ mod charts;
 mod connection;
 mod deliver;
 mod files;
+mod metadata;
 mod negotiate;
 mod page;
 pub mod parsers;
@@ -46,7 +47,7 @@ use tokio::sync::{Semaphore, watch};
 use catalogue::Library;
 use deliver::Site;
 use routes::Templates;
-pub use shelf::{PublishedBundle, Shelf};
+pub use shelf::{Judgement, PublishedBundle, Shelf, SignedBy};
 pub use trouble::Trouble;
 
 /// What clients may take of the machine.
@@ -168,7 +169,7 @@ async fn serve(
     report: Arc<dyn Fn(Trouble) + Send + Sync>,
 ) -> Result<(), ServeError> {
     let at = |source| ServeError::Listen { address: listen, source };
-    let templates = Templates::new().map_err(ServeError::Template)?;
+    let templates = Templates::new(page::Transport::Plain).map_err(ServeError::Template)?;
     let (library, troubles) = Library::open(shelf, limits.refresh).map_err(ServeError::Bundles)?;
     troubles.into_iter().for_each(|trouble| report(trouble));
     let mut signals = Signals::new().map_err(ServeError::Start)?;
