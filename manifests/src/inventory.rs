@@ -20,9 +20,7 @@ use crate::digest::Digest;
 use crate::health::HealthChecks;
 use crate::key::KeyId;
 use crate::kubernetes::KubernetesManifests;
-use crate::oci::{
-    ANNOTATION_CONTAINERD_NAME, ANNOTATION_REF_NAME, Descriptor, ImageIndex, MEDIA_INDEX, Platform,
-};
+use crate::oci::{ANNOTATION_CONTAINERD_NAME, ANNOTATION_REF_NAME, Descriptor, ImageIndex, Platform};
 use crate::reference::Reference;
 use crate::requires::Requires;
 use crate::script::Script;
@@ -866,13 +864,7 @@ impl Inventory {
         if let Some(sbom) = &self.sbom {
             manifests.push(sbom.manifest.clone().annotated(ANNOTATION_REF_NAME, BundleSbom::REF_NAME));
         }
-        let media_type = Some(MEDIA_INDEX.to_string());
-        canonical::to_canonical(&ImageIndex {
-            schema_version: 2,
-            media_type,
-            manifests,
-            annotations: BTreeMap::new(),
-        })
+        canonical::to_canonical(&ImageIndex::of(manifests))
     }
 
     /// `SHA256SUMS`: one GNU line for each file but the signed bytes, the signatures and itself. It

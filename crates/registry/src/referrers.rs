@@ -167,10 +167,5 @@ fn fallback(of: &Digest) -> Result<TagOrDigest, RegistryError> {
 }
 
 fn empty() -> ImageIndex {
-    ImageIndex {
-        schema_version: 2,
-        media_type: Some(MEDIA_INDEX.to_string()),
-        manifests: Vec::new(),
-        annotations: std::collections::BTreeMap::new(),
-    }
+    ImageIndex::of(Vec::new())
 }

@@ -69,10 +69,11 @@ impl Catalogue {
         let mut catalogue = Self { published, generation, repositories, ..Self::default() };
         for (bundle, pruned) in bundles.iter().zip(&pruned) {
             catalogue.repositories.add(shelf, bundle, &mut troubles);
-            catalogue.python.add(pruned);
+            catalogue.python.add(shelf, pruned, &mut troubles);
             catalogue.charts.add(shelf, pruned, &mut troubles);
             catalogue.files.add(pruned);
         }
+        catalogue.repositories.finish();
         catalogue.bundles = pruned;
         (catalogue, troubles)
     }

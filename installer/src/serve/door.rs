@@ -17,6 +17,7 @@ use manifests::Timestamp;
 use rustls::ServerConfig;
 
 use super::network::Network;
+use super::page::Transport;
 use super::tls::{Tls, TlsError, TlsFiles};
 use super::trouble::Trouble;
 use super::users::{Login, USERS_BYTES_MAX, Users, UsersError};
@@ -126,6 +127,11 @@ impl Door {
     #[must_use]
     pub fn scheme(&self) -> &'static str {
         if self.plan.tls.is_some() { "https" } else { "http" }
+    }
+
+    /// The same, for the commands on the page.
+    pub(super) fn transport(&self) -> Transport {
+        if self.plan.tls.is_some() { Transport::Tls } else { Transport::Plain }
     }
 
     /// When the certificate ends, if that is soon.

@@ -6,9 +6,9 @@
 //! that a request spelled. A request is split into keys, the keys are looked up in the [`catalogue`],
 //! and only a digest ever reaches the [`shelf`].
 //!
-//! It follows the OCI distribution spec 1.1 (pull), PEP 503, PEP 691 and PEP 700, Helm's chart
-//! repository guide, and RFC 9110 for ranges, conditions and negotiation. Who gets in is up to the
-//! [`door`]: addresses, TLS, logins.
+//! It follows the OCI distribution spec 1.1 (pull), PEP 503, PEP 658, PEP 691, PEP 700 and PEP 714, Helm's chart
+//! repository guide, and RFC 9110 for ranges, conditions and negotiation. Who gets in is up to the [`door`]:
+//! addresses, TLS, logins.
 //!
 //! Nothing is served that is not what was admitted: blobs are hashed again on a schedule ([`rehash`]) and
 //! while they are sent ([`body`]), and those that are rotten are [`withdrawn`].
@@ -26,6 +26,7 @@ mod connection;
 mod deliver;
 pub mod door;
 mod files;
+mod metadata;
 mod negotiate;
 mod network;
 pub mod notify;
@@ -64,7 +65,7 @@ pub use network::{Network, NetworkError};
 use rehash::Rehasher;
 pub use rehash::{RehashPolicy, still_withdrawn};
 use routes::Templates;
-pub use shelf::{PublishedBundle, Shelf};
+pub use shelf::{Judgement, PublishedBundle, Shelf, SignedBy};
 pub use tls::{TlsError, TlsFiles};
 pub use trouble::Trouble;
 pub use users::UsersError;
@@ -218,7 +219,7 @@ async fn serve(
 ) -> Result<(), ServeError> {
     let Options { limits, door, rehash, withdrawn, record } = options;
     let at = |source| ServeError::Listen { address: listen, source };
-    let templates = Templates::new().map_err(ServeError::Template)?;
+    let templates = Templates::new(door.transport()).map_err(ServeError::Template)?;
     let (withdrawn, news) = Withdrawn::new(withdrawn, Arc::clone(&report));
     let opened = Library::open(Arc::clone(&shelf), limits.refresh, Arc::clone(&withdrawn));
     let (library, troubles) = opened.map_err(ServeError::Bundles)?;

@@ -1,14 +1,19 @@
 //! What the registry side can answer: repositories with their tags, manifests, blobs and referrers.
 //!
+//! The one thing here that no bundle carries are the indexes under the spec's referrers tag: the list of a
+//! manifest's referrers, for clients that do not ask the referrers API. They are made from manifests that were
+//! read, and a tag that a bundle has comes first.
+//!
 //! *Invariant:* a repository holds only what belongs to its own components in published bundles, so
 //! knowing a digest opens nothing in a repository that does not have it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use hyper::body::Bytes;
 use hyper::header::HeaderValue;
 use manifests::bundle::Content;
 use manifests::inventory::Component;
-use manifests::oci::{Descriptor, MANIFEST_BYTES_MAX, ManifestDocument};
+use manifests::oci::{Descriptor, ImageIndex, MANIFEST_BYTES_MAX, ManifestDocument};
 use manifests::{Digest, Inventory};
 
 use super::shelf::{PublishedBundle, Shelf};
@@ -32,7 +37,27 @@ pub(super) struct Repository {
     tags: BTreeMap<String, Digest>,
     manifests: BTreeMap<Digest, HeldManifest>,
     blobs: BTreeMap<Digest, u64>,
+    /// Of each subject, in the order of their digests, each once.
     referrers: BTreeMap<Digest, Vec<Descriptor>>,
+    /// The same as indexes, by the spec's referrers tag.
+    made: BTreeMap<String, MadeIndex>,
+}
+
+/// What a reference stands for.
+#[derive(Debug)]
+pub(super) enum Found<'a> {
+    /// A manifest of a bundle.
+    Held(&'a HeldManifest),
+    /// A list of referrers under their tag.
+    Made(&'a MadeIndex),
+}
+
+/// An index that was made here.
+#[derive(Debug)]
+pub(super) struct MadeIndex {
+    /// Of its bytes.
+    pub(super) digest: Digest,
+    pub(super) bytes: Bytes,
 }
 
 /// A manifest that can be served.
@@ -123,6 +148,11 @@ impl Repositories {
             }
         }
     }
+
+    /// Makes the indexes under the referrers tags, once everything is added.
+    pub(super) fn finish(&mut self) {
+        self.by_name.values_mut().for_each(Repository::make_indexes);
+    }
 }
 
 impl Repository {
@@ -132,14 +162,18 @@ impl Repository {
         held.map(|(tag, _)| tag.as_str())
     }
 
-    /// What a tag points at.
-    pub(super) fn tagged(&self, tag: &str) -> Option<Digest> {
-        self.tags.get(tag).copied().filter(|digest| self.manifests.contains_key(digest))
+    /// What a tag stands for.
+    pub(super) fn tagged(&self, tag: &str) -> Option<Found<'_>> {
+        match self.tags.get(tag) {
+            Some(digest) => self.manifests.get(digest).map(Found::Held),
+            None => self.made.get(tag).map(Found::Made),
+        }
     }
 
     /// A manifest of this repository.
-    pub(super) fn manifest(&self, digest: &Digest) -> Option<&HeldManifest> {
-        self.manifests.get(digest)
+    pub(super) fn manifest(&self, digest: &Digest) -> Option<Found<'_>> {
+        let made = || self.made.values().find(|made| made.digest == *digest).map(Found::Made);
+        self.manifests.get(digest).map(Found::Held).or_else(made)
     }
 
     /// A blob of this repository, with its size in bytes.
@@ -185,10 +219,16 @@ impl Repository {
             });
             match document {
                 Ok(ManifestDocument::Index(index)) => {
+                    let about = (index.subject, index.artifact_type, index.annotations);
+                    self.note_subject(&descriptor, about);
                     let manifests = index.manifests.into_iter().filter(|d| own.contains(&d.digest));
                     waiting.extend(manifests.filter(|d| d.is_index() || d.is_manifest()));
                 }
-                Ok(ManifestDocument::Image(manifest)) => self.note_subject(&descriptor, manifest),
+                Ok(ManifestDocument::Image(manifest)) => {
+                    let named = manifest.artifact_type.filter(|kind| !kind.is_empty());
+                    let kind = named.unwrap_or(manifest.config.media_type);
+                    self.note_subject(&descriptor, (manifest.subject, Some(kind), manifest.annotations));
+                }
                 Err(trouble) => troubles.push(trouble),
             }
         }
@@ -207,17 +247,30 @@ impl Repository {
         }
     }
 
-    fn note_subject(&mut self, descriptor: &Descriptor, manifest: manifests::oci::ImageManifest) {
-        let Some(subject) = manifest.subject else { return };
+    fn note_subject(&mut self, descriptor: &Descriptor, (subject, kind, annotations): About) {
+        let Some(subject) = subject else { return };
         let mut entry = Descriptor::new(&descriptor.media_type, descriptor.digest, descriptor.size);
-        entry.artifact_type = manifest.artifact_type.or(Some(manifest.config.media_type));
-        entry.annotations = manifest.annotations;
+        entry.artifact_type = kind.filter(|kind| !kind.is_empty());
+        entry.annotations = annotations;
         let referrers = self.referrers.entry(subject.digest).or_default();
-        if !referrers.contains(&entry) {
-            referrers.push(entry);
+        if let Err(place) = referrers.binary_search_by_key(&entry.digest, |known| known.digest) {
+            referrers.insert(place, entry);
+        }
+    }
+
+    fn make_indexes(&mut self) {
+        for (subject, referrers) in &self.referrers {
+            let Ok(bytes) = serde_json::to_vec(&ImageIndex::of(referrers.clone())) else { continue };
+            if bytes.len() as u64 <= MANIFEST_BYTES_MAX {
+                let made = MadeIndex { digest: Digest::of(&bytes), bytes: bytes.into() };
+                self.made.insert(format!("sha256-{}", subject.hex()), made);
+            }
         }
     }
 }
+
+/// What a manifest says of itself: its subject, the kind of artifact that it is, and its annotations.
+type About = (Option<Descriptor>, Option<String>, BTreeMap<String, String>);
 
 /// Where a component is served.
 pub(super) fn repository_name(component: &Component) -> String {

@@ -12,18 +12,20 @@ use super::{page, python, registry};
 /// The templates, parsed once.
 pub(super) struct Templates {
     pub(super) environment: Environment<'static>,
+    /// What commands on the page have to speak.
+    pub(super) transport: page::Transport,
     pub(super) page_policy: HeaderValue,
 }
 
 impl Templates {
     /// # Errors
     /// A template of ours does not parse: a defect that every test would find.
-    pub(super) fn new() -> Result<Self, minijinja::Error> {
+    pub(super) fn new(transport: page::Transport) -> Result<Self, minijinja::Error> {
         let mut environment = Environment::new();
         for (name, source) in [page::TEMPLATE, python::TEMPLATE] {
             environment.add_template(name, source)?;
         }
-        Ok(Self { environment, page_policy: page::policy() })
+        Ok(Self { environment, transport, page_policy: page::policy() })
     }
 }
 

@@ -41,13 +41,39 @@ pub struct PublishedBundle {
     pub inventory: Inventory,
     /// When this site applied it.
     pub applied: Timestamp,
-    /// Who signed it, in words for people.
-    pub signers: Vec<String>,
+    /// What came of judging its signatures.
+    pub judgement: Judgement,
+}
+
+/// What came of judging a bundle's signatures, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judgement {
+    /// Whose signatures count.
+    pub signers: Vec<SignedBy>,
+    /// Who has to sign, each of these: `2 of alice, bob, carol`.
+    pub needed: Vec<String>,
+    /// The trust root that judged it.
+    pub root: String,
+    /// That root's digest, as it stands on paper; none if the site does not have it any more.
+    pub fingerprint: Option<Digest>,
+    /// What of revocations was known.
+    pub revocations: String,
+    /// Why it would not be taken today.
+    pub refused: Option<String>,
+}
+
+/// A signature that counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedBy {
+    /// The person.
+    pub holder: String,
+    /// The key.
+    pub keyid: String,
 }
 
 impl PublishedBundle {
     /// Whether two published bundles would be served alike. A digest stands for manifest and inventory.
     pub(super) fn is_same(&self, other: &Self) -> bool {
-        self.digest == other.digest && self.applied == other.applied && self.signers == other.signers
+        self.digest == other.digest && self.applied == other.applied && self.judgement == other.judgement
     }
 }

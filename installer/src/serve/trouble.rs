@@ -63,6 +63,14 @@ pub enum Trouble {
     /// A chart's metadata is not a JSON object.
     #[error("the metadata {0} of a chart is not a JSON object")]
     ChartMetadata(Digest),
+    /// A wheel's metadata cannot be read from it, so it is listed without.
+    #[error("the metadata of wheel {digest} cannot be read from it")]
+    WheelMetadata {
+        /// Which.
+        digest: Digest,
+        /// Why.
+        source: io::Error,
+    },
     /// The list of bundles could not be read again; the former one stays in use.
     #[error("cannot read the list of published bundles again")]
     Bundles(#[source] io::Error),

@@ -1,11 +1,10 @@
 //! Which bundles the site shows: `store/published.json`, and `store/index.json`, which follows from it.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use layout::durable;
 use manifests::bundle::BundleDigest;
-use manifests::oci::{ImageIndex, MEDIA_INDEX};
+use manifests::oci::ImageIndex;
 use serde::{Deserialize, Serialize};
 
 use super::{Site, SiteError, read_document, write_document};
@@ -65,8 +64,7 @@ impl Site {
                 }
             }
         }
-        let media_type = Some(MEDIA_INDEX.to_string());
-        let index = ImageIndex { schema_version: 2, media_type, manifests, annotations: BTreeMap::new() };
+        let index = ImageIndex::of(manifests);
         let path = self.dir().join("store/index.json");
         let failed = |source| SiteError::Io { doing: "cannot write", path: path.clone(), source };
         let bytes = manifests::canonical::to_canonical(&index)

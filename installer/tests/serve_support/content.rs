@@ -97,6 +97,32 @@ fn image_component(
     })
 }
 
+/// An image of exactly these bytes: its manifest or index first.
+pub(crate) fn image_of(shelf: &TestShelf, name: &str, documents: &[(&str, &[u8])]) -> Component {
+    let stored: Vec<Descriptor> = documents.iter().map(|(kind, bytes)| store(shelf, kind, bytes)).collect();
+    let blobs = stored.iter().map(|descriptor| descriptor.digest).collect();
+    image_component(name.parse().unwrap(), stored[0].clone(), &["amd64"], blobs)
+}
+
+/// The same image with referrers beside it, and what those need.
+pub(crate) fn with_referrers(
+    shelf: &TestShelf,
+    component: Component,
+    referrers: &[&[u8]],
+    needed: &[&[u8]],
+) -> Component {
+    let Component::Image(mut image) = component else { panic!("not an image") };
+    for bytes in referrers {
+        let manifest = store(shelf, MEDIA_MANIFEST, bytes);
+        image.blobs.push(manifest.digest);
+        let of = image.manifest.digest;
+        image.companions.push(Companion { kind: CompanionKind::Referrer, of, manifest });
+    }
+    image.companions.sort_by_key(|companion| companion.manifest.digest);
+    image.blobs.extend(needed.iter().map(|bytes| shelf.put(bytes).digest));
+    Component::Image(image)
+}
+
 /// An image for one platform.
 pub(crate) fn image(shelf: &TestShelf, name: &str, text: &str) -> Component {
     let one = one_image(shelf, "amd64", text);
@@ -130,12 +156,7 @@ pub(crate) fn multi_image(shelf: &TestShelf, name: &str) -> (Component, [Descrip
         os_version: None,
         variant: None,
     });
-    let index = ImageIndex {
-        schema_version: 2,
-        media_type: Some(MEDIA_INDEX.into()),
-        manifests: vec![entry(&amd64, "amd64"), entry(&arm64, "arm64"), unknown],
-        annotations: Default::default(),
-    };
+    let index = ImageIndex::of(vec![entry(&amd64, "amd64"), entry(&arm64, "arm64"), unknown]);
     let index = store(shelf, MEDIA_INDEX, &serde_json::to_vec(&index).unwrap());
     let own = vec![index.digest];
     let others = vec![signature.digest, empty.digest, layer.digest];

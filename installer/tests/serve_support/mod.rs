@@ -2,6 +2,7 @@
 //! sends exactly the bytes it is told to, and the real tools.
 
 pub(crate) mod client;
+#[allow(dead_code, reason = "the journeys use a part of this that the server's own tests do not")]
 pub(crate) mod content;
 pub(crate) mod server;
 pub(crate) mod store;

@@ -6,7 +6,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use installer::serve::{PublishedBundle, Shelf};
+use installer::serve::{Judgement, PublishedBundle, Shelf, SignedBy};
 use manifests::bundle::{BundleDigest, BundleSchema, Content, Sequence};
 use manifests::inventory::Component;
 use manifests::text::Audience;
@@ -45,7 +45,17 @@ impl TestShelf {
 
     /// Makes a bundle of these components the current one.
     pub(crate) fn publish(&self, version: &str, components: Vec<Component>) -> Arc<PublishedBundle> {
-        let bundle = Arc::new(self.bundle(version, components));
+        self.publish_judged(version, components, judgement())
+    }
+
+    /// The same, with another judgement.
+    pub(crate) fn publish_judged(
+        &self,
+        version: &str,
+        components: Vec<Component>,
+        judgement: Judgement,
+    ) -> Arc<PublishedBundle> {
+        let bundle = Arc::new(PublishedBundle { judgement, ..self.bundle(version, components) });
         self.bundles.lock().unwrap().insert(0, Arc::clone(&bundle));
         bundle
     }
@@ -84,8 +94,22 @@ impl TestShelf {
             manifest,
             inventory,
             applied: "2026-11-21T08:30:00Z".parse().unwrap(),
-            signers: vec!["Alice <release>".into(), "Bob".into()],
+            judgement: judgement(),
         }
+    }
+}
+
+/// Good signatures of people with odd names.
+pub(crate) fn judgement() -> Judgement {
+    let signer =
+        |holder: &str, seed: &[u8]| SignedBy { holder: holder.into(), keyid: Digest::of(seed).hex() };
+    Judgement {
+        signers: vec![signer("Alice <release>", b"a"), signer("Bob", b"b")],
+        needed: vec!["2 of Alice <release>, Bob, Carol".into()],
+        root: "acme, root version 1, epoch 1".into(),
+        fingerprint: Some(Digest::of(b"root")),
+        revocations: "none known here".into(),
+        refused: None,
     }
 }
 
