@@ -15,6 +15,7 @@
 )]
 
 pub mod certificates;
+pub mod chromium;
 pub mod cluster;
 pub mod cutting_proxy;
 pub mod exercise;
@@ -25,6 +26,7 @@ pub mod real;
 pub mod real_registry;
 pub mod sample;
 
+pub use chromium::{Chromium, Look, Seen};
 pub use cluster::{Cluster, Node};
 pub use cutting_proxy::CuttingProxy;
 pub use fake_registry::{FakeRegistry, Fault};
