@@ -253,7 +253,8 @@ fn fits(schema: &Value, root: &Value, value: &Value, place: &str) {
                 Value::Bool(_) => "boolean",
                 _ => "null",
             };
-            let named = types == word || types.as_array().is_some_and(|types| types.iter().any(|t| t == word));
+            let named =
+                types == word || types.as_array().is_some_and(|types| types.iter().any(|t| t == word));
             assert!(types.is_null() || named, "{place}: {value} is no {types}");
         }
     }

@@ -22,7 +22,7 @@ use edge::Exit;
 use ingredients::{image, layer, write_layout};
 use onsite::{build, says, site_yaml};
 use serde_json::Value;
-use testkit::real_part;
+use testkit::{Chromium, Look, real_part};
 
 /// A site with a root for files to which `demo` was applied: an image, wheels and files.
 fn site() -> World {
@@ -397,6 +397,10 @@ fn a_log_that_was_changed_is_the_verdict_of_a_report_that_is_written_all_the_sam
     let controls = json(&world, "bad.json")["controls"].clone();
     let au9 = controls.as_array().unwrap().iter().find(|control| control["id"] == "AU-9").unwrap();
     assert_eq!(au9["state"], "none");
+    // A log that takes no line any more.
+    let last = honest.lines().last().unwrap();
+    world.write(path, honest.replace(last, "{}"));
+    not_in_order(&world, Exit::Refused, "audit/chain");
     // A log that is behind what was signed of it.
     let lines: Vec<&str> = honest.split_inclusive('\n').collect();
     world.write(path, lines[..lines.len() - 3].concat());
@@ -563,7 +567,7 @@ fn suspicious(world: &World) {
     link.set_entry_type(tar::EntryType::Symlink);
     link.set_size(0);
     builder.append_link(&mut link, "etc/shadow2", "/etc/shadow").unwrap();
-    let layer = ingredients::gzip(&builder.into_inner().unwrap());
+    let layer = builder.into_inner().unwrap();
     write_layout(world, "image", &[("v1", &image("amd64", &[layer]))]);
     onsite::write_wheels(world, "wheels", &onsite::greeting("1.0"));
     world.write("config/report.docm", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1");
@@ -585,13 +589,19 @@ fn a_review_lists_every_file_and_every_member_with_its_type_digest_and_active_co
     let list = json(&world, "list.json");
     let files = list["files"].as_array().unwrap();
     // Each file of the archive, but for what follows from another one.
-    let mut expected: Vec<String> = ingredients::entries(&world.path("1.tar")).into_keys().collect();
-    expected.retain(|name| !name.ends_with(".sigstore.json") && !name.ends_with(".reserved"));
+    let entries = ingredients::entries(&world.path("1.tar")).into_iter();
+    let listed =
+        entries.filter(|(name, _)| !name.ends_with(".sigstore.json") && !name.ends_with(".reserved"));
+    let mut expected: Vec<(String, String, u64)> = listed
+        .map(|(name, bytes)| (name, manifests::Digest::of(&bytes).to_string(), bytes.len() as u64))
+        .collect();
     expected.sort();
-    let mut found: Vec<String> = files
-        .iter()
-        .filter(|file| file["member"].is_null())
-        .map(|file| file["path"].as_str().unwrap().to_string())
+    let own = files.iter().filter(|file| file["member"].is_null());
+    let mut found: Vec<(String, String, u64)> = own
+        .map(|file| {
+            let text = |key: &str| file[key].as_str().unwrap().to_string();
+            (text("path"), text("sha256"), file["bytes"].as_u64().unwrap())
+        })
         .collect();
     found.sort();
     assert_eq!(found, expected);
@@ -612,7 +622,10 @@ fn a_review_lists_every_file_and_every_member_with_its_type_digest_and_active_co
     assert!(!world.path("site/scratch").exists());
     let entry = last_entry(&world);
     assert_eq!(entry["event"], "review");
-    assert_eq!(entry["about"]["digest"], manifests::Digest::of(&std::fs::read(world.path("list.json")).unwrap()).hex());
+    assert_eq!(
+        entry["about"]["digest"],
+        manifests::Digest::of(&std::fs::read(world.path("list.json")).unwrap()).hex()
+    );
 }
 
 #[test]
@@ -631,7 +644,10 @@ fn a_review_has_no_formula_for_a_spreadsheet_and_no_mark_for_a_page() {
     }
     run(&world, "inspect 1.tar --review list.html").ok();
     let page = text(&world, "list.html");
-    assert!(!page.contains("<b>") && !page.contains("<script") && page.contains("&lt;b&gt;page.html"), "{page}");
+    assert!(
+        !page.contains("<b>") && !page.contains("<script") && page.contains("&lt;b&gt;page.html"),
+        "{page}"
+    );
     assert_eq!(page.matches("UNCLASSIFIED").count(), 2);
 }
 
@@ -652,4 +668,69 @@ fn a_review_of_what_does_not_verify_is_none() {
     world.write("list.csv", "somebody's");
     let _ = run(&world, "inspect 1.tar --review list.csv").expect_exit(Exit::Unreachable);
     assert_eq!(text(&world, "list.csv"), "somebody's");
+}
+
+// ---- how it looks -----------------------------------------------------------------------------------------
+
+/// A report and a list of files, both with hostile texts in them.
+fn pages(world: &World) -> [String; 2] {
+    suspicious(world);
+    let spec = text(world, "bundle.yaml")
+        .replace("marking: UNCLASSIFIED", &format!("marking: '{}'", HOSTILE.replace('\'', "''")));
+    world.write("bundle.yaml", spec);
+    onsite::build_as_written(world, "1.tar");
+    world.installer(&["apply", "1.tar", "--yes"]).ok();
+    run(world, "report --out report.html").ok();
+    run(world, "inspect 1.tar --review list.html").ok();
+    ["report.html", "list.html"].map(|page| format!("file://{}", world.path(page).display()))
+}
+
+#[test]
+fn a_browser_shows_both_pages_at_any_width_in_light_and_dark_with_no_error_and_no_request() {
+    let Some(chromium) = Chromium::find() else { return };
+    let world = versions::site(&[]);
+    for url in pages(&world) {
+        let mut pictures = Vec::new();
+        for (width, dark) in [(1280, false), (1280, true), (390, false), (390, true)] {
+            let seen = chromium.look(&url, Look { width, height: 900, dark });
+            assert_eq!(seen.console, [""; 0], "{url}");
+            assert_eq!(seen.requests, [url.clone()]);
+            assert!(
+                seen.content_width <= u64::from(width),
+                "{url} is {} wide in {width}",
+                seen.content_width
+            );
+            assert!(seen.text.contains("<script>alert(1)</script>"), "{}", seen.text);
+            pictures.push(seen.screenshot);
+        }
+        assert!(pictures[0] != pictures[1] && pictures[2] != pictures[3], "dark is as light");
+    }
+}
+
+#[test]
+fn each_sheet_of_paper_has_the_marking_at_its_top_and_at_its_bottom() {
+    let (Some(chromium), Some(pdftotext)) = (real_part("chromium"), real_part("pdftotext")) else { return };
+    let world = site();
+    run(&world, "report --out report.html").ok();
+    let print = format!("--print-to-pdf={}", world.path("report.pdf").display());
+    let profile = format!("--user-data-dir={}", world.path("profile").display());
+    let page = format!("file://{}", world.path("report.html").display());
+    let flags =
+        ["--headless", "--no-sandbox", "--disable-gpu", "--no-pdf-header-footer", &profile, &print, &page];
+    let ran = Command::new(chromium).args(flags).env("HOME", world.dir()).output().unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    let ran = Command::new(pdftotext)
+        .args(["-layout", "report.pdf", "-"])
+        .current_dir(world.dir())
+        .output()
+        .unwrap();
+    let text = String::from_utf8(ran.stdout).unwrap();
+    let sheets: Vec<&str> = text.split('\u{c}').filter(|sheet| !sheet.trim().is_empty()).collect();
+    assert!(sheets.len() > 3, "{text}");
+    for sheet in sheets {
+        let lines: Vec<&str> = sheet.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        assert_eq!(lines[0], "UNCLASSIFIED", "{sheet}");
+        let marked = lines.iter().rev().take(3).any(|line| line.contains("UNCLASSIFIED"));
+        assert!(marked, "{sheet}");
+    }
 }

@@ -295,12 +295,21 @@ fn write(site: &Site, screen: &mut Screen<'_>, job: &Job, whole: &Whole<'_>) -> 
         .clone()
         .zip(evidence.as_ref())
         .map(|(directory, (_, digest))| EvidenceWritten { directory, digest: *digest });
-    log(site, screen, &job.out, digest, told.as_ref(), whole)?;
+    // A log that takes no line is no reason to say nothing of it: then the report is what says so.
+    let unlogged = match log(site, screen, &job.out, digest, told.as_ref(), whole) {
+        Err(failure) if whole.report.audit.intact => return Err(failure),
+        Err(failure) => Some(failure.messages().join(": ")),
+        Ok(()) => None,
+    };
     staged.keep()?;
     if let Some((evidence, _)) = evidence {
         evidence.keep()?;
     }
-    show(screen, &job.out, digest, told, whole.report)
+    let shown = show(screen, &job.out, digest, told, whole.report);
+    match unlogged {
+        Some(unlogged) => shown.map_err(|failure| failure.and(&unlogged)),
+        None => shown,
+    }
 }
 
 fn log(

@@ -52,9 +52,10 @@ pub(super) fn run(site: &Site, screen: &mut Screen<'_>, given: &Given, out: &Pat
     });
     drop(bar);
     let verdict = verdict.map_err(Failure::from);
-    let (bundle, reviewer) = super::log_verdict("inspect", &log, screen.env, path, verdict, |(bundle, _)| {
-        (bundle.digest(), bundle.root_version())
-    })?;
+    let (bundle, reviewer) =
+        super::log_verdict("inspect", &log, screen.env, path, verdict, |(bundle, _)| {
+            (bundle.digest(), bundle.root_version())
+        })?;
     let list = reviewer.finish().map_err(unwritable)?;
     let counts = list.counts.clone();
     list.write(bundle.manifest(), bundle.digest(), &mut file).map_err(unwritable)?;

@@ -180,7 +180,8 @@ impl Row {
     fn line(&self) -> String {
         let [path, member, belongs_to, names, kind, bytes, digest, mode, active, note] = self.cells();
         let place = if member.is_empty() { path } else { format!("{path} › {member}") };
-        let named: Vec<String> = [names, belongs_to, note].into_iter().filter(|text| !text.is_empty()).collect();
+        let named: Vec<String> =
+            [names, belongs_to, note].into_iter().filter(|text| !text.is_empty()).collect();
         let (class, active) = if active.is_empty() { ("", "–".to_string()) } else { ("active", active) };
         format!(
             "<tr class=\"{class}\"><td>{}<br><small>{}</small></td><td>{}</td><td data-label=\"Bytes\">{bytes}</td><td class=\"digest\">{digest}</td><td data-label=\"Mode\">{mode}</td><td data-label=\"Active\"><strong>{}</strong></td></tr>\n",
@@ -192,7 +193,11 @@ impl Row {
     }
 }
 
-fn document(manifest: &BundleManifest, bundle: BundleDigest, counts: &Counts) -> io::Result<(Vec<u8>, Vec<u8>)> {
+fn document(
+    manifest: &BundleManifest,
+    bundle: BundleDigest,
+    counts: &Counts,
+) -> io::Result<(Vec<u8>, Vec<u8>)> {
     let head = serde_json::json!({
         "schema": "airlock-review/v1",
         "bundle": bundle,
@@ -215,17 +220,19 @@ fn page(manifest: &BundleManifest, bundle: BundleDigest, counts: &Counts) -> (Ve
     let marking = manifest.marking.to_string();
     let marking = HtmlEscape(&marking);
     let title = format!("{} {} {}", manifest.publisher, manifest.product, manifest.version);
-    let active: String = counts
-        .active
-        .iter()
-        .map(|(word, count)| format!("<li>{}: {count}</li>", HtmlEscape(word)))
-        .collect();
+    let active: String =
+        counts.active.iter().map(|(word, count)| format!("<li>{}: {count}</li>", HtmlEscape(word))).collect();
     let active = if active.is_empty() { "<li>none was found</li>".to_string() } else { active };
     let head = format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n<title>Files of {title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<div class=\"sheet\">\n<p class=\"marking top\">{marking}</p>\n<main>\n<h1>Every file of {title}</h1>\n<p>Bundle <code>{bundle}</code>. Its signatures were checked, and every byte has the digest that was signed.</p>\n<p>{} files; {} members of archives among them; {} archives that could not be looked into to their end.</p>\n<h2>Active content</h2>\n<ul>{active}</ul>\n<p><small>By first bytes and, beside that, by names. No program has searched any of it for malware. Not in the list: {}.</small></p>\n<h2>Files</h2>\n<table>\n<thead><tr><th>File</th><th>Type</th><th>Bytes</th><th>SHA-256</th><th>Mode</th><th>Active content</th></tr></thead>\n<tbody>\n",
-        counts.files, counts.members, counts.not_looked_into, HtmlEscape(NOT_LISTED),
+        counts.files,
+        counts.members,
+        counts.not_looked_into,
+        HtmlEscape(NOT_LISTED),
     );
-    let tail = format!("</tbody>\n</table>\n</main>\n<p class=\"marking bottom\">{marking}</p>\n</div>\n</body>\n</html>\n");
+    let tail = format!(
+        "</tbody>\n</table>\n</main>\n<p class=\"marking bottom\">{marking}</p>\n</div>\n</body>\n</html>\n"
+    );
     (head.into_bytes(), tail.into_bytes())
 }
 

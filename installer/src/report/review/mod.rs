@@ -44,6 +44,8 @@ pub(crate) struct Reviewer {
     list: List,
     scratch: std::path::PathBuf,
     names: BTreeMap<Digest, Names>,
+    /// What was signed for the files that are no blobs.
+    signed: BTreeMap<String, Digest>,
     current: Option<Current>,
     failed: Option<io::Error>,
 }
@@ -79,7 +81,9 @@ impl Reviewer {
         inventory: &Inventory,
     ) -> Self {
         let (names, scratch) = (names(inventory), scratch.to_path_buf());
-        let mut reviewer = Self { list, scratch, names, current: None, failed: None };
+        let others = inventory.contents().filter(|(path, _)| !matches!(path, ArchivePath::Blob(_)));
+        let signed = others.map(|(path, content)| (path.to_string(), content.digest)).collect();
+        let mut reviewer = Self { list, scratch, names, signed, current: None, failed: None };
         reviewer.document("bundle.json", &head.manifest);
         for signature in &head.signatures {
             reviewer.document(&format!("signatures/{}.sig", signature.claimed), &signature.bytes);
@@ -128,8 +132,7 @@ impl Reviewer {
             // Its members are in the list.
             kind.active.retain(|word| *word != "archive");
         }
-        let mut row =
-            Row::of_file(&current.path, kind, current.content.size, Some(current.content.digest));
+        let mut row = Row::of_file(&current.path, kind, current.content.size, Some(current.content.digest));
         row.belongs_to = names.components;
         row.names = names.names;
         self.add(&row);
@@ -241,6 +244,9 @@ fn unzip(mut file: File, path: &str, list: &mut List) -> Result<(), String> {
 impl Sink for Reviewer {
     fn begin(&mut self, path: &ArchivePath, content: Content) -> io::Result<()> {
         let path = path.to_string();
+        // What a reader says of other files than blobs is their length.
+        let digest = self.signed.get(&path).copied().unwrap_or(content.digest);
+        let content = Content { digest, ..content };
         self.current = Some(Current { path, content, prefix: Vec::new(), inside: Inside::Unknown });
         Ok(())
     }

@@ -214,7 +214,12 @@ impl Walk {
             self.found.push(member);
             return State::Header(Vec::new());
         }
-        State::Content { member, hasher: Hasher::new(), left: size, padding: padded(size).saturating_sub(size) }
+        State::Content {
+            member,
+            hasher: Hasher::new(),
+            left: size,
+            padding: padded(size).saturating_sub(size),
+        }
     }
 
     fn note(&mut self, kind: u8, meta: &[u8]) {
