@@ -222,3 +222,70 @@ fn the_schema_of_a_plan_holds_what_installer_prints() {
     }
     assert_eq!(seen.into_iter().collect::<Vec<_>>(), ["file", "publish", "record", "unwrite"]);
 }
+
+/// Every object of a document is one of its schema: no key that this does not name, and each that it requires.
+fn fits(schema: &Value, root: &Value, value: &Value, place: &str) {
+    let schema = match schema["$ref"].as_str() {
+        Some(name) => &root["$defs"][name.rsplit('/').next().unwrap()],
+        None => schema,
+    };
+    if let Some(choices) = schema["anyOf"].as_array() {
+        if !value.is_null() {
+            fits(&choices[0], root, value, place);
+        }
+        return;
+    }
+    if let Some(words) = schema["enum"].as_array() {
+        assert!(words.contains(value), "{place}: {value}");
+    }
+    match value {
+        Value::Object(map) => {
+            for required in schema["required"].as_array().into_iter().flatten() {
+                assert!(map.contains_key(required.as_str().unwrap()), "{place}: {required} is missing");
+            }
+            for (key, item) in map {
+                let known = &schema["properties"][key];
+                let known = if known.is_null() { &schema["additionalProperties"] } else { known };
+                assert!(known.is_object(), "{place}: {key} is not in the schema");
+                fits(known, root, item, &format!("{place}.{key}"));
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| fits(&schema["items"], root, item, place)),
+        _ => {
+            let types = &schema["type"];
+            let word = match value {
+                Value::String(_) => "string",
+                Value::Number(_) => "integer",
+                Value::Bool(_) => "boolean",
+                _ => "null",
+            };
+            let named =
+                types == word || types.as_array().is_some_and(|types| types.iter().any(|t| t == word));
+            assert!(types.is_null() || named, "{place}: {value} is no {types}");
+        }
+    }
+}
+
+#[test]
+fn the_schemas_of_a_report_and_of_a_review_hold_what_installer_writes() {
+    let world = e2e::World::new();
+    world.trust();
+    std::fs::create_dir(world.path("root")).unwrap();
+    let root = world.path("root");
+    let yaml = "apiVersion: airlock/v1\nkind: Site\nsite: lab\nwindows: [{deny: daily, timezone: UTC}]\n";
+    world.write("site/site.yaml", format!("{yaml}targets: {{files: {{root: {}}}}}\n", root.display()));
+    world.write("files/a.conf", "a\n");
+    world.spec("1", 1, "files: [{source: files, dest: /etc/demo}]\n");
+    world.bundler(&["build", "--key", "keys/rel.key.pem", "--out", "b.tar"]).ok();
+    world.installer(&["apply", "b.tar", "--yes", "--override", "window/open", "--reason", "x"]).ok();
+    let report = schema("report.schema.json");
+    for (arguments, file) in [(&["report"][..], "site.json"), (&["report", "b.tar"], "medium.json")] {
+        world.installer(&[arguments, &["--out", file]].concat()).ok();
+        let document: Value = serde_json::from_slice(&std::fs::read(world.path(file)).unwrap()).unwrap();
+        fits(&report, &report, &document, "report");
+    }
+    let review = schema("review.schema.json");
+    world.installer(&["inspect", "b.tar", "--review", "list.json"]).ok();
+    let document: Value = serde_json::from_slice(&std::fs::read(world.path("list.json")).unwrap()).unwrap();
+    fits(&review, &review, &document, "review");
+}

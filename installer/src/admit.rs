@@ -12,7 +12,7 @@ use edge::{Classified, Exit};
 use layout::disc::DiscError;
 use layout::hashing::{self, ManifestKeeper};
 use layout::medium::{self, MediumError};
-use layout::reader::{BundleReader, Discard, ReadError, Sink};
+use layout::reader::{BundleReader, Discard, Documents, Head, ReadError, Sink};
 use layout::store::{BlobWriter, Quarantine, Store};
 use manifests::bundle::{BundleDigest, Content};
 use manifests::root::NotMet;
@@ -352,6 +352,29 @@ pub fn verify_lending(
     progress: &mut dyn Progress,
 ) -> Result<(VerifiedBundle, Loan), AdmitError> {
     verify_into(site, config, path, input, progress, |inventory| Loan::prepare(site, config, inventory))
+}
+
+/// Checks a whole bundle while somebody looks at what passes by, who is told the signed lists first. What was seen
+/// may be used only once this has returned.
+///
+/// # Errors
+/// See [`AdmitError`].
+pub fn verify_watched<S: Sink>(
+    site: &Site,
+    config: &SiteConfig,
+    path: &Path,
+    progress: &mut dyn Progress,
+    watcher: impl FnOnce(&Head, &Documents, &Inventory) -> S,
+) -> Result<(VerifiedBundle, S), AdmitError> {
+    let damaged = |source| AdmitError::Damaged { path: path.to_path_buf(), source };
+    let Opened { mut reader, accepted } = open(site, config, path)?;
+    let head = reader.head().clone();
+    let (contents, documents) = reader.contents(accepted.signed().manifest()).map_err(damaged)?;
+    let mut watcher = watcher(&head, &documents, contents.inventory());
+    let checked =
+        reader.stream(contents, &mut watcher, &mut |count| progress.advance(count)).map_err(damaged)?;
+    let bundle = VerifiedBundle::new(accepted, checked).map_err(AdmitError::Mixed)?;
+    Ok((bundle, watcher))
 }
 
 fn verify_into<S: Sink>(

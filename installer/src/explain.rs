@@ -47,7 +47,8 @@ pub fn checks(root: &TrustRoot, signed: &SignedManifest, files: &[PathBuf]) -> V
     });
     for verdict in counted(signed) {
         if let Some(key) = document.keys.get(&verdict.keyid) {
-            checks.extend(signature(verdict.keyid, key));
+            let signature = format!("bundle/signatures/{}.sig", verdict.keyid);
+            checks.extend(signed_by(verdict.keyid, key, "bundle.json", "bundle/bundle.json", &signature));
         }
     }
     checks.extend(contents(signed));
@@ -68,7 +69,15 @@ fn counted(signed: &SignedManifest) -> impl Iterator<Item = &SignatureVerdict> {
     signed.signatures().iter().filter(|signature| signature.verdict == Verdict::Good)
 }
 
-fn signature(keyid: KeyId, key: &RootKey) -> [Check; 2] {
+/// That this key is the one with this id, and that it has signed the document that is called `what`. Both paths go
+/// into the commands as they are.
+pub(crate) fn signed_by(
+    keyid: KeyId,
+    key: &RootKey,
+    what: &str,
+    document: &str,
+    signature: &str,
+) -> [Check; 2] {
     let pem = format!("keys/{keyid}.pub.pem");
     let write = format!("cat >{pem} <<'END'\n{}END", with_line_feed(&key.pem));
     let hash = format!(
@@ -80,20 +89,19 @@ fn signature(keyid: KeyId, key: &RootKey) -> [Check; 2] {
             command: format!("{write}\n{hash}"),
         },
         Check {
-            shows: format!("{} has signed bundle.json ({})", key.holder, key.scheme),
-            command: verify_command(keyid, key, &pem),
+            shows: format!("{} has signed {what} ({})", key.holder, key.scheme),
+            command: verify_command(keyid, key, &pem, document, signature),
         },
     ]
 }
 
-fn verify_command(keyid: KeyId, key: &RootKey, pem: &str) -> String {
-    let file = format!("bundle/signatures/{keyid}.sig");
+fn verify_command(keyid: KeyId, key: &RootKey, pem: &str, document: &str, file: &str) -> String {
     match key.scheme {
         Scheme::EcdsaP384Sha384 => {
-            format!("openssl dgst -sha384 -verify {pem} -signature {file} bundle/bundle.json")
+            format!("openssl dgst -sha384 -verify {pem} -signature {file} {document}")
         }
         Scheme::EcdsaP256Sha256 => {
-            format!("openssl dgst -sha256 -verify {pem} -signature {file} bundle/bundle.json")
+            format!("openssl dgst -sha256 -verify {pem} -signature {file} {document}")
         }
         // An SSH key is the last 32 bytes of the DER form, behind its name, each with its length.
         Scheme::SshsigEd25519 => {
@@ -101,14 +109,12 @@ fn verify_command(keyid: KeyId, key: &RootKey, pem: &str) -> String {
                 "{{ printf '\\0\\0\\0\\013ssh-ed25519\\0\\0\\0\\040'; openssl pkey -pubin -in {pem} -outform DER | tail -c 32; }} | base64 -w0"
             );
             format!(
-                "echo \"{holder} namespaces=\\\"{namespace}\\\" ssh-ed25519 $({line})\" >keys/{keyid}.allowed\nssh-keygen -Y verify -f keys/{keyid}.allowed -I {holder} -n {namespace} -s {file} <bundle/bundle.json",
+                "echo \"{holder} namespaces=\\\"{namespace}\\\" ssh-ed25519 $({line})\" >keys/{keyid}.allowed\nssh-keygen -Y verify -f keys/{keyid}.allowed -I {holder} -n {namespace} -s {file} <{document}",
                 holder = key.holder,
                 namespace = manifests::key::SSHSIG_NAMESPACE,
             )
         }
-        _ => format!(
-            "openssl pkeyutl -verify -pubin -inkey {pem} -rawin -in bundle/bundle.json -sigfile {file}"
-        ),
+        _ => format!("openssl pkeyutl -verify -pubin -inkey {pem} -rawin -in {document} -sigfile {file}"),
     }
 }
 
@@ -159,9 +165,10 @@ pub fn script(root: &TrustRoot, signed: &SignedManifest, files: &[PathBuf]) -> S
     for line in needed(root.document()) {
         text.push_str(&format!("# {line}\n"));
     }
-    text.push_str("# Needs tar, openssl 3.0 or newer and sha256sum. Run it in an empty directory; it ends with\n# `all of it holds`, or stops at the first check that does not hold and names it.\nset -eu\ntrap '[ $? = 0 ] || echo \"does not hold: $what\" >&2' EXIT\n");
+    text.push_str("# Needs tar, openssl 3.0 or newer and sha256sum. Run it in an empty directory; it ends with\n# `all of it holds`, or stops at the first check that does not hold and names it.\n");
+    text.push_str(STOPS);
     for check in checks(root, signed, files) {
-        text.push_str(&format!("\nwhat={}\n{}\n", quoted(&check.shows), check.command));
+        text.push_str(&in_script(&check));
     }
     for signature in signed.signatures().iter().filter(|signature| signature.verdict != Verdict::Good) {
         text.push_str(&format!("\n# {}\n", signature.line()));
@@ -190,8 +197,16 @@ fn tally(root: &RootDocument, signed: &SignedManifest) -> String {
     format!("signed by {}", names.join(", "))
 }
 
+/// How a script begins that stops at the first check that does not hold, and names it.
+pub(crate) const STOPS: &str = "set -eu\ntrap '[ $? = 0 ] || echo \"does not hold: $what\" >&2' EXIT\n";
+
+/// A check as a part of such a script.
+pub(crate) fn in_script(check: &Check) -> String {
+    format!("\nwhat={}\n{}\n", quoted(&check.shows), check.command)
+}
+
 /// A text in single quotes: nothing in it means anything to a shell.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
 }
 

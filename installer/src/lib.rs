@@ -30,6 +30,7 @@ pub mod preflight;
 pub mod references;
 pub mod rendered;
 pub mod repair;
+mod report;
 pub mod retire;
 pub mod rot;
 pub mod serve;

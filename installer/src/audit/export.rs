@@ -105,7 +105,8 @@ fn csv(entry: &Entry, bytes: &[u8]) -> Vec<u8> {
     ])
 }
 
-fn row(cells: &[String]) -> Vec<u8> {
+/// One row of CSV, which no spreadsheet takes a formula from.
+pub(crate) fn row(cells: &[String]) -> Vec<u8> {
     let cells: Vec<String> = cells.iter().map(|text| cell(text)).collect();
     format!("{}\r\n", cells.join(",")).into_bytes()
 }

@@ -112,15 +112,21 @@ impl AuditLog {
     /// The log of a site.
     #[must_use]
     pub fn of(site: &Site, env: &Env) -> Self {
-        let actor = Actor {
+        let actor = Self::actor(env);
+        let (path, tool) = (site.audit_path(), format!("installer {}", env!("CARGO_PKG_VERSION")));
+        let reserve = Reserve::beside(&path);
+        Self { path, actor, tool, reserve }
+    }
+
+    /// Who runs the program, as the log has it.
+    #[must_use]
+    pub fn actor(env: &Env) -> Actor {
+        Actor {
             uid: env.uid,
             user: printable(env.user()),
             sudo_user: env.var("SUDO_USER").map(printable),
             host: printable(&env.host),
-        };
-        let (path, tool) = (site.audit_path(), format!("installer {}", env!("CARGO_PKG_VERSION")));
-        let reserve = Reserve::beside(&path);
-        Self { path, actor, tool, reserve }
+        }
     }
 
     /// Sees that there is room for the last words of a plan of so many steps, and keeps it.

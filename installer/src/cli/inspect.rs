@@ -23,6 +23,10 @@ pub(super) struct InspectArgs {
     /// The bundle: an archive, or a directory of one of its discs
     #[arg(required = true)]
     bundle: Vec<PathBuf>,
+    /// Verify the whole bundle, and write a list of every file in it and in the archives inside it, with type, size,
+    /// SHA-256 and active content: for whoever lets it across. FILE is .csv, .json or .html; nothing is overwritten
+    #[arg(long, value_name = "FILE")]
+    review: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -39,6 +43,9 @@ impl InspectArgs {
     pub(super) fn run(self, site: &Site, screen: &mut Screen<'_>) -> Result<(), Failure> {
         let given = super::verify::given(&self.bundle, screen)?;
         super::judged(site, screen.env)?;
+        if let Some(out) = &self.review {
+            return super::review::run(site, screen, &given, out);
+        }
         let config = site.config()?;
         let log = AuditLog::of(site, screen.env);
         let verdict = match &given {

@@ -16,6 +16,8 @@ mod plan;
 pub(crate) mod post_render;
 mod preflight;
 mod remove;
+mod report;
+mod review;
 mod rollback;
 mod serve;
 mod status;
@@ -89,9 +91,8 @@ enum Command {
     /// What Helm starts to give images their names on this site
     #[command(hide = true)]
     PostRender(post_render::PostRenderArgs),
-    /// Write a report (not there yet)
-    #[command(hide = true)]
-    Report(NotYetArgs),
+    /// Write what an auditor files: a page or a document about this site, or about a bundle
+    Report(report::ReportArgs),
     /// Write a receipt (not there yet)
     #[command(hide = true)]
     Receipt(NotYetArgs),
@@ -126,7 +127,7 @@ fn dispatch(arguments: Arguments, env: &mut Env) -> Result<(), Failure> {
         Command::Serve(args) => args.run(&site, &mut screen),
         Command::Audit(command) => command.run(&site, &mut screen),
         Command::PostRender(args) => args.run(&mut screen),
-        Command::Report(_) => Err(Failure::not_yet("`installer report`")),
+        Command::Report(args) => args.run(&site, &mut screen),
         Command::Receipt(_) => Err(Failure::not_yet("`installer receipt`")),
         Command::Diagnose(_) => Err(Failure::not_yet("`installer diagnose`")),
     }
