@@ -258,8 +258,9 @@ fn after_a_new_site_key_only_the_new_one_vouches() {
 
 #[test]
 fn openssl_alone_checks_a_receipt_of_each_scheme_as_the_page_says() {
-    let Some(openssl) = real_part("openssl") else { return };
-    let _ = openssl;
+    if real_part("openssl").is_none() {
+        return;
+    }
     for scheme in ["ed25519", "ecdsa-p384-sha384", "ecdsa-p256-sha256"] {
         let world = site();
         on_site(&world, &format!("trust key rotate --scheme {scheme}")).ok();
@@ -441,47 +442,49 @@ impl Picture {
         Self { width, height, shades: bytes[bytes.len() - width * height..].to_vec() }
     }
 
-    fn at(&self, x: f64, y: f64) -> u8 {
-        let inside = x >= 0.0 && y >= 0.0 && (x as usize) < self.width && (y as usize) < self.height;
-        if inside { self.shades[y as usize * self.width + x as usize] } else { 255 }
+    /// The shade at a place, between dots that of its neighbours; white outside.
+    fn at(&self, x: f64, y: f64) -> f64 {
+        let dot = |x: f64, y: f64| {
+            let inside = x >= 0.0 && y >= 0.0 && (x as usize) < self.width && (y as usize) < self.height;
+            if inside { f64::from(self.shades[y as usize * self.width + x as usize]) } else { 255.0 }
+        };
+        let (left, up) = (x.floor(), y.floor());
+        let (right, down) = (x - left, y - up);
+        let row = |y: f64| dot(left, y) * (1.0 - right) + dot(left + 1.0, y) * right;
+        row(up) * (1.0 - down) + row(up + 1.0) * down
     }
 
-    /// As it comes back from a bad printer and a cheap scanner: a little turned, out of focus, pale, with noise and with
-    /// stains.
+    /// As it comes back from a bad printer and a cheap scanner: a little turned, with specks of toner and without,
+    /// out of focus, pale, with noise, and with stains.
     fn printed_and_scanned(&self, degrees: f64, seed: u64) -> Self {
         let mut chance = seed;
-        let mut next = move || {
+        let mut next = move |below: usize| {
             chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (chance >> 33) as usize
+            (chance >> 33) as usize % below
         };
         let (width, height) = (self.width, self.height);
         let (sin, cos) = degrees.to_radians().sin_cos();
-        let (middle_x, middle_y) = (width as f64 / 2.0, height as f64 / 2.0);
-        let mut turned = Self { width, height, shades: Vec::with_capacity(width * height) };
-        for y in 0..height {
-            for x in 0..width {
-                let (left, up) = (x as f64 - middle_x, y as f64 - middle_y);
-                let (from_x, from_y) = (middle_x + left * cos - up * sin, middle_y + left * sin + up * cos);
-                turned.shades.push(self.at(from_x, from_y));
-            }
+        let (middle_x, middle_y) = ((width - 1) as f64 / 2.0, (height - 1) as f64 / 2.0);
+        let mut paper = Self { width, height, shades: Vec::with_capacity(width * height) };
+        for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
+            let (left, up) = (x as f64 - middle_x, y as f64 - middle_y);
+            let shade = self.at(middle_x + left * cos - up * sin, middle_y + left * sin + up * cos);
+            paper.shades.push(match next(400) {
+                0 => 0,
+                1 => 255,
+                _ => shade as u8,
+            });
         }
         let mut scanned = Self { width, height, shades: Vec::with_capacity(width * height) };
-        for y in 0..height {
-            for x in 0..width {
-                let mut sum = 0;
-                for (right, down) in [(0.0, 0.0), (-1.0, 0.0), (1.0, 0.0), (0.0, -1.0), (0.0, 1.0)] {
-                    sum += usize::from(turned.at(x as f64 + right, y as f64 + down));
-                }
-                let pale = 40 + sum / 5 * 180 / 255;
-                scanned.shades.push(u8::try_from((pale + next() % 60).saturating_sub(30).min(255)).unwrap());
-            }
+        for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y as f64, x as f64))) {
+            let around = [(0.0, 0.0), (-1.0, 0.0), (1.0, 0.0), (0.0, -1.0), (0.0, 1.0)];
+            let sum: f64 = around.iter().map(|(right, down)| paper.at(x + right, y + down)).sum();
+            scanned.shades.push(40 + (sum / 5.0 * 0.65) as u8 + next(24) as u8);
         }
         for _ in 0..6 {
-            let (across, down, radius) = (next() % width, next() % height, 4 + next() % 8);
-            for y in down..(down + radius).min(height) {
-                for x in across..(across + radius).min(width) {
-                    scanned.shades[y * width + x] = 90;
-                }
+            let (across, down, size) = (next(width), next(height), 4 + next(8));
+            for y in down..(down + size).min(height) {
+                scanned.shades[y * width + across..y * width + (across + size).min(width)].fill(90);
             }
         }
         scanned
@@ -511,7 +514,7 @@ fn drawn(page: &str, dots: usize) -> Vec<Picture> {
 }
 
 /// What zbar, a reader by other people, finds in pictures.
-fn scanned(world: &World, zbarimg: &PathBuf, pictures: &[Vec<u8>]) -> String {
+fn scanned(world: &World, zbarimg: &Path, pictures: &[Vec<u8>]) -> String {
     let mut found = String::new();
     for picture in pictures {
         world.write("scan.pgm", picture);
@@ -536,8 +539,11 @@ fn codes_survive_a_printer_and_come_back_in_any_order() {
         "it loads nothing"
     );
     for (degrees, seed) in [(0.0, 1), (2.0, 2), (-3.5, 3), (90.0, 4), (180.0, 5)] {
-        let paper: Vec<Vec<u8>> =
-            pictures.iter().rev().map(|picture| picture.printed_and_scanned(degrees, seed).pgm()).collect();
+        // Whoever gets no answer from a scanner tries again.
+        let tries = |picture: &Picture| {
+            [0, 10, 20].map(|more| picture.printed_and_scanned(degrees, seed + more).pgm())
+        };
+        let paper: Vec<Vec<u8>> = pictures.iter().rev().flat_map(tries).collect();
         let text = scanned(&world, &zbarimg, &paper);
         world.write("scans.txt", &text);
         let found = taken(&world, &format!("scans.txt --key {KEY}"));
@@ -553,11 +559,11 @@ fn codes_survive_a_printer_and_come_back_in_any_order() {
     }
     // One code is not there: it is named. From another scan it completes the set.
     let all = read(&world, "scans.txt");
-    let (first, rest) = all.split_once('\n').unwrap();
-    world.write("rest.txt", rest);
-    world.write("first.txt", first);
-    let missing = format!("these are missing: {}", pictures.len());
-    refused(&world, &format!("rest.txt --key {KEY}"), Exit::Damaged, &[&missing]);
+    let is_first = |line: &&str| line.contains(" 1/");
+    world.write("first.txt", all.lines().find(is_first).unwrap());
+    world.write("rest.txt", all.lines().filter(|line| !is_first(line)).collect::<Vec<_>>().join("\n"));
+    let missing = "these are missing: 1";
+    refused(&world, &format!("rest.txt --key {KEY}"), Exit::Damaged, &[missing]);
     taken(&world, &format!("rest.txt first.txt --key {KEY}")).ok();
 }
 
@@ -587,9 +593,11 @@ fn a_page_that_chromium_prints_and_a_scanner_reads_is_the_receipt() {
     let mut sheets: Vec<PathBuf> = world.snapshot(".").into_keys().collect();
     sheets.retain(|path| path.extension().is_some_and(|extension| extension == "pgm"));
     assert!(!sheets.is_empty());
-    let sheet =
-        |path: &PathBuf| Picture::from_pgm(&std::fs::read(path).unwrap()).printed_and_scanned(1.0, 7).pgm();
-    let text = scanned(&world, &zbarimg, &sheets.iter().map(sheet).collect::<Vec<_>>());
+    let tries = |path: &PathBuf| {
+        let sheet = Picture::from_pgm(&std::fs::read(path).unwrap());
+        [(0.0, 7), (1.0, 8), (-0.7, 9)].map(|(degrees, seed)| sheet.printed_and_scanned(degrees, seed).pgm())
+    };
+    let text = scanned(&world, &zbarimg, &sheets.iter().flat_map(tries).collect::<Vec<_>>());
     world.write("scans.txt", &text);
     let found = taken(&world, &format!("scans.txt --key {KEY}"));
     assert_eq!(found.exit, Exit::Done, "{} codes were read: {}", text.lines().count(), found.stderr);
