@@ -18,6 +18,7 @@ proptest! {
         exercise::header(bytes.get(..512).unwrap_or(&bytes));
         exercise::documents(&bytes);
         exercise::parts(&bytes);
+        exercise::receipt(&bytes);
         exercise::recovery(&bytes);
         exercise::oci(&bytes);
         exercise::keys(&bytes);
@@ -67,6 +68,37 @@ fn no_reader_of_parts_breaks_its_promise_on_a_real_list_with_bytes_changed_and_c
             exercise::parts(&bad);
         }
         exercise::parts(&good[..at]);
+    }
+}
+
+#[test]
+fn no_reader_of_receipts_breaks_its_promise_on_a_real_one_with_bytes_changed_and_cut() {
+    use manifests::receipt::SignedReceipt;
+    use manifests::receipt::pieces::{cut, heading};
+    let zeros = format!("sha256:{}", "0".repeat(64));
+    let empty = manifests::Digest::of(b"");
+    let key = manifests::SecretKey::from_seed(&[1; 32]);
+    let keyid = key.public().unwrap().id();
+    let document = format!(
+        "{{\"blobs\":{{\"count\":0,\"digest\":\"{empty}\",\"list\":\"\"}},\"checked\":\"sizes\",\"groups\":[],\"keyid\":\"{keyid}\",\"log\":{{\"entries\":1,\"first\":\"{zeros}\",\"head\":\"{zeros}\"}},\"products\":[],\"schema\":\"airlock-receipt/v1\",\"time\":\"2026-11-20T12:00:00Z\",\"trust\":{{\"root\":\"{zeros}\",\"version\":1}}}}\n"
+    );
+    let signature = key.sign(document.as_bytes()).unwrap();
+    let signed = SignedReceipt::new(document.clone().into_bytes(), keyid, signature).unwrap();
+    manifests::VerifiedReceipt::verify(&signed, &[key.public().unwrap()]).unwrap();
+    let lines: Vec<String> = cut(&signed, 60).unwrap().iter().map(|piece| piece.line()).collect();
+    let typed = format!("{}\n{}\n", heading(&signed), lines.join("\n"));
+    for good in [document.as_bytes(), signed.bytes(), typed.as_bytes()] {
+        exercise::receipt(good);
+        for at in 0..good.len() {
+            for byte in b"09,\"}|/{ " {
+                let mut bad = good.to_vec();
+                bad[at] = *byte;
+                exercise::receipt(&bad);
+                bad.insert(at, *byte);
+                exercise::receipt(&bad);
+            }
+            exercise::receipt(&good[..at]);
+        }
     }
 }
 

@@ -785,6 +785,10 @@ fn the_pages_list_every_exit_code() {
         let rows = rows(&page(name), "code");
         let listed: Vec<&str> = rows.iter().map(|row| row[0].as_str()).collect();
         assert_eq!(listed, codes, "{name}");
+        if name == "../README.md" {
+            let meanings: Vec<String> = rows.iter().map(|row| row[1].replace("**", "")).collect();
+            assert_eq!(meanings, edge::Exit::ALL.map(edge::Exit::meaning), "as in the manual pages");
+        }
     }
 }
 

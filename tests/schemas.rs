@@ -190,6 +190,44 @@ fn the_schema_of_a_plan_names_every_kind_of_step_and_the_keys_of_each() {
 }
 
 #[test]
+fn the_schema_of_a_receipt_names_the_keys_of_what_bundler_prints() {
+    let world = e2e::World::new();
+    world.trust();
+    world.write("site/site.yaml", "apiVersion: airlock/v1\nkind: Site\nsite: lab\n");
+    world.write("files/a.conf", "a\n");
+    world.spec("1", 1, "files: [{source: files, dest: /etc}]\n");
+    world.bundler(&["build", "--key", "keys/rel.key.pem", "--out", "b.tar"]).ok();
+    world.installer(&["apply", "b.tar", "--yes"]).ok();
+    world.installer(&["receipt", "--out", "r.json"]).ok();
+    let verify = ["--output", "json", "receipt", "verify", "r.json", "--key", "site/key/1.pub.pem"];
+    let json = world.bundler(&verify).ok().json();
+    let schema = schema("receipt.schema.json");
+    holds(&schema, &[&json]);
+    let (definitions, receipt) = (&schema["$defs"], &json["receipt"]);
+    // What only some receipts have: of those the parser says whether it knows the key.
+    let whole = |with: &str, value: Value| {
+        let mut receipt = receipt.clone();
+        receipt[with] = value;
+        serde_json::from_value::<manifests::receipt::ReceiptDocument>(receipt.clone()).unwrap();
+        receipt
+    };
+    let revoked = serde_json::json!({"epoch": 1, "version": 1, "digest": receipt["trust"]["root"]});
+    let mut trust = receipt["trust"].clone();
+    trust["revocations"] = revoked.clone();
+    let receipt = &whole("interrupted", receipt["trust"]["root"].clone());
+    holds(&definitions["receipt"], &[receipt]);
+    holds(&definitions["trust"], &[&whole("trust", trust)["trust"]]);
+    holds(&definitions["revocations"], &[&revoked]);
+    holds(&definitions["log"], &[&receipt["log"]]);
+    holds(&definitions["blobs"], &[&receipt["blobs"]]);
+    let products = each(&[receipt], "products");
+    holds(&definitions["product"], &products);
+    let versions = each(&products, "versions");
+    holds(&definitions["version"], &versions);
+    holds(&definitions["order"], &[&versions[0]["order"], &products[0]["highest"]]);
+}
+
+#[test]
 fn the_schema_of_a_plan_holds_what_installer_prints() {
     let world = e2e::World::new();
     world.trust();

@@ -22,6 +22,7 @@ pub mod media;
 pub mod pack;
 pub mod parted;
 pub mod prepare;
+pub mod receipt;
 pub mod recovery;
 pub mod registries;
 pub mod resolve;

@@ -27,6 +27,7 @@ pub mod machine;
 pub mod origins;
 pub mod plan;
 pub mod preflight;
+pub mod receipt;
 pub mod references;
 pub mod rendered;
 pub mod repair;

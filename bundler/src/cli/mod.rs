@@ -7,6 +7,7 @@ mod images;
 mod inspect;
 mod key;
 mod lock;
+mod receipt;
 mod sign;
 mod signers;
 mod split;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Parser, Subcommand};
+use edge::manual::{CompletionsArgs, ManArgs};
 use edge::show::{self, Common, NotYetArgs};
 use edge::{Env, Exit, Failure, Screen};
 
@@ -58,6 +60,13 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Show what is different between two archives; checks no signature
     Diff(diff::DiffArgs),
+    /// Read what a site holds, from the receipt that it has signed
+    #[command(subcommand)]
+    Receipt(receipt::ReceiptCommand),
+    /// Print what lets a shell complete commands and options
+    Completions(CompletionsArgs),
+    /// Print a manual page, or write all of them
+    Man(ManArgs),
     /// Copy an archive to a medium and compare (not there yet)
     #[command(hide = true)]
     Write(NotYetArgs),
@@ -82,6 +91,9 @@ fn dispatch(arguments: Arguments, env: &mut Env) -> Result<(), Failure> {
         Command::Inspect(args) => args.run(&mut screen),
         Command::Verify(args) => args.run(&mut screen),
         Command::Diff(args) => args.run(&mut screen),
+        Command::Receipt(command) => command.run(&mut screen),
+        Command::Completions(args) => args.run::<Arguments>(&mut screen),
+        Command::Man(args) => args.run::<Arguments>(&mut screen),
         Command::Write(_) => Err(Failure::not_yet("`bundler write`")),
     }
 }

@@ -29,6 +29,35 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// Each of them, by its number.
+    pub const ALL: [Self; 9] = [
+        Self::Done,
+        Self::Unexpected,
+        Self::Usage,
+        Self::Refused,
+        Self::Damaged,
+        Self::NotReady,
+        Self::Undone,
+        Self::NotUndone,
+        Self::Unreachable,
+    ];
+
+    /// What it means, for people: as in the README, and in each manual page.
+    #[must_use]
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Unexpected => "unexpected",
+            Self::Usage => "usage, a spec that does not parse, or what is not there yet",
+            Self::Refused => "refused: signature, threshold, wrong audience, rollback, untrusted",
+            Self::Damaged => "damaged: digest, size, truncated, missing, unreadable",
+            Self::NotReady => "not ready: a check before the change failed; nothing was changed",
+            Self::Undone => "failed, and everything was undone",
+            Self::NotUndone => "failed, and something could not be undone; the message lists it",
+            Self::Unreachable => "a source or target could not be reached, read or written",
+        }
+    }
+
     /// The number.
     #[must_use]
     pub fn code(self) -> u8 {

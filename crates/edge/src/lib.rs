@@ -9,6 +9,7 @@
 
 pub mod env;
 pub mod exit;
+pub mod manual;
 pub mod places;
 pub mod process;
 pub mod progress;

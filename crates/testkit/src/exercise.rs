@@ -38,6 +38,36 @@ pub fn header(bytes: &[u8]) {
     }
 }
 
+/// A receipt in any form: what is taken is written again as it was, its pieces give it back, and nobody has signed
+/// what a stranger made.
+pub fn receipt(bytes: &[u8]) {
+    use manifests::receipt::pieces::{LINE_CHARACTERS, Pieces, cut};
+    use manifests::receipt::{ReceiptDocument, SignedReceipt, VerifiedReceipt};
+    if let Ok(document) = canonical::from_canonical::<ReceiptDocument>(bytes) {
+        assert_eq!(document.to_bytes().unwrap(), bytes);
+        for (_, line) in document.lines() {
+            assert!(!line.chars().any(char::is_control), "{line:?}");
+        }
+    }
+    let mut found = Vec::from_iter(SignedReceipt::from_bytes(bytes));
+    found.iter().for_each(|signed| assert_eq!(signed.bytes(), bytes));
+    let mut pieces = Pieces::default();
+    match pieces.read(&String::from_utf8_lossy(bytes)).and_then(|()| pieces.finish()) {
+        Ok(signed) => found.push(signed),
+        Err(error) => assert!(!error.to_string().chars().any(char::is_control), "{error}"),
+    }
+    let stranger = SecretKey::from_seed(&[9; 32]).public().unwrap();
+    for signed in found {
+        assert!(VerifiedReceipt::verify(&signed, std::slice::from_ref(&stranger)).is_err());
+        let Ok(cut) = cut(&signed, LINE_CHARACTERS) else { continue };
+        let mut again = Pieces::default();
+        for piece in cut.iter().rev() {
+            again.read(&piece.code()).unwrap();
+        }
+        assert_eq!(again.finish().unwrap(), signed);
+    }
+}
+
 /// A recovery file: what its header says is written again as it was, and looking for damage with it ends soon
 /// and takes no memory that the file does not have, whatever it claims. What repairs is what the headers vouch
 /// for.

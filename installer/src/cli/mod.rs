@@ -15,6 +15,7 @@ mod inspect;
 mod plan;
 pub(crate) mod post_render;
 mod preflight;
+mod receipt;
 mod remove;
 mod report;
 mod review;
@@ -28,6 +29,7 @@ mod verify;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use edge::manual::{CompletionsArgs, ManArgs};
 use edge::show::{self, Common, NotYetArgs};
 use edge::{Env, Exit, Failure, Screen};
 use manifests::audit::Outcome;
@@ -88,14 +90,17 @@ enum Command {
     /// The audit log
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// Write what an auditor files: a page or a document about this site, or about a bundle
+    Report(report::ReportArgs),
+    /// State what this site holds and runs, signed with its key, to be carried back
+    Receipt(receipt::ReceiptArgs),
+    /// Print what lets a shell complete commands and options
+    Completions(CompletionsArgs),
+    /// Print a manual page, or write all of them
+    Man(ManArgs),
     /// What Helm starts to give images their names on this site
     #[command(hide = true)]
     PostRender(post_render::PostRenderArgs),
-    /// Write what an auditor files: a page or a document about this site, or about a bundle
-    Report(report::ReportArgs),
-    /// Write a receipt (not there yet)
-    #[command(hide = true)]
-    Receipt(NotYetArgs),
     /// Collect what a diagnosis needs (not there yet)
     #[command(hide = true)]
     Diagnose(NotYetArgs),
@@ -126,9 +131,11 @@ fn dispatch(arguments: Arguments, env: &mut Env) -> Result<(), Failure> {
         Command::History(args) => args.run(&site, &mut screen),
         Command::Serve(args) => args.run(&site, &mut screen),
         Command::Audit(command) => command.run(&site, &mut screen),
-        Command::PostRender(args) => args.run(&mut screen),
         Command::Report(args) => args.run(&site, &mut screen),
-        Command::Receipt(_) => Err(Failure::not_yet("`installer receipt`")),
+        Command::Receipt(args) => args.run(&site, &mut screen),
+        Command::Completions(args) => args.run::<Arguments>(&mut screen),
+        Command::Man(args) => args.run::<Arguments>(&mut screen),
+        Command::PostRender(args) => args.run(&mut screen),
         Command::Diagnose(_) => Err(Failure::not_yet("`installer diagnose`")),
     }
 }
