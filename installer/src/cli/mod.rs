@@ -6,6 +6,7 @@ mod apply;
 mod audit;
 mod change;
 mod checks;
+mod diagnose;
 mod difference;
 mod drift;
 mod drive;
@@ -95,9 +96,8 @@ enum Command {
     /// Write a receipt (not there yet)
     #[command(hide = true)]
     Receipt(NotYetArgs),
-    /// Collect what a diagnosis needs (not there yet)
-    #[command(hide = true)]
-    Diagnose(NotYetArgs),
+    /// Collect what a diagnosis needs, redacted, into one file; sends nothing
+    Diagnose(diagnose::DiagnoseArgs),
 }
 
 /// Runs the program in a world.
@@ -128,7 +128,7 @@ fn dispatch(arguments: Arguments, env: &mut Env) -> Result<(), Failure> {
         Command::PostRender(args) => args.run(&mut screen),
         Command::Report(_) => Err(Failure::not_yet("`installer report`")),
         Command::Receipt(_) => Err(Failure::not_yet("`installer receipt`")),
-        Command::Diagnose(_) => Err(Failure::not_yet("`installer diagnose`")),
+        Command::Diagnose(args) => args.run(&site, &mut screen),
     }
 }
 
