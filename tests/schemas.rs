@@ -133,6 +133,116 @@ fn the_schema_of_preflight_names_the_keys_that_installer_prints() {
     holds(&schema["$defs"]["finding"], &each(&[&error["error"], &json], "findings"));
 }
 
+#[test]
+fn the_schema_of_a_diagnosis_names_the_keys_that_installer_prints() {
+    let world = e2e::World::new();
+    world.write("site/site.yaml", "apiVersion: airlock/v1\nkind: Site\nsite: secret\n");
+    let schema = schema("diagnose.schema.json");
+    let printed =
+        |args: &[&str]| world.installer(&[&["--output", "json", "diagnose"], args].concat()).ok().json();
+    for json in [printed(&["--list"]), printed(&["--out", "d.tar"])] {
+        holds(&schema, &[&json]);
+        holds(&schema["$defs"]["file"], &each(&[&json], "files"));
+        holds(&schema["$defs"]["gap"], &each(&[&json], "not_looked_at"));
+    }
+    let archive = &schema["properties"]["archive"]["oneOf"][1];
+    let json = printed(&["--out", "e.tar"]);
+    holds(archive, &[&json["archive"]]);
+    let ids = schema["$defs"]["file"]["properties"]["id"]["enum"].as_array().unwrap();
+    let known = installer::diagnose::Section::ALL.map(installer::diagnose::Section::id);
+    assert_eq!(ids.iter().map(|id| id.as_str().unwrap()).collect::<Vec<_>>(), known);
+}
+
+/// A site on which two versions were applied, then a third failed in its script, and a file was changed by hand.
+fn lived_in() -> e2e::World {
+    let world = e2e::World::new();
+    world.trust();
+    std::fs::create_dir(world.path("root")).unwrap();
+    let targets = format!("targets: {{files: {{root: {}}}, scripts: {{}}}}", world.path("root").display());
+    world.write(
+        "site/site.yaml",
+        format!("apiVersion: airlock/v1\nkind: Site\nsite: lab\nkeep: 0\n{targets}\n"),
+    );
+    world.write("fails.sh", "#!/bin/sh\nexit 1\n");
+    for sequence in 1..=3 {
+        world.write("config/a", sequence.to_string());
+        let script = if sequence == 3 { "scripts: [{source: fails.sh, undo: fails.sh}]\n" } else { "" };
+        let rest = format!("files: [{{source: config, dest: /etc/demo}}]\n{script}");
+        world.spec(&sequence.to_string(), sequence, &rest);
+        world.bundler(&["lock"]).ok();
+        world.bundler(&["build", "--key", "keys/rel.key.pem", "--out", &format!("{sequence}.tar")]).ok();
+        let exit = if sequence == 3 { edge::Exit::NotUndone } else { edge::Exit::Done };
+        let _ = world.installer(&["apply", &format!("{sequence}.tar"), "--yes"]).expect_exit(exit);
+    }
+    world
+}
+
+fn definition<'a>(schema: &'a Value, name: &str) -> &'a Value {
+    &schema["$defs"][name]
+}
+
+#[test]
+fn the_schemas_of_what_looks_at_a_site_name_the_keys_that_installer_prints() {
+    let world = lived_in();
+    let json = |args: &[&str]| world.installer(&[&["--output", "json"], args].concat()).json();
+    let (status, form) = (json(&["status"]), schema("status.schema.json"));
+    holds(&form, &[&status]);
+    holds(definition(&form, "key"), &[&status["site_key"]]);
+    holds(definition(&form, "product"), &each(&[&status], "products"));
+    let failed = each(&[&status], "failed");
+    holds(definition(&form, "failed"), &failed);
+    holds(definition(&form, "stuck"), &each(&failed, "stuck"));
+
+    let (drift, form) = (json(&["drift"]), schema("drift.schema.json"));
+    holds(&form, &[&drift]);
+    let products = each(&[&drift], "products");
+    holds(definition(&form, "product"), &products);
+    world.write("root/etc/demo/a", "edited");
+    let drift = json(&["drift"]);
+    holds(definition(&form, "finding"), &each(&each(&[&drift], "products"), "findings"));
+
+    let (gc, form) = (json(&["gc"]), schema("gc.schema.json"));
+    holds(&form, &[&gc]);
+    holds(definition(&form, "kept"), &each(&[&gc], "keeps"));
+    holds(definition(&form, "item"), &each(&[&gc], "items"));
+
+    let (inspect, form) = (json(&["inspect", "2.tar"]), schema("inspect.schema.json"));
+    holds(&form, &[&inspect]);
+    holds(definition(&form, "signature"), &each(&[&inspect], "signatures"));
+
+    world.acknowledge();
+    let _ = world.installer(&["remove", "demo", "--yes"]).ok();
+    let (history, form) = (json(&["history"]), schema("history.schema.json"));
+    holds(&form, &[&history]);
+    let products = each(&[&history], "products");
+    holds(definition(&form, "product"), &products);
+    let applied = each(&products, "applied");
+    holds(definition(&form, "applied"), &applied);
+    let marks: Vec<&Value> = products.iter().map(|product| &product["highest"]).collect();
+    holds(definition(&form, "mark"), &marks);
+    holds(definition(&form, "order"), &[&marks[0]["order"]]);
+    holds(definition(&form, "signer"), &each(&applied, "signers"));
+}
+
+#[test]
+fn what_people_see_fits_into_80_columns() {
+    let world = lived_in();
+    let mut shown = vec![("preflight", world.installer(&["preflight", "3.tar"]).stdout)];
+    world.acknowledge();
+    world.write("root/etc/demo/a", "edited");
+    for line in ["drift", "status", "history", "inspect 3.tar", "plan 3.tar", "gc", "diagnose --list"] {
+        shown.push((line, world.installer(&line.split(' ').collect::<Vec<_>>()).stdout));
+    }
+    for (command, text) in shown {
+        assert!(!text.is_empty(), "{command}");
+        for line in text.lines() {
+            // A path or a digest stays whole.
+            let fits = line.chars().count() <= edge::show::COLUMNS || line.trim().split(' ').count() <= 2;
+            assert!(fits, "{command}: {line}");
+        }
+    }
+}
+
 /// An image without layers.
 fn manifest() -> String {
     let config = manifests::Digest::of(b"{}");

@@ -13,6 +13,7 @@ pub mod audit;
 pub mod charts;
 pub mod cli;
 pub mod cluster;
+pub mod diagnose;
 pub mod discs;
 pub mod drift;
 pub mod due;

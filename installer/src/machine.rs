@@ -1,4 +1,4 @@
-//! What this machine says of itself in `/proc`: memory, and who listens for TCP connections (proc(5)). The one
+//! What this machine says of itself in `/proc`: memory, load, and who listens for TCP connections (proc(5)). The one
 //! place that reads these files. Sockets are looked at and never opened: a port that was tried out would be taken
 //! for a moment, and low ports could not be tried by everybody.
 
@@ -21,6 +21,28 @@ fn text(path: &str) -> Result<String, Error> {
 pub fn memory_available() -> Result<u64, Error> {
     let found = available(&text("/proc/meminfo")?);
     found.ok_or_else(|| Error::new(ErrorKind::InvalidData, "/proc/meminfo has no MemAvailable"))
+}
+
+/// What `/proc/meminfo` says, in bytes, by the kernel's own words: `MemTotal`, `SwapFree`, …
+///
+/// # Errors
+/// The kernel does not say.
+pub fn memory() -> Result<Vec<(String, u64)>, Error> {
+    let row = |line: &str| {
+        let (name, rest) = line.split_once(':')?;
+        let bytes = rest.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)?;
+        Some((name.to_string(), bytes))
+    };
+    Ok(text("/proc/meminfo")?.lines().filter_map(row).collect())
+}
+
+/// How many processes would have liked to run, on average of 1, 5 and 15 minutes: the first three numbers of
+/// `/proc/loadavg`.
+///
+/// # Errors
+/// The kernel does not say.
+pub fn load() -> Result<Vec<f64>, Error> {
+    Ok(text("/proc/loadavg")?.split_whitespace().take(3).filter_map(|number| number.parse().ok()).collect())
 }
 
 fn available(meminfo: &str) -> Option<u64> {

@@ -584,10 +584,6 @@ fn commands_and_flags_that_are_not_there_yet_say_so() {
     for (line, named) in [("write b.tar /dev/sr0", "`bundler write`"), ("build --base old.tar", "--base")] {
         fails(&world, &line.split(' ').collect::<Vec<_>>(), Exit::Usage, &["not there yet", named]);
     }
-    let installer = |world: &World, args: &[&str]| world.installer(args);
-    for line in ["report b.tar --out r.html", "diagnose --out d.tar"] {
-        fails_in(&world, &line.split(' ').collect::<Vec<_>>(), Exit::Usage, &["not there yet"], installer);
-    }
 }
 
 #[test]

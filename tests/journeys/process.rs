@@ -161,7 +161,7 @@ fn every_command_has_a_help_that_fits_a_screen() {
     for (program, names) in [
         (
             "installer",
-            "trust verify inspect preflight plan apply rollback remove gc drift abandon acknowledge status history serve audit",
+            "trust verify inspect preflight plan apply rollback remove gc drift abandon acknowledge status history serve audit diagnose",
         ),
         ("bundler", "key trust lock images build split sign attest inspect verify diff"),
     ] {

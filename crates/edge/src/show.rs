@@ -239,6 +239,33 @@ pub fn bytes(count: u64) -> String {
     format!("{}.{} {name}", tenths / 10, tenths % 10)
 }
 
+/// The width of a terminal that nobody has made wider.
+pub const COLUMNS: usize = 80;
+
+/// A text in lines of at most 80 columns, the first after `head`, the others `indent` columns in. A word that
+/// is longer than a line stays whole: it is a path or a digest, and somebody will copy it.
+#[must_use]
+pub fn wrap(head: &str, indent: usize, content: &str) -> String {
+    let mut text = String::new();
+    let mut line = format!("{head:<indent$}");
+    let mut is_empty = true;
+    for word in content.split_whitespace() {
+        let needed = line.chars().count() + usize::from(!is_empty) + word.chars().count();
+        if !is_empty && needed > COLUMNS {
+            text.push_str(&line);
+            text.push('\n');
+            line = " ".repeat(indent);
+        } else if !is_empty {
+            line.push(' ');
+        }
+        line.push_str(word);
+        is_empty = false;
+    }
+    text.push_str(line.trim_end());
+    text.push('\n');
+    text
+}
+
 /// Rows in columns, as wide as they must be, two spaces between.
 #[must_use]
 pub fn table(rows: &[Vec<String>]) -> String {
@@ -282,6 +309,15 @@ mod tests {
         let json = ascii(&serde_json::to_string(text).unwrap());
         assert!(json.is_ascii() && !json.chars().any(|c| c.is_control()), "{json}");
         assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
+    }
+
+    #[test]
+    fn a_line_is_broken_between_words_and_a_word_that_is_too_long_stays_whole() {
+        let long = "x".repeat(100);
+        let text = wrap("head", 6, &format!("{} {long} end", "word ".repeat(20)));
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[0].starts_with("head  word word") && lines[1].starts_with("      word"), "{text}");
+        assert!(lines.iter().all(|line| line.chars().count() <= COLUMNS || line.trim() == long), "{text}");
     }
 
     #[test]

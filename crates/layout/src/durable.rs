@@ -25,6 +25,39 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     written.and_then(|()| flush_directory(parent))
 }
 
+/// Makes a new file: whole, or not at all. What is there already is never overwritten.
+///
+/// # Errors
+/// The place cannot be written to, or there is something (`AlreadyExists`).
+pub fn create(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = path.file_name().ok_or_else(|| io::Error::other("a file needs a name"))?;
+    let mut temporary = std::ffi::OsString::from(".");
+    temporary.push(name);
+    temporary.push(format!(".{}.new", std::process::id()));
+    let temporary = parent.join(temporary);
+    // Never through a link that somebody has laid there.
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
+    let written =
+        file.write_all(content).and_then(|()| file.sync_all()).and_then(|()| rename_new(&temporary, path));
+    if written.is_err() {
+        // The failure that is already being reported matters more than this one.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written.and_then(|()| flush_directory(parent))
+}
+
+fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    use rustix::io::Errno;
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // A file system that cannot promise it, such as NFS.
+        Err(Errno::INVAL | Errno::NOSYS) if !to.try_exists()? => std::fs::rename(from, to),
+        Err(Errno::INVAL | Errno::NOSYS) => Err(io::ErrorKind::AlreadyExists.into()),
+        renamed => Ok(renamed?),
+    }
+}
+
 fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(path)?;
     file.write_all(content)?;
@@ -81,5 +114,20 @@ mod tests {
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
         assert!(read_bounded(&path, 2).is_err());
         assert_eq!(read_bounded(&path, 3).unwrap(), b"new");
+    }
+
+    #[test]
+    fn a_new_file_takes_the_place_of_nothing_and_leaves_nothing_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("new");
+        create(&path, b"first", 0o600).unwrap();
+        assert_eq!(create(&path, b"second", 0o600).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        std::os::unix::fs::symlink("nowhere", dir.path().join("link")).unwrap();
+        assert_eq!(
+            create(&dir.path().join("link"), b"x", 0o600).unwrap_err().kind(),
+            io::ErrorKind::AlreadyExists
+        );
+        assert_eq!(std::fs::read(&path).unwrap(), b"first");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
     }
 }

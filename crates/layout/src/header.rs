@@ -64,8 +64,18 @@ fn put(block: &mut Block, field: std::ops::Range<usize>, bytes: &[u8]) {
 /// The header of a file.
 #[must_use]
 pub fn encode(path: &ArchivePath, size: u64) -> Block {
+    of_name(&path.to_string(), size)
+}
+
+/// The header of a file of an archive that is no bundle, in the same form; nothing for a name that does not fit.
+#[must_use]
+pub fn encode_named(name: &str, size: u64) -> Option<Block> {
+    (1..=NAME.len()).contains(&name.len()).then(|| of_name(name, size))
+}
+
+fn of_name(name: &str, size: u64) -> Block {
     let mut block = [0_u8; BLOCK_BYTES as usize];
-    put(&mut block, NAME, path.to_string().as_bytes());
+    put(&mut block, NAME, name.as_bytes());
     put(&mut block, MODE, b"0000644\0");
     put(&mut block, UID, b"0000000\0");
     put(&mut block, GID, b"0000000\0");

@@ -1,6 +1,7 @@
 //! `installer drift`: is what runs what was shipped? It changes nothing, and writes one entry in the log.
 
 use clap::Args;
+use edge::show::wrap;
 use edge::{Exit, Failure, Screen, progress};
 use manifests::audit::Outcome;
 use manifests::bundle::BundleDigest;
@@ -12,6 +13,9 @@ use crate::drift;
 use crate::preflight::{Finding, Verdict};
 use crate::site::Site;
 use crate::targets::Context;
+
+/// Where what was found starts.
+const INDENT: usize = 27;
 
 /// The arguments of `drift`.
 #[derive(Debug, Args)]
@@ -104,8 +108,8 @@ fn shown(finding: &Finding) -> String {
         Verdict::Warn => "warn",
         Verdict::Fail => "FAIL",
     };
-    let mut text = format!("  {word}  {:<18} {}\n", finding.id, finding.fact);
+    let mut text = wrap(&format!("  {word}  {:<18}", finding.id), INDENT, &finding.fact);
     let remedy = finding.remedy.iter().filter(|_| finding.verdict != Verdict::Pass);
-    remedy.for_each(|remedy| text.push_str(&format!("        {:<18} {remedy}\n", "")));
+    remedy.for_each(|remedy| text.push_str(&wrap("", INDENT, remedy)));
     text
 }

@@ -1,7 +1,7 @@
 //! `installer gc`: removes what no rollback needs; without `--yes` it shows what that is.
 
 use clap::Args;
-use edge::show::{bytes, table};
+use edge::show::{bytes, table, wrap};
 use edge::{Failure, Screen};
 use manifests::audit::Outcome;
 use serde::Serialize;
@@ -98,7 +98,7 @@ fn human(survey: &Survey, removed: bool) -> String {
     text.push_str(&table(&survey.totals().into_iter().map(row).collect::<Vec<_>>()));
     let outside = survey.items.iter().filter(|item| item.kind <= gc::Kind::Environment);
     for item in outside {
-        text.push_str(&format!("  - {}\n", item.what));
+        text.push_str(&wrap("  -", 4, &item.what));
     }
     if !removed {
         text.push_str("nothing was changed: add --yes\n");

@@ -6,6 +6,7 @@ mod apply;
 mod audit;
 mod change;
 mod checks;
+mod diagnose;
 mod difference;
 mod drift;
 mod drive;
@@ -30,7 +31,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 use edge::manual::{CompletionsArgs, ManArgs};
-use edge::show::{self, Common, NotYetArgs};
+use edge::show::{self, Common};
 use edge::{Env, Exit, Failure, Screen};
 use manifests::audit::Outcome;
 use manifests::bundle::BundleDigest;
@@ -94,6 +95,8 @@ enum Command {
     Report(report::ReportArgs),
     /// State what this site holds and runs, signed with its key, to be carried back
     Receipt(receipt::ReceiptArgs),
+    /// Collect what a diagnosis needs, redacted, into one file; sends nothing
+    Diagnose(diagnose::DiagnoseArgs),
     /// Print what lets a shell complete commands and options
     Completions(CompletionsArgs),
     /// Print a manual page, or write all of them
@@ -101,9 +104,6 @@ enum Command {
     /// What Helm starts to give images their names on this site
     #[command(hide = true)]
     PostRender(post_render::PostRenderArgs),
-    /// Collect what a diagnosis needs (not there yet)
-    #[command(hide = true)]
-    Diagnose(NotYetArgs),
 }
 
 /// Runs the program in a world.
@@ -133,10 +133,10 @@ fn dispatch(arguments: Arguments, env: &mut Env) -> Result<(), Failure> {
         Command::Audit(command) => command.run(&site, &mut screen),
         Command::Report(args) => args.run(&site, &mut screen),
         Command::Receipt(args) => args.run(&site, &mut screen),
+        Command::Diagnose(args) => args.run(&site, &mut screen),
         Command::Completions(args) => args.run::<Arguments>(&mut screen),
         Command::Man(args) => args.run::<Arguments>(&mut screen),
         Command::PostRender(args) => args.run(&mut screen),
-        Command::Diagnose(_) => Err(Failure::not_yet("`installer diagnose`")),
     }
 }
 

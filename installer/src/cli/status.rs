@@ -1,7 +1,7 @@
 //! `installer status`
 
 use clap::Args;
-use edge::show::table;
+use edge::show::wrap;
 use edge::{Failure, Screen};
 use manifests::Digest;
 use manifests::bundle::BundleDigest;
@@ -13,6 +13,9 @@ use crate::site::Site;
 use crate::site::key::Named;
 use crate::site::ledger::{Applied, Mark};
 use crate::witness::{Failed, Remembered};
+
+/// Where what is known of a product starts.
+const INDENT: usize = 4;
 
 /// The arguments of `status`.
 #[derive(Debug, Args)]
@@ -83,26 +86,29 @@ fn human(
         "site       {}\ntrust root {root}\nsite key   {key}\n",
         site.unwrap_or("has no name: there is no site.yaml")
     );
-    let row = |product: &Product| {
-        let current = product.current.as_ref();
-        vec![
-            format!("{} {}", product.publisher, product.product),
-            current.map_or("nothing".to_string(), |current| current.version.to_string()),
-            current.map_or(String::new(), |current| format!("order {}", current.order)),
-            current.map_or(String::new(), |current| current.bundle.0.short()),
-            current.map_or(String::new(), |current| current.marking.to_string()),
-            current.map_or(String::new(), |current| format!("since {}", current.time)),
-        ]
-    };
-    text.push_str(&table(&products.iter().map(row).collect::<Vec<_>>()));
+    for product in products {
+        let title = format!("{} {}", product.publisher, product.product);
+        let Some(current) = &product.current else {
+            text.push_str(&format!("{title}  nothing\n"));
+            continue;
+        };
+        let Applied { version, order, bundle, marking, time, .. } = current;
+        let about = format!("order {order}, bundle {}, {marking}, since {time}", bundle.0.short());
+        text.push_str(&format!("{title} {version}\n{}", wrap("", INDENT, &about)));
+    }
     if products.is_empty() {
         text.push_str("nothing was applied here yet\n");
     }
     if let Some(bundle) = interrupted {
-        text.push_str(&format!("an apply of {bundle} was cut off: run it again to finish it, or take it back: installer abandon\n"));
+        let fact = format!(
+            "an apply of {} was cut off: run it again to finish it, or take it back: installer abandon",
+            bundle.0.short()
+        );
+        text.push_str(&wrap("", 0, &fact));
     }
     for failed in failed {
-        text.push_str(&format!("{}: look at it, then installer acknowledge --reason TEXT\n", fact(failed)));
+        let fact = format!("{}: look at it, then installer acknowledge --reason TEXT", fact(failed));
+        text.push_str(&wrap("", 0, &fact));
     }
     text
 }

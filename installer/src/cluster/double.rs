@@ -82,6 +82,10 @@ impl Cluster for Double {
         Ok(version.and_then(Self::served))
     }
 
+    fn text(&self, path: &str, _bytes_max: usize) -> Result<Option<String>, ClusterError> {
+        Ok(self.get(path)?.and_then(|value| value.as_str().map(str::to_string)))
+    }
+
     fn create(&self, path: &str, object: &Value) -> Result<Value, ClusterError> {
         self.asked.borrow_mut().push(path.to_string());
         let text = |key: &str| {

@@ -98,6 +98,16 @@ impl Cluster for Kubectl<'_> {
         }
     }
 
+    fn text(&self, path: &str, bytes_max: usize) -> Result<Option<String>, ClusterError> {
+        let mut program = self.program().args(["get", "--raw", path]);
+        program.whole_output = Some(bytes_max);
+        match self.run(&program, &format!("get {path}"), None) {
+            Ok(finished) => Ok(Some(finished.stdout)),
+            Err(ClusterError::Missing { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     fn create(&self, path: &str, object: &Value) -> Result<Value, ClusterError> {
         self.raw("create", path, object)
     }

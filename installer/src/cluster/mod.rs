@@ -153,6 +153,12 @@ pub trait Cluster {
     /// It cannot be asked, or does not let us.
     fn get(&self, path: &str) -> Result<Option<Value>, ClusterError>;
 
+    /// Reads a path of the API that is a plain text, such as the log of a container; `None` if there is nothing.
+    ///
+    /// # Errors
+    /// It cannot be asked, or does not let us; the text is longer than `bytes_max`.
+    fn text(&self, path: &str, bytes_max: usize) -> Result<Option<String>, ClusterError>;
+
     /// Creates an object at a path of the API, and tells what became of it. Reviews of permissions are created
     /// this way, too.
     ///

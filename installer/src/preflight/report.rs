@@ -1,6 +1,7 @@
 //! All findings of a run, with what a person has overridden: what blocks, what the log gets, and the table for
 //! people.
 
+use edge::show::wrap;
 use edge::{Classified, Exit};
 use manifests::text::LongLine;
 use serde::Serialize;
@@ -9,8 +10,6 @@ use super::overrides::Overrides;
 use super::{Finding, Verdict, catalogue};
 use crate::audit::{About, about};
 
-/// The width of a terminal that nobody has made wider.
-const COLUMNS: usize = 80;
 /// Where the text of a finding starts that is not well, and of one that is: the longest id and two spaces.
 const INDENT: usize = 14;
 const PASS_INDENT: usize = 31;
@@ -216,7 +215,7 @@ impl Report {
         rest.sort_by_key(|found| (found.weight(), first_of(found.area)));
         let mut text = String::new();
         for found in well {
-            wrap(&format!("pass  {}", found.finding.id), PASS_INDENT, &found.finding.fact, &mut text);
+            text.push_str(&wrap(&format!("pass  {}", found.finding.id), PASS_INDENT, &found.finding.fact));
         }
         for found in rest {
             if !text.is_empty() {
@@ -244,35 +243,14 @@ fn block(found: &Reported, text: &mut String) {
     let Finding { id, fact, requirement, remedy, .. } = &found.finding;
     let may = if found.blocks() && !found.strict { "  (may be overridden)" } else { "" };
     text.push_str(&format!("{}  {id}{may}\n", found.word()));
-    wrap("      found", INDENT, fact, text);
-    wrap("      needed", INDENT, requirement, text);
+    text.push_str(&wrap("      found", INDENT, fact));
+    text.push_str(&wrap("      needed", INDENT, requirement));
     if let Some(remedy) = remedy {
-        wrap("      remedy", INDENT, remedy, text);
+        text.push_str(&wrap("      remedy", INDENT, remedy));
     }
     if let Some(reason) = &found.overridden {
-        wrap("      reason", INDENT, reason.as_str(), text);
+        text.push_str(&wrap("      reason", INDENT, reason.as_str()));
     }
-}
-
-/// A text in lines of at most 80 columns, the first after `head`, the others `indent` columns in. A word that
-/// is longer than a line stays whole: it is a path or a digest, and somebody will copy it.
-fn wrap(head: &str, indent: usize, content: &str, text: &mut String) {
-    let mut line = format!("{head:<indent$}");
-    let mut is_empty = true;
-    for word in content.split_whitespace() {
-        let needed = line.chars().count() + usize::from(!is_empty) + word.chars().count();
-        if !is_empty && needed > COLUMNS {
-            text.push_str(&line);
-            text.push('\n');
-            line = " ".repeat(indent);
-        } else if !is_empty {
-            line.push(' ');
-        }
-        line.push_str(word);
-        is_empty = false;
-    }
-    text.push_str(line.trim_end());
-    text.push('\n');
 }
 
 /// How many findings of each kind.

@@ -165,6 +165,14 @@ pub enum ConfigError {
         /// What is missing.
         needed: &'static str,
     },
+    /// A file that people copy and show is no place for a password.
+    #[error("{}: there is a login in `{key}`", path.display())]
+    Login {
+        /// Which file.
+        path: PathBuf,
+        /// Which key.
+        key: &'static str,
+    },
     /// A path that is not absolute would depend on where the program was started.
     #[error("{}: `{key}` must be an absolute path", path.display())]
     Relative {
@@ -186,6 +194,10 @@ impl Classified for ConfigError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Yaml(_) => Some("the keys are listed in docs/operator.md".to_string()),
+            Self::Login { .. } => Some(
+                "take it out; `auth: docker-config` under `targets.registry` uses that of `docker login`"
+                    .to_string(),
+            ),
             _ => None,
         }
     }
@@ -203,6 +215,7 @@ impl SiteConfig {
         };
         let document: Document = yaml::parse(&path.display().to_string(), &String::from_utf8_lossy(&bytes))?;
         document.check_paths(path)?;
+        document.check_urls(path)?;
         let mirror = document.targets.containerd.as_ref().and_then(|containerd| containerd.mirror.as_ref());
         let registries =
             document.targets.containerd.as_ref().and_then(|containerd| containerd.registries.as_ref());
@@ -271,6 +284,27 @@ fn has_mirrors(targets: &Targets) -> bool {
 }
 
 impl Document {
+    /// An address is shown in plans, findings and the log.
+    fn check_urls(&self, path: &Path) -> Result<(), ConfigError> {
+        let containerd = self.targets.containerd.as_ref();
+        let urls = [
+            ("targets.registry.url", self.targets.registry.as_ref().map(|registry| &registry.url)),
+            (
+                "targets.containerd.mirror.url",
+                containerd.and_then(|containerd| containerd.mirror.as_ref()?.url.as_ref()),
+            ),
+            (
+                "targets.containerd.registries.url",
+                containerd.and_then(|containerd| containerd.registries.as_ref()?.url.as_ref()),
+            ),
+            ("targets.helm.pull", self.targets.helm.as_ref().and_then(|helm| helm.pull.as_ref())),
+        ];
+        match urls.into_iter().find(|(_, given)| given.is_some_and(|given| given.contains('@'))) {
+            Some((key, _)) => Err(ConfigError::Login { path: path.to_path_buf(), key }),
+            None => Ok(()),
+        }
+    }
+
     fn check_paths(&self, path: &Path) -> Result<(), ConfigError> {
         let python = self.targets.python.as_ref();
         let containerd = self.targets.containerd.as_ref();
