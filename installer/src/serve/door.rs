@@ -6,7 +6,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -65,7 +65,7 @@ pub enum DoorError {
         mode: u32,
     },
     /// The users file is not one.
-    #[error("the users file {} cannot be used: {source}", path.display())]
+    #[error("the users file {} cannot be used", path.display())]
     Users {
         /// Which file.
         path: PathBuf,
@@ -196,18 +196,19 @@ impl Door {
 impl Keys {
     fn read(plan: &DoorPlan, now: Timestamp) -> Result<Self, DoorError> {
         let tls = plan.tls.as_ref().map(|files| Tls::load(files, now)).transpose()?;
-        let users = plan.users.as_ref().map(read_users).transpose()?;
+        let users = plan.users.as_deref().map(read_users).transpose()?;
         Ok(Self { tls, users })
     }
 }
 
-fn read_users(path: &PathBuf) -> Result<Users, DoorError> {
+fn read_users(path: &Path) -> Result<Users, DoorError> {
+    let owned = || path.to_path_buf();
     let text = private::read(path, USERS_BYTES_MAX).map_err(|error| match error {
-        PrivateError::Open { mode } => DoorError::Open { path: path.clone(), mode },
-        PrivateError::Read(source) => DoorError::Read { path: path.clone(), source },
-        other => DoorError::Read { path: path.clone(), source: io::Error::other(other) },
+        PrivateError::Open { mode } => DoorError::Open { path: owned(), mode },
+        PrivateError::Read(source) => DoorError::Read { path: owned(), source },
+        other => DoorError::Read { path: owned(), source: io::Error::other(other) },
     })?;
-    Users::parse(&text).map_err(|source| DoorError::Users { path: path.clone(), source })
+    Users::parse(&text).map_err(|source| DoorError::Users { path: owned(), source })
 }
 
 #[cfg(test)]
