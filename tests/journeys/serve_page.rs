@@ -16,11 +16,14 @@ mod serve_site;
 #[allow(dead_code, unused_imports, reason = "the server's own tests use all of it")]
 mod serve_support;
 
-use serve_site::{APP, Served, serve, served};
+use std::time::Duration;
+
+use onsite::wait_until;
+use serve_site::{APP, Served, get, serve, served};
 use serve_support::content::image;
 use serve_support::server::Server;
 use serve_support::store::{TestShelf, judgement};
-use testkit::{Chromium, Look, Seen};
+use testkit::{Chromium, Look, Seen, real_part};
 
 const DESK: u32 = 1280;
 const PHONE: u32 = 360;
@@ -101,6 +104,24 @@ fn a_bundle_that_would_be_refused_today_is_marked_in_words() {
             assert!(seen.text.contains(text), "{text} is not in {}", seen.text);
         }
     }
+}
+
+#[test]
+fn a_bundle_that_is_revoked_while_the_server_runs_is_marked_on_the_page() {
+    let Some(curl) = real_part("curl") else { return };
+    let Served { world, .. } = served();
+    let (_running, url) = serve(&world);
+    let page = || String::from_utf8(get(&world, &curl, &format!("{url}/"))).unwrap();
+    assert!(page().contains("✓ Verified."));
+    std::fs::create_dir_all(world.path("trust")).unwrap();
+    let revoke = ["trust", "revoke", "root.json", "--bundle", "1.tar", "--reason", "flaw"];
+    let sign = ["--sign", "keys/alice.key.pem", "--sign", "keys/bob.key.pem"];
+    let out = ["--out", "trust/1.revocations.json"];
+    world.bundler(&[&revoke[..], &sign, &out].concat()).ok();
+    world.installer(&["trust", "update", "trust"]).ok();
+    wait_until(Duration::from_secs(30), "the page says so", || page().contains("✗ Not verified any more."));
+    let page = page();
+    assert!(page.contains("the bundle is revoked: flaw") && !page.contains("✓ Verified."), "{page}");
 }
 
 #[test]
