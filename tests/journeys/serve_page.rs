@@ -6,6 +6,7 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::disallowed_methods,
+    clippy::print_stderr,
     missing_docs
 )]
 
@@ -16,11 +17,14 @@ mod serve_site;
 #[allow(dead_code, unused_imports, reason = "the server's own tests use all of it")]
 mod serve_support;
 
-use serve_site::{APP, Served, serve, served};
+use std::time::Duration;
+
+use onsite::wait_until;
+use serve_site::{APP, Served, get, serve, served};
 use serve_support::content::image;
 use serve_support::server::Server;
 use serve_support::store::{TestShelf, judgement};
-use testkit::{Chromium, Look, Seen};
+use testkit::{Chromium, Look, Seen, real_part};
 
 const DESK: u32 = 1280;
 const PHONE: u32 = 360;
@@ -35,7 +39,7 @@ fn looks() -> impl Iterator<Item = Look> {
 /// Fails unless the page asked for nothing but itself, said nothing in the console, and fits the window.
 fn is_quiet_and_fits(seen: &Seen, url: &str, look: Look) {
     assert_eq!(seen.requests, [url], "{look:?}");
-    assert_eq!(seen.console, [String::new(); 0], "{look:?}");
+    assert!(seen.console.is_empty(), "{look:?}: {:?}", seen.console);
     assert_eq!(seen.content_width, u64::from(look.width), "{look:?}: one has to scroll sideways");
     assert!(seen.screenshot.starts_with(b"\x89PNG"));
 }
@@ -101,6 +105,24 @@ fn a_bundle_that_would_be_refused_today_is_marked_in_words() {
             assert!(seen.text.contains(text), "{text} is not in {}", seen.text);
         }
     }
+}
+
+#[test]
+fn a_bundle_that_is_revoked_while_the_server_runs_is_marked_on_the_page() {
+    let Some(curl) = real_part("curl") else { return };
+    let Served { world, .. } = served();
+    let (_running, url) = serve(&world);
+    let page = || String::from_utf8(get(&world, &curl, &format!("{url}/"))).unwrap();
+    assert!(page().contains("✓ Verified."));
+    std::fs::create_dir_all(world.path("trust")).unwrap();
+    let revoke = ["trust", "revoke", "root.json", "--bundle", "1.tar", "--reason", "flaw"];
+    let sign = ["--sign", "keys/alice.key.pem", "--sign", "keys/bob.key.pem"];
+    let out = ["--out", "trust/1.revocations.json"];
+    world.bundler(&[&revoke[..], &sign, &out].concat()).ok();
+    world.installer(&["trust", "update", "trust"]).ok();
+    wait_until(Duration::from_secs(30), "the page says so", || page().contains("✗ Not verified any more."));
+    let page = page();
+    assert!(page.contains("the bundle is revoked: flaw") && !page.contains("✓ Verified."), "{page}");
 }
 
 #[test]

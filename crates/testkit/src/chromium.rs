@@ -141,8 +141,8 @@ impl Browser {
         let blank = json!({"url": "about:blank", "browserContextId": context});
         let target = self.ask(None, "Target.createTarget", blank)["targetId"].clone();
         let attach = json!({"targetId": target, "flatten": true});
-        let session = self.ask(None, "Target.attachToTarget", attach)["sessionId"].clone();
-        let page = session.as_str().unwrap();
+        let attached = self.ask(None, "Target.attachToTarget", attach);
+        let page = attached["sessionId"].as_str().unwrap();
         for domain in ["Page.enable", "Runtime.enable", "Log.enable", "Network.enable"] {
             self.ask(Some(page), domain, json!({}));
         }
@@ -178,11 +178,11 @@ impl Browser {
     }
 
     /// Sends a command and waits for its answer; what happens meanwhile is kept.
-    fn ask(&mut self, session: Option<&str>, method: &str, params: Value) -> Value {
+    fn ask(&mut self, page: Option<&str>, method: &str, params: Value) -> Value {
         self.commands_sent += 1;
         let mut command = json!({"id": self.commands_sent, "method": method, "params": params});
-        if let Some(session) = session {
-            command["sessionId"] = json!(session);
+        if let Some(page) = page {
+            command["sessionId"] = json!(page);
         }
         let mut bytes = serde_json::to_vec(&command).unwrap();
         bytes.push(0);
