@@ -181,7 +181,7 @@ fn values(step: &Step) -> (String, String) {
             (before.unwrap_or(NOTHING.to_string()), after)
         }
         Step::Publish(publish) => {
-            (format!("{} bundles shown", publish.old.len()), format!("{} bundles shown", publish.new.len()))
+            (format!("bundles shown: {}", publish.old.len()), format!("bundles shown: {}", publish.new.len()))
         }
         Step::Record(record) => {
             let current = |ledger: Option<&crate::site::ledger::Ledger>| {

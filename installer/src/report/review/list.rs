@@ -246,9 +246,12 @@ small { color: var(--quiet); }
 code, .digest { font: .8125rem/1.45 ui-monospace, monospace; }
 .marking { margin: 0 -1rem; padding: .25rem 1rem; background: var(--mark-ground); color: var(--mark); font-weight: 600; text-align: center; }
 table { width: 100%; border-collapse: collapse; font-size: .875rem; }
-th { text-align: left; color: var(--quiet); }
+th { text-align: left; color: var(--quiet); white-space: nowrap; }
+td[data-label] { white-space: nowrap; }
+td.digest { min-width: 17rem; }
+td:nth-child(2) { overflow-wrap: break-word; }
 th, td { padding: .25rem .625rem .25rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
-@media (max-width: 46rem) { table, tbody, tr, td { display: block; } thead { display: none; } tr { padding: .5rem 0; border-bottom: 1px solid var(--line); } td { border: 0; padding: .0625rem 0; } td[data-label]::before { content: attr(data-label) \": \"; color: var(--quiet); } }
+@media (max-width: 46rem) { table, tbody, tr, td { display: block; } thead { display: none; } tr { padding: .5rem 0; border-bottom: 1px solid var(--line); } td, td[data-label] { border: 0; padding: .0625rem 0; white-space: normal; } td[data-label]::before { content: attr(data-label) \": \"; color: var(--quiet); } }
 @page { margin: 14mm; }
 @media print { :root { color-scheme: light; --ground: #fff; --ink: #000; --quiet: #333; --mark: #000; --mark-ground: #fff; } body { max-width: none; padding: 0; font-size: 8.5pt; } .sheet { display: table; width: 100%; } .marking { display: table-header-group; break-inside: avoid; } .marking.bottom { display: table-footer-group; } .sheet > main { display: table-row-group; } tr { break-inside: avoid; } }
 ";
