@@ -120,6 +120,7 @@ fn each_command_that_help_shows_has_a_page_with_the_exit_codes() {
         assert_eq!(pages, wanted);
         for page in &pages {
             let text = std::fs::read_to_string(world.path(name).join(page)).unwrap();
+            assert!(text.is_ascii(), "{page}");
             for exit in edge::Exit::ALL {
                 let meaning = exit.meaning().replace('-', "\\-");
                 assert!(text.contains(&format!("\\fB{}\\fR\n{meaning}\n", exit.code())), "{page}: {exit:?}");

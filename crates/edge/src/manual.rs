@@ -118,7 +118,20 @@ fn page(command: &Command) -> Result<Vec<u8>, Failure> {
         .map_err(|error| Failure::new(Exit::Unexpected, format!("a manual page cannot be made: {error}")))?;
     // Two breaks around an empty line are one empty line, and `mandoc` warns of them.
     let text = String::from_utf8_lossy(&page).replace(".br\n\n.br\n", ".sp\n");
-    Ok(text.into_bytes())
+    Ok(ascii(&text).into_bytes())
+}
+
+/// Other characters as roff spells them: not every formatter reads UTF-8.
+fn ascii(text: &str) -> String {
+    let mut page = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_ascii() {
+            page.push(character);
+        } else {
+            page.push_str(&format!("\\[u{:04X}]", u32::from(character)));
+        }
+    }
+    page
 }
 
 /// The first line of a page. It has no date: the same version makes the same pages.
