@@ -171,9 +171,7 @@ fn the_pages_are_formatted_without_a_warning() {
         }
         if let Some(man) = real_part("man") {
             let page = format!("./{name}/{name}.1");
-            let text = output(
-                program(&world, man, &["-l", &page]).env("MANWIDTH", "80").env("MAN_KEEP_FORMATTING", "0"),
-            );
+            let text = output(program(&world, man, &["-l", &page]).env("MANWIDTH", "80"));
             assert!(text.contains("audit") || text.contains("build"), "{text}");
             assert!(!text.contains("post-render") && !text.contains("not there yet"), "{text}");
         }
