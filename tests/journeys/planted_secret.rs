@@ -48,13 +48,23 @@ const LOOKS: &[&str] = &[
     "audit export --format jsonl --out OUT",
     "audit export --format cef --out OUT",
     "audit export --format syslog --out OUT",
+    "report --out OUT.html --evidence OUT",
+    "report --out OUT.json",
+    "receipt --out OUT.json",
+    "receipt --out OUT.txt",
     "diagnose --list --pod-logs",
     "diagnose --pod-logs --out OUT",
 ];
 
 /// The same with a bundle.
-const LOOKS_AT_A_BUNDLE: &[&str] =
-    &["verify", "inspect", "audit explain", "plan -v", "preflight --junit OUT"];
+const LOOKS_AT_A_BUNDLE: &[&str] = &[
+    "verify",
+    "inspect --review OUT.json",
+    "audit explain",
+    "plan -v",
+    "preflight --junit OUT",
+    "report --out OUT.html",
+];
 
 /// A site, what was planted at it, and what has come out.
 struct Life {
@@ -112,9 +122,12 @@ impl Life {
     fn run(&mut self, line: &str) -> Ran {
         let args: Vec<String> = line
             .split(' ')
-            .map(|word| {
-                self.outs += usize::from(word == "OUT");
-                if word == "OUT" { format!("outs/{}", self.outs) } else { word.to_string() }
+            .map(|word| match word.strip_prefix("OUT") {
+                Some(extension) => {
+                    self.outs += 1;
+                    format!("outs/{}{extension}", self.outs)
+                }
+                None => word.to_string(),
             })
             .collect();
         std::fs::create_dir_all(self.world.path("outs")).unwrap();

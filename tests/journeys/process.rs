@@ -161,9 +161,12 @@ fn every_command_has_a_help_that_fits_a_screen() {
     for (program, names) in [
         (
             "installer",
-            "trust verify inspect preflight plan apply rollback remove gc drift abandon acknowledge status history serve audit diagnose",
+            "trust verify inspect preflight plan apply rollback remove gc drift abandon acknowledge status history serve audit report receipt diagnose completions man",
         ),
-        ("bundler", "key trust lock images build split sign attest inspect verify diff"),
+        (
+            "bundler",
+            "key trust lock images build split sign attest inspect verify diff receipt completions man",
+        ),
     ] {
         let run = |args: &[&str]| {
             let mut command =

@@ -54,7 +54,11 @@ const CASES: &[(&str, &[(&str, i32)])] = &[
     ("audit checkpoint", &[("--out OUT", 0)]),
     ("audit export", &[("--format jsonl --out OUT", 0)]),
     ("audit explain", &[("demo-3.tar", 0)]),
+    ("report", &[("--out OUT.json --evidence OUT.evidence", 0), ("demo-3.tar --out OUT.html", 0)]),
+    ("receipt", &[("--out OUT.json --check", 0), ("--out OUT.svg", 0)]),
     ("diagnose", &[("--list", 0), ("--out OUT --pod-logs", 0)]),
+    ("completions", &[("bash", 0)]),
+    ("man", &[("apply", 0), ("--out OUT.pages", 0)]),
 ];
 
 /// What these say changes from run to run: keys that are made, how long it took, and how full the disk is.
@@ -91,8 +95,12 @@ fn reset(world: &World, template: &Path) {
         let _ = std::fs::remove_dir_all(world.path(name));
         output(Command::new("cp").arg("-a").arg(template.join(name)).arg(world.dir()));
     }
-    let _ = std::fs::remove_file(world.path("out"));
-    let _ = std::fs::remove_dir_all(world.path("out.sigs"));
+    for entry in std::fs::read_dir(world.dir()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.file_name().unwrap().to_string_lossy().starts_with("out") {
+            let _ = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+        }
+    }
 }
 
 fn fingerprint(world: &World) -> String {
