@@ -55,7 +55,7 @@ const CASES: &[(&str, &[(&str, i32)])] = &[
     ("audit export", &[("--format jsonl --out OUT", 0)]),
     ("audit explain", &[("demo-3.tar", 0)]),
     ("report", &[("--out OUT.json --evidence OUT.evidence", 0), ("demo-3.tar --out OUT.html", 0)]),
-    ("receipt", &[("--out OUT.json --check", 0), ("--out OUT.svg", 0)]),
+    ("receipt", &[("--out OUT.json --check", 0), ("--out OUT.html", 0)]),
     ("diagnose", &[("--list", 0), ("--out OUT --pod-logs", 0)]),
     ("completions", &[("bash", 0)]),
     ("man", &[("apply", 0), ("--out OUT.pages", 0)]),
