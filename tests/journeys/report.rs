@@ -694,7 +694,7 @@ fn a_browser_shows_both_pages_at_any_width_in_light_and_dark_with_no_error_and_n
         for (width, dark) in [(1280, false), (1280, true), (390, false), (390, true)] {
             let seen = chromium.look(&url, Look { width, height: 900, dark });
             assert_eq!(seen.console, [""; 0], "{url}");
-            assert_eq!(seen.requests, [url.clone()]);
+            assert_eq!(seen.requests, std::slice::from_ref(&url));
             assert!(
                 seen.content_width <= u64::from(width),
                 "{url} is {} wide in {width}",
