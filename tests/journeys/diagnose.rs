@@ -20,6 +20,7 @@ use std::process::Command;
 
 use e2e::World;
 use edge::Exit;
+use ingredients::{layer, write_layout};
 use onsite::{audit_holds, output, site_tree, site_yaml, tree};
 use testkit::real_part;
 use versions::{apply, bundle, site};
@@ -357,14 +358,16 @@ fn a_real_cluster_tells_of_its_events_and_pods() {
     let namespace = cluster.namespace("diagnosed");
     let other = cluster.namespace("elsewhere");
     let world = site(&[&format!("kubernetes: {{kubeconfig: {}}}", cluster.kubeconfig().display())]);
-    let pod = |name: &str| {
+    let image = "registry.example.com/web:1";
+    write_layout(&world, "images", &[("web", &ingredients::image("amd64", &[layer(1, 500)]))]);
+    world.write(
+        "k8s/a.yaml",
         format!(
-            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec: {{containers: [{{name: main, image: 'registry.example.com/none:1'}}]}}\n"
-        )
-    };
-    world.write("k8s/a.yaml", pod("front"));
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: front}}\nspec: {{containers: [{{name: main, image: '{image}'}}]}}\n"
+        ),
+    );
     let rest = format!(
-        "manifests: [{{source: k8s, namespace: {namespace}}}]\nwaivers: [{{image: 'registry.example.com/none:1', reason: no container is started}}]\n"
+        "images: [{{source: 'oci:images:web', name: '{image}'}}]\nmanifests: [{{source: k8s, namespace: {namespace}}}]\n"
     );
     bundle(&world, "demo", 1, &[], &rest);
     apply(&world, "demo", 1).ok();
