@@ -101,6 +101,7 @@ fn reset(world: &World, template: &Path) {
             let _ = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
         }
     }
+    std::fs::create_dir(world.path("out.pages")).unwrap();
 }
 
 fn fingerprint(world: &World) -> String {
