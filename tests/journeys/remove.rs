@@ -78,7 +78,7 @@ fn everything_is_as_before_the_product_ever_came_and_an_older_bundle_is_still_re
     assert!(status["products"][0]["current"].is_null(), "{status}");
     assert_eq!(status["products"][0]["highest"]["order"]["sequence"], 2);
     let history = world.installer(&["history"]).ok().stdout;
-    assert!(history.contains("removed "), "{history}");
+    assert!(history.contains("; removed"), "{history}");
     let log = world.installer(&["audit", "show"]).ok().stdout;
     assert!(log.contains("moved away") && log.contains("remove.step"), "{log}");
     audit_holds(&world);
