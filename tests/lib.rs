@@ -172,7 +172,7 @@ impl World {
                 answers: self.typed.clone().into(),
                 screen: Stderr::new(Box::new(Kept(Arc::clone(&stderr)))),
             }),
-            clock: Box::new(SetClock(self.now)),
+            clock: std::sync::Arc::new(SetClock(self.now)),
             uid: 1000,
             host: "testhost".to_string(),
         };

@@ -305,7 +305,7 @@ fn with_sources(act: impl FnOnce(&Sources<'_>)) {
         interrupted: &|| false,
         env: &env,
         note: &|_| {},
-        bars: false,
+        shown: edge::progress::Shown::Not,
         wheels: &[],
         charts: &[],
     });

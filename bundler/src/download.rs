@@ -14,7 +14,7 @@ use std::sync::{Mutex, PoisonError};
 
 use edge::progress::Progress;
 use edge::show::bytes;
-use edge::{Classified, Exit, progress};
+use edge::{Classified, Exit};
 use manifests::Digest;
 use manifests::bundle::Content;
 
@@ -161,7 +161,7 @@ pub fn missing(
         puller: world.puller(),
         fetcher: Fetcher { http: world.registries, cache: world.cache, logins: &logins, limit: u64::MAX },
         owners: owners(packed),
-        bar: Mutex::new((progress::new(world.bars, "fetching", total), 0)),
+        bar: Mutex::new((world.shown.begin("fetching", total), 0)),
         jobs: jobs.len(),
     };
     let mut failed = at_once(&jobs, |job| shared.bring(job)).into_iter().filter_map(Result::err);

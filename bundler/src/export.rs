@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
-use edge::progress;
+use edge::progress::Progress;
 use edge::show::bytes;
 use edge::{Classified, Exit};
 use layout::split::PartsWriter;
@@ -16,6 +16,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
 use crate::download::{self, DownloadError, Room};
 use crate::lock::{BundleLock, LockedBlob, Origin};
+use crate::media::Cut;
 use crate::pack::Packed;
 use crate::sources::images::{docker_archive, docker_daemon, pull, tar_index};
 use crate::sources::{World, charts, closure};
@@ -143,7 +144,8 @@ pub fn export(
     download::missing(lock, packed, world, &Room { directory, bytes: needed })
         .map_err(|source| ExportError::Download { source })?;
     let file = Unnamed::create(directory).map_err(unwritable)?;
-    write(destination, file.file(), packed, lock, world, interrupted)?;
+    let mut bar = world.shown.begin("writing", needed);
+    write(destination, Counted { out: file.file(), bar: &mut *bar }, packed, lock, world, interrupted)?;
     file.name(destination).map_err(|source| ExportError::Destination { path, source })?;
     Ok(needed)
 }
@@ -156,21 +158,40 @@ pub fn archive_bytes(packed: &Packed) -> u64 {
     layout::writer::archive_bytes(manifest as u64, checksums as u64, inventory as u64, &packed.inventory)
 }
 
-/// Writes the archive straight into parts, for which there is to be `room`. `destination` is only named in messages.
+/// Writes the archive straight into parts, cut like this, for which there is to be `room`. `destination` is only named
+/// in messages.
 ///
 /// # Errors
 /// See [`ExportError`].
 pub fn export_parts(
     destination: &Path,
-    parts: &mut PartsWriter,
+    (parts, cut): (&mut PartsWriter, &Cut),
     packed: &Packed,
     lock: &BundleLock,
     world: &World<'_>,
     room: &Room<'_>,
-    interrupted: &dyn Fn() -> bool,
 ) -> Result<(), ExportError> {
     download::missing(lock, packed, world, room).map_err(|source| ExportError::Download { source })?;
-    write(destination, parts, packed, lock, world, interrupted)
+    let mut bar = cut.progress(world.shown.begin("writing", archive_bytes(packed)));
+    write(destination, Counted { out: parts, bar: &mut *bar }, packed, lock, world, world.interrupted)
+}
+
+/// Says of what passes how much it is.
+struct Counted<'a, W> {
+    out: W,
+    bar: &'a mut dyn Progress,
+}
+
+impl<W: Write> Write for Counted<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.out.write(bytes)?;
+        self.bar.advance(count as u64);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
 }
 
 /// Writes the archive to where it goes.
@@ -191,7 +212,6 @@ fn write<W: Write>(
     };
     let out = BufWriter::with_capacity(layout::writer::CHUNK_BYTES, out);
     let mut writer = ArchiveWriter::begin(out, &packed.head).map_err(failed)?;
-    let mut bar = progress::new(world.bars, "writing", packed.manifest.counts.blob_bytes);
     for content in &packed.inventory.blobs {
         let open = lock.blobs.get(&content.digest).map_or_else(
             || Err(io::Error::new(io::ErrorKind::NotFound, "it is not in the lock")),
@@ -203,7 +223,7 @@ fn write<W: Write>(
             .get(&content.digest)
             .is_some_and(|blob| matches!(cached(*content, blob, world), Ok(Some(_))));
         let mut source = Stoppable { source, interrupted };
-        if let Err(error) = writer.blob(*content, &mut source, &mut |count| bar.advance(count)) {
+        if let Err(error) = writer.blob(*content, &mut source, &mut |_| {}) {
             if matches!(error, WriteError::Changed { .. }) && from_cache {
                 world.cache.remove(&content.digest);
                 return Err(ExportError::Rotten { digest: content.digest });

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use edge::progress::{InParts, Progress};
 use edge::show::bytes;
 use edge::{Classified, Exit};
 use manifests::parts::{PARTS_BYTES_MAX, PARTS_MAX};
@@ -150,6 +151,14 @@ impl Cut {
     #[must_use]
     pub fn parts(&self) -> usize {
         self.discs.iter().map(Vec::len).sum()
+    }
+
+    /// Progress that says which part is being written, of an archive that is written from its beginning.
+    #[must_use]
+    pub fn progress(&self, progress: Box<dyn Progress>) -> Box<dyn Progress> {
+        let count = self.parts();
+        let named = |(at, size): (usize, &u64)| (format!("part {} of {count}", at.saturating_add(1)), *size);
+        Box::new(InParts::of(progress, self.discs.iter().flatten().enumerate().map(named)))
     }
 
     /// The position of the disc that a part lies on, from 0.

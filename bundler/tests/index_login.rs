@@ -298,7 +298,7 @@ impl Project {
             stderr: Stderr::new(Box::new(printed.clone())),
             stderr_is_terminal: false,
             terminal: Box::new(edge::terminal::NoTerminal),
-            clock: Box::new(SetClock),
+            clock: std::sync::Arc::new(SetClock),
             uid: 1000,
             host: "testhost".to_string(),
         };

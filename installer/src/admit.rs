@@ -509,6 +509,7 @@ fn reread(
     contents: Contents,
     progress: &mut dyn Progress,
 ) -> Result<CheckedContents, AdmitError> {
+    progress.total(contents.inventory().blobs.iter().map(|blob| blob.size).fold(0, u64::saturating_add));
     let mut checklist = contents.checklist_of_blobs();
     while let Some((path, content)) = checklist.next() {
         let missing = || Damage::Unexpected { found: "nothing".to_string(), expected: path.to_string() };

@@ -343,6 +343,9 @@ impl<'a> Session<'a> {
         changer: &dyn Changer,
     ) -> Result<bool, AdmitError> {
         let number = part.number;
+        if let Some(content) = self.list.part(number) {
+            progress.part(&format!("part {number} of {}", self.list.count()), content.size);
+        }
         let mut passed = |count| progress.advance(count);
         let verdict = match disc::open_part(part) {
             Ok(opened) => self.assembly.read_part(opened, &self.list, number, &self.done, keep, &mut passed),
@@ -490,6 +493,7 @@ pub fn verify(
     progress: &mut dyn Progress,
 ) -> Result<Looked, AdmitError> {
     let mut session = Session::begin(site, config, places, changer)?;
+    progress.total(session.list.total());
     loop {
         for part in session.scan(changer)? {
             if session.is_needed(part.number) {
@@ -547,6 +551,7 @@ pub fn admit_through(
     progress: &mut dyn Progress,
 ) -> Result<VerifiedBundle, AdmitError> {
     let mut session = Session::begin(site, config, places, changer)?;
+    progress.total(session.list.total());
     // Discs of different bundles are noticed before anything is written.
     let found = session.scan(changer)?;
     let store = site.store();

@@ -26,6 +26,7 @@ pub mod journal;
 pub mod loan;
 pub mod machine;
 pub mod origins;
+mod output;
 pub mod plan;
 pub mod preflight;
 pub mod receipt;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use edge::show::bytes;
-use edge::{Failure, Screen, progress};
+use edge::{Failure, Screen};
 use layout::recovery::Percent;
 use manifests::bundle::{BundleDigest, Counts, Sequence};
 use manifests::{Digest, KeyId, SecretKey};
@@ -104,7 +104,7 @@ impl BuildArgs {
         }
         let cache = Cache::of(screen.env);
         let (http, registries) = super::lock::clients(screen, &loaded)?;
-        let bars = screen.wants_bars();
+        let shown = screen.progress();
         let interrupted = super::interruption()?;
         let stderr = screen.env.stderr.clone();
         let world = World {
@@ -115,7 +115,7 @@ impl BuildArgs {
             interrupted: &interrupted,
             env: screen.env,
             note: &|text| stderr.say(text),
-            bars,
+            shown: shown.clone(),
             wheels: &loaded.spec.wheels,
             charts: &loaded.spec.charts,
         };
@@ -133,7 +133,7 @@ impl BuildArgs {
             Some(media) => make_discs(media, self.iso, &destination, (&packed, &lock), &world)?,
         };
         if let Some(percent) = percent {
-            let mut bar = progress::new(bars, "recovery", made.bytes);
+            let mut bar = shown.begin("recovery", made.bytes);
             let bundle = BundleDigest(Digest::of(&packed.head.manifest));
             made.recovery = recovery::make(&destination, bundle, percent, 1, &mut *bar, &interrupted)?;
         }
@@ -191,7 +191,7 @@ fn make_discs(
     let wish = Wish { destination, cut: &cut, only: None, images: iso };
     let staging = Staging::begin(wish, &packed.manifest, world.env)?;
     let (mut parts, room) = (staging.writer(), staging.room());
-    export::export_parts(destination, &mut parts, packed, lock, world, &room, world.interrupted)?;
+    export::export_parts(destination, (&mut parts, &cut), packed, lock, world, &room)?;
     Ok(Made { bytes, discs: staging.finish(parts, &documents)?, recovery: Vec::new() })
 }
 

@@ -111,7 +111,7 @@ pub(super) fn in_place<T>(
     act: &dyn Fn(&World<'_>) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     let cache = Cache::of(screen.env);
-    let bars = screen.wants_bars();
+    let shown = screen.progress();
     let (stderr, verbose) = (screen.env.stderr.clone(), screen.common.verbose > 0);
     let note = |text: &str| {
         if verbose || text.starts_with("note:") {
@@ -126,7 +126,7 @@ pub(super) fn in_place<T>(
         interrupted: &|| false,
         env: screen.env,
         note: &note,
-        bars,
+        shown,
         wheels,
         charts,
     })

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use edge::{Failure, Screen, progress};
+use edge::{Failure, Screen};
 use manifests::bundle::{BundleDigest, Counts, Sequence};
 use manifests::{BundleManifest, Digest, KeyId, Scheme};
 use serde::Serialize;
@@ -100,7 +100,7 @@ fn renewed(
     }
     let interrupted = super::interruption()?;
     let length = std::fs::metadata(archive).map_or(0, |metadata| metadata.len());
-    let mut bar = progress::new(screen.wants_bars(), "recovery", length);
+    let mut bar = screen.progress().begin("recovery", length);
     Ok(recovery::renew(archive, bundle, &mut *bar, &interrupted)?)
 }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use edge::show::bytes;
-use edge::{Exit, Failure, Screen, progress};
+use edge::{Exit, Failure, Screen};
 use layout::reader::{BundleReader, Discard, ReadError};
 use layout::split::Tee;
 use layout::writer::CHUNK_BYTES;
@@ -98,7 +98,7 @@ impl SplitArgs {
         };
         let wish = Wish { destination: &destination, cut: &cut, only: self.only, images: self.iso };
         let interrupted = super::interruption()?;
-        let mut bar = progress::new(screen.wants_bars(), "splitting", source.bytes);
+        let mut bar = cut.progress(screen.progress().begin("splitting", source.bytes));
         let staging = Staging::begin(wish, &manifest, screen.env)?;
         let mut parts = staging.writer();
         let unwritten = Cell::new(None);

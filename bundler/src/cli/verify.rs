@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use edge::{Classified, Exit, Failure, Screen, progress};
+use edge::{Classified, Exit, Failure, Screen};
 use layout::disc::{self, Disc, DiscError};
 use layout::map::Ranges;
 use layout::medium::MediumError;
@@ -228,7 +228,7 @@ impl VerifyArgs {
         let paths: Vec<PathBuf> = self.bundle.iter().map(|path| screen.env.path(path)).collect();
         let source = parted::open(&paths)?;
         let archive = source.path.clone();
-        let mut bar = progress::new(screen.wants_bars(), "verifying", source.bytes);
+        let mut bar = screen.progress().begin("verifying", source.bytes);
         let signed = if source.is_parted() {
             verify_discs(&source, &trust, &mut |count| bar.advance(count))?
         } else {

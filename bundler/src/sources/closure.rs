@@ -233,7 +233,7 @@ impl<'a> Work<'a> {
         let total = wanted.iter().filter_map(|one| one.size).fold(0_u64, u64::saturating_add);
         let fetcher =
             Fetcher { http: self.world.http, cache: self.world.cache, logins: &self.logins, limit: u64::MAX };
-        let mut bar = edge::progress::new(self.world.bars, "fetching wheels", total);
+        let mut bar = self.world.shown.begin("fetching wheels", total);
         fetcher.all(wanted, &mut *bar).map_err(|error| self.failed(error))
     }
 

@@ -14,6 +14,7 @@ pub mod select;
 pub mod wheelhouse;
 pub mod wheels;
 
+use edge::progress::Shown;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -41,8 +42,8 @@ pub struct World<'a> {
     pub env: &'a edge::Env,
     /// Says something to the person at the keyboard.
     pub note: &'a (dyn Fn(&str) + Sync),
-    /// Whether progress is shown.
-    pub bars: bool,
+    /// How progress is shown.
+    pub shown: Shown,
     /// The wheelhouses of the spec: their indexes may want a login.
     pub wheels: &'a [crate::spec::WheelsSpec],
     /// The charts of the spec: their repositories may want one too.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use indicatif::MultiProgress;
 use manifests::Timestamp;
 
 use crate::terminal::{ControllingTerminal, Terminal};
@@ -26,20 +27,51 @@ pub trait Clock: Send + Sync {
 /// Where notes and errors go. Cloning gives another handle on the same place, for threads and for whoever
 /// looks at the rest of the world meanwhile.
 #[derive(Clone)]
-pub struct Stderr(Arc<Mutex<Box<dyn Write + Send>>>);
+pub struct Stderr(Arc<Streams>);
+
+struct Streams {
+    out: Mutex<Box<dyn Write + Send>>,
+    /// The bars that stand below what is said, while there are some.
+    bars: Mutex<Option<MultiProgress>>,
+}
 
 impl Stderr {
     /// Writes there.
     #[must_use]
     pub fn new(out: Box<dyn Write + Send>) -> Self {
-        Self(Arc::new(Mutex::new(out)))
+        Self(Arc::new(Streams { out: Mutex::new(out), bars: Mutex::default() }))
     }
 
-    /// Writes one line. Nobody is left to be told if that fails.
+    /// Writes one line, above the bars if there are any. Nobody is left to be told if that fails.
     pub fn say(&self, line: &str) {
-        let mut out = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let line = crate::show::safe(line.trim_end_matches('\n'));
-        let _ = out.write_all(format!("{line}\n").as_bytes());
+        let write = || {
+            let mut out = self.0.out.lock().unwrap_or_else(PoisonError::into_inner);
+            let _ = out.write_all(format!("{line}\n").as_bytes());
+        };
+        match self.bars() {
+            Some(bars) => bars.suspend(write),
+            None => write(),
+        }
+    }
+
+    /// Keeps the bars off the terminal while somebody is asked something there.
+    pub fn aside<T>(&self, ask: impl FnOnce() -> T) -> T {
+        let Some(bars) = self.bars() else { return ask() };
+        // What is said meanwhile must not wait for the bars.
+        self.below(None);
+        let answer = bars.suspend(ask);
+        self.below(Some(bars));
+        answer
+    }
+
+    /// Bars stand below what is said from now on, or no more.
+    pub(crate) fn below(&self, bars: Option<MultiProgress>) {
+        *self.0.bars.lock().unwrap_or_else(PoisonError::into_inner) = bars;
+    }
+
+    fn bars(&self) -> Option<MultiProgress> {
+        self.0.bars.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -64,7 +96,7 @@ pub struct Env {
     /// Where a person can be asked for a passphrase.
     pub terminal: Box<dyn Terminal>,
     /// The clock.
-    pub clock: Box<dyn Clock>,
+    pub clock: Arc<dyn Clock>,
     /// The numeric user id.
     pub uid: u32,
     /// The host's name.
@@ -86,7 +118,7 @@ impl Env {
             stderr: Stderr::new(Box::new(std::io::stderr())),
             stderr_is_terminal: std::io::stderr().is_terminal(),
             terminal: Box::new(ControllingTerminal),
-            clock: Box::new(SystemClock { started: std::time::Instant::now() }),
+            clock: Arc::new(SystemClock { started: std::time::Instant::now() }),
             uid: rustix::process::getuid().as_raw(),
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         }

@@ -2,9 +2,11 @@
 //! stderr. Text from outside is made printable by whoever puts it into a message.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::progress::Shown;
 use crate::{Env, Exit, Failure};
 
 /// For whom the result is printed.
@@ -25,7 +27,7 @@ pub struct Common {
     /// Say more about what is being done (on stderr)
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
-    /// No progress bars, also on a terminal
+    /// No progress: no bars on a terminal, and no lines about it elsewhere
     #[arg(long, global = true)]
     pub no_progress: bool,
 }
@@ -80,10 +82,17 @@ impl Screen<'_> {
         }
     }
 
-    /// Whether progress bars make sense.
+    /// How this run shows its progress: not beside a JSON document, nor where nobody wants it.
     #[must_use]
-    pub fn wants_bars(&self) -> bool {
-        self.env.stderr_is_terminal && !self.common.no_progress && self.common.output == Output::Human
+    pub fn progress(&self) -> Shown {
+        let stderr = self.env.stderr.clone();
+        if self.common.no_progress || self.common.output != Output::Human {
+            Shown::Not
+        } else if self.env.stderr_is_terminal {
+            Shown::Bars(stderr)
+        } else {
+            Shown::Lines(stderr, Arc::clone(&self.env.clock))
+        }
     }
 }
 

@@ -25,29 +25,11 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     written.and_then(|()| flush_directory(parent))
 }
 
-/// Makes a new file: whole, or not at all. What is there already is never overwritten.
+/// Gives something its name, which takes the place of nothing: what is there already stays as it is.
 ///
 /// # Errors
 /// The place cannot be written to, or there is something (`AlreadyExists`).
-pub fn create(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let name = path.file_name().ok_or_else(|| io::Error::other("a file needs a name"))?;
-    let mut temporary = std::ffi::OsString::from(".");
-    temporary.push(name);
-    temporary.push(format!(".{}.new", std::process::id()));
-    let temporary = parent.join(temporary);
-    // Never through a link that somebody has laid there.
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
-    let written =
-        file.write_all(content).and_then(|()| file.sync_all()).and_then(|()| rename_new(&temporary, path));
-    if written.is_err() {
-        // The failure that is already being reported matters more than this one.
-        let _ = std::fs::remove_file(&temporary);
-    }
-    written.and_then(|()| flush_directory(parent))
-}
-
-fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
     use rustix::io::Errno;
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
@@ -117,17 +99,20 @@ mod tests {
     }
 
     #[test]
-    fn a_new_file_takes_the_place_of_nothing_and_leaves_nothing_beside_it() {
+    fn a_new_name_takes_the_place_of_nothing_not_even_of_a_link_to_nowhere() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("new");
-        create(&path, b"first", 0o600).unwrap();
-        assert_eq!(create(&path, b"second", 0o600).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
-        std::os::unix::fs::symlink("nowhere", dir.path().join("link")).unwrap();
+        let (first, second, link) = (dir.path().join("1"), dir.path().join("2"), dir.path().join("link"));
+        std::fs::write(&first, "first").unwrap();
+        std::fs::write(&second, "second").unwrap();
+        std::os::unix::fs::symlink("nowhere", &link).unwrap();
+        for taken in [&second, &link] {
+            assert_eq!(rename_new(&first, taken).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        }
         assert_eq!(
-            create(&dir.path().join("link"), b"x", 0o600).unwrap_err().kind(),
-            io::ErrorKind::AlreadyExists
+            (std::fs::read(&first).unwrap(), std::fs::read(&second).unwrap()),
+            (b"first".to_vec(), b"second".to_vec())
         );
-        assert_eq!(std::fs::read(&path).unwrap(), b"first");
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
+        rename_new(&first, &dir.path().join("3")).unwrap();
+        assert_eq!(std::fs::read(dir.path().join("3")).unwrap(), b"first");
     }
 }

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use edge::{Exit, Failure, Screen, progress};
+use edge::progress::Shown;
+use edge::{Exit, Failure, Screen};
 use layout::medium;
 use manifests::audit::Outcome;
 use manifests::bundle::BundleDigest;
@@ -61,10 +62,11 @@ impl ApplyArgs {
             let mut facts = about([("medium", medium)]);
             facts.extend(asked.facts());
             log.append(screen.env, "apply", Outcome::Intent, facts.clone())?;
-            let bars = screen.wants_bars();
+            let shown = screen.progress();
             let changer = AtTheDrive::of(screen);
-            let load =
-                |context: &Context<'_>| admitted(context, bars, &given, self.repair, (&changer, log, &asked));
+            let load = |context: &Context<'_>| {
+                admitted(context, &shown, &given, self.repair, (&changer, log, &asked))
+            };
             let from = Source { load: &load, command: "apply" };
             carry_out(site, judged, screen, log, &from, &asked)
                 .map_err(|failure| close(failure, "apply", log, screen, facts))
@@ -214,16 +216,16 @@ fn load_and_apply(
 /// Verifies and loads the bundle, and logs how that ended.
 fn admitted(
     context: &Context<'_>,
-    bars: bool,
+    shown: &Shown,
     given: &Given,
     repair: bool,
     (changer, log, asked): (&AtTheDrive, &AuditLog, &Asked),
 ) -> Result<VerifiedBundle, Failure> {
     let (site, config) = (context.site, context.config);
     let gate = |bundle, inventory: &Inventory| asked.before_copying(bundle, inventory, log, context);
-    let bar = || progress::new(bars, "loading", given.bytes());
+    let bar = || shown.begin("loading", given.bytes());
     let verdict = match given {
-        Given::Archive(path) if repair => super::verify::repaired(site, context.env, log, path, bars)
+        Given::Archive(path) if repair => super::verify::repaired(site, context.env, log, path, shown)
             .and_then(|(input, report)| {
                 context.env.stderr.say(report.text().trim_end());
                 admit::admit_stream(site, config, path, input, &gate, &mut *bar()).map_err(Failure::from)

@@ -2,18 +2,18 @@
 //! release. It changes nothing, sends nothing, and works where the site is broken.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use edge::show::{table, wrap};
-use edge::{Exit, Failure, Screen};
+use edge::{Failure, Screen};
 use manifests::Digest;
 use manifests::audit::Outcome;
 use serde::Serialize;
 
 use crate::audit::{AuditLog, about};
 use crate::diagnose::{self, Choice, Diagnosis, Gap, Piece, Section, archive};
+use crate::output::{PRIVATE, Staged};
 use crate::site::Site;
 use crate::witness::Remembered;
 
@@ -67,9 +67,7 @@ struct File<'a> {
 impl DiagnoseArgs {
     pub(super) fn run(self, site: &Site, screen: &mut Screen<'_>) -> Result<(), Failure> {
         let out = self.out.as_ref().map(|out| screen.env.path(out));
-        if let Some(out) = out.as_ref().filter(|out| out.symlink_metadata().is_ok()) {
-            return Err(unwritable(out, &io::ErrorKind::AlreadyExists.into()));
-        }
+        out.as_deref().map_or(Ok(()), Staged::must_be_free)?;
         let choice = Choice::new(self.only, self.exclude, self.pod_logs);
         let diagnosis = diagnose::look(&choice, site, screen.env, &super::client()?)?;
         let written = out.map(|out| write(&out, &diagnosis, site, screen)).transpose()?;
@@ -96,15 +94,6 @@ fn file(piece: &Piece) -> File<'_> {
     }
 }
 
-fn unwritable(out: &Path, error: &io::Error) -> Failure {
-    let failure = Failure::new(Exit::Unreachable, format!("cannot write {}: {error}", out.display()));
-    if error.kind() == io::ErrorKind::AlreadyExists {
-        failure.hint("a diagnosis is never overwritten: choose another --out")
-    } else {
-        failure
-    }
-}
-
 /// Whole, or not at all; for its owner only, who decides about it.
 fn write(
     out: &Path,
@@ -113,7 +102,7 @@ fn write(
     screen: &mut Screen<'_>,
 ) -> Result<Written, Failure> {
     let bytes = archive::bytes(diagnosis, screen.env.clock.now());
-    layout::durable::create(out, &bytes, 0o600).map_err(|error| unwritable(out, &error))?;
+    Staged::file_of(out, &bytes, PRIVATE)?.keep()?;
     let digest = Digest::of(&bytes);
     note(out, digest, site, screen);
     Ok(Written { path: out.to_path_buf(), size: bytes.len() as u64, sha256: digest.hex() })

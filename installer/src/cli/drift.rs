@@ -2,7 +2,7 @@
 
 use clap::Args;
 use edge::show::wrap;
-use edge::{Exit, Failure, Screen, progress};
+use edge::{Exit, Failure, Screen};
 use manifests::audit::Outcome;
 use manifests::bundle::BundleDigest;
 use manifests::text::Name;
@@ -74,7 +74,7 @@ impl DriftArgs {
         for ledger in site.ledgers()? {
             let wanted = self.product.as_ref().is_none_or(|product| *product == ledger.product);
             let Some(current) = ledger.current().filter(|_| wanted) else { continue };
-            let mut bar = progress::new(screen.wants_bars(), "checking what was kept", 0);
+            let mut bar = screen.progress().begin("checking what was kept", 0);
             let findings = drift::look(&ledger, current, &judged, &context, &mut *bar);
             let (product, version) = (ledger.product.to_string(), current.version.to_string());
             products.push(Product { product, version, bundle: current.bundle, findings });

@@ -31,7 +31,8 @@ impl Changer for AtTheDrive {
     }
 
     fn change(&self, wanted: &str) -> bool {
-        self.terminal.try_borrow_mut().is_ok_and(|mut terminal| terminal.wait(wanted).is_ok())
+        let ask = || self.terminal.try_borrow_mut().is_ok_and(|mut terminal| terminal.wait(wanted).is_ok());
+        self.stderr.aside(ask)
     }
 
     fn is_there(&self) -> bool {

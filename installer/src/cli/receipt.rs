@@ -1,11 +1,9 @@
 //! `installer receipt`: what this site holds and runs, signed with the site's key, to be carried back.
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use edge::{Exit, Failure, Screen, progress};
-use layout::durable;
+use edge::{Failure, Screen};
 use manifests::Digest;
 use manifests::audit::Outcome;
 use manifests::receipt::{Checked, ReceiptDocument, SignedReceipt, VerifiedReceipt};
@@ -13,6 +11,7 @@ use serde::Serialize;
 
 use super::change::change;
 use crate::audit::{AuditLog, about, checkpoint};
+use crate::output::{FOR_OTHERS, Staged};
 use crate::receipt::{self, Extent, Kept, Moment};
 use crate::site::Site;
 use crate::site::key::SiteKeyError;
@@ -83,9 +82,7 @@ impl ReceiptArgs {
         site.trust()?;
         let out = screen.env.path(&self.out);
         let form = Form::of(&out)?;
-        if out.symlink_metadata().is_ok() {
-            return Err(unwritten(&out, io::Error::from(io::ErrorKind::AlreadyExists)));
-        }
+        Staged::must_be_free(&out)?;
         let listed = match self.blobs {
             Some(naming) => naming == Naming::List,
             None => form == Form::Json,
@@ -107,11 +104,12 @@ fn give(
 ) -> Result<(), Failure> {
     let sealed = checkpoint::seal(site, screen.env)?.ok_or(SiteKeyError::None)?;
     let kept = Kept::of(site)?;
-    let mut bar = progress::new(screen.wants_bars(), "checking what is kept", kept.bytes());
+    let mut bar = screen.progress().begin("checking what is kept", kept.bytes());
     let moment = Moment { trust: &judged.trust, sealed: &sealed, time: screen.env.clock.now() };
     let (signed, verified) = receipt::compose(site, kept, &moment, extent, &mut *bar)?;
     drop(bar);
     let (bytes, codes) = rendered(&signed, &verified, form)?;
+    let staged = Staged::file_of(&out, &bytes, FOR_OTHERS)?;
     let facts = about([
         ("receipt", verified.digest().to_string()),
         ("keyid", verified.document().keyid.to_string()),
@@ -120,9 +118,9 @@ fn give(
     ]);
     // What leaves the site is in the log before it can leave.
     log.append(screen.env, "receipt", Outcome::Intent, facts.clone())?;
-    if let Err(source) = durable::replace(&out, &bytes, 0o644) {
+    if let Err(error) = staged.keep() {
         log.append(screen.env, "receipt", Outcome::Failed, facts)?;
-        return Err(unwritten(&out, source));
+        return Err(error.into());
     }
     log.append(screen.env, "receipt", Outcome::Done, facts)?;
     let (digest, receipt) = (verified.digest(), verified.document());
@@ -145,15 +143,6 @@ fn rendered(
             (page.into_bytes(), Some(codes))
         }
     })
-}
-
-fn unwritten(out: &Path, source: io::Error) -> Failure {
-    let failure = Failure::new(Exit::Unreachable, format!("cannot write {}: {source}", out.display()));
-    if source.kind() == io::ErrorKind::AlreadyExists {
-        failure.hint("a receipt is never overwritten: choose another --out")
-    } else {
-        failure.hint("make room or permission for it")
-    }
 }
 
 fn human(out: &Path, codes: Option<usize>, digest: Digest, receipt: &ReceiptDocument) -> String {

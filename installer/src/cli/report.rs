@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use edge::{Exit, Failure, Screen, progress};
+use edge::{Exit, Failure, Screen};
 use layout::reader::BundleReader;
 use layout::{disc, medium};
 use manifests::audit::Outcome;
@@ -18,13 +18,13 @@ use serde::Serialize;
 use crate::admit::{self, AdmitError};
 use crate::audit::{AuditLog, about};
 use crate::discs::{self, Given};
+use crate::output::{PRIVATE, Staged};
 use crate::preflight::Verdict;
 use crate::report::evidence::{self, Made};
 use crate::report::facts::{Chosen, Facts, OnMedium, State};
 use crate::report::html::{self, PageError};
 use crate::report::log::Trouble;
 use crate::report::model::Report;
-use crate::report::output::Staged;
 use crate::report::{recheck, whole};
 use crate::site::Site;
 use crate::site::evidence::Originals;
@@ -123,7 +123,7 @@ impl ReportArgs {
     ) -> Result<(), Failure> {
         let chosen = self.chosen(site)?;
         let state = State::of(site, judged)?;
-        let mut bar = progress::new(screen.wants_bars(), "checking what was kept", 0);
+        let mut bar = screen.progress().begin("checking what was kept", 0);
         let facts = Facts::of_site(site, screen.env, state, chosen, &mut *bar)?;
         drop(bar);
         let commands = recheck::of_site(&facts, &job.out);
@@ -288,7 +288,7 @@ fn write(site: &Site, screen: &mut Screen<'_>, job: &Job, whole: &Whole<'_>) -> 
         from_medium: whole.from_medium,
     };
     let evidence = job.evidence.as_ref().map(|dir| evidence::write(dir, &made)).transpose()?;
-    let staged = Staged::file_of(&job.out, &content)?;
+    let staged = Staged::file_of(&job.out, &content, PRIVATE)?;
     let digest = Digest::of(&content);
     let told = job
         .evidence

@@ -4,7 +4,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use edge::{Failure, Screen, progress};
+use edge::{Failure, Screen};
 use manifests::Digest;
 use manifests::audit::Outcome;
 use manifests::bundle::BundleDigest;
@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::admit;
 use crate::audit::{AuditLog, about};
 use crate::discs::Given;
-use crate::report::output::{OutputError, Staged};
+use crate::output::{OutputError, PRIVATE, Staged};
 use crate::report::review::{Counts, Form, List, Reviewer};
 use crate::site::Site;
 use crate::site::scratch::Scratch;
@@ -39,14 +39,14 @@ pub(super) fn run(site: &Site, screen: &mut Screen<'_>, given: &Given, out: &Pat
             .hint("join the parts on a disk, as docs/auditor.md shows, and name that file"));
     };
     let out = screen.env.path(out);
-    let (staged, mut file) = Staged::file(&out)?;
+    let (staged, mut file) = Staged::file(&out, PRIVATE)?;
     let unwritable = |source| Failure::from(OutputError::of(&out)(source));
     let scratch = Scratch::make(site, "review").map_err(unwritable)?;
     let list = List::begin(form, scratch.path()).map_err(unwritable)?;
     let log = AuditLog::of(site, screen.env);
     let config = site.config()?;
     let size = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-    let mut bar = progress::new(screen.wants_bars(), "looking at every file", size);
+    let mut bar = screen.progress().begin("looking at every file", size);
     let verdict = admit::verify_watched(site, &config, path, &mut *bar, |head, documents, inventory| {
         Reviewer::begin(list, scratch.path(), head, documents, inventory)
     });

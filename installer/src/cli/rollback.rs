@@ -6,7 +6,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use edge::{Exit, Failure, Screen, progress};
+use edge::progress::Shown;
+use edge::{Exit, Failure, Screen};
 use manifests::VerifiedBundle;
 use manifests::audit::Outcome;
 use manifests::text::{Name, printable};
@@ -53,8 +54,8 @@ impl RollbackArgs {
                 about([("bundle", target.bundle.to_string()), ("to", target.version.to_string())]);
             facts.extend(asked.facts());
             log.append(screen.env, "rollback", Outcome::Intent, facts.clone())?;
-            let bars = screen.wants_bars();
-            let load = |context: &Context<'_>| readmit(context, judged, &target, bars);
+            let shown = screen.progress();
+            let load = |context: &Context<'_>| readmit(context, judged, &target, &shown);
             let from = Source { load: &load, command: "rollback" };
             carry_out(site, judged, screen, log, &from, &asked)
                 .map_err(|failure| close(failure, "rollback", log, screen, facts.clone()))?;
@@ -128,18 +129,18 @@ pub(super) fn load(
     target: &Applied,
     screen: &mut Screen<'_>,
 ) -> Result<VerifiedBundle, Failure> {
-    let (config, http, bars) = (site.config()?, super::client()?, screen.wants_bars());
+    let (config, http, shown) = (site.config()?, super::client()?, screen.progress());
     let context = Context { site, config: &config, env: screen.env, http: &http };
-    readmit(&context, judged, target, bars)
+    readmit(&context, judged, target, &shown)
 }
 
 fn readmit(
     context: &Context<'_>,
     judged: &Judged,
     target: &Applied,
-    bars: bool,
+    shown: &Shown,
 ) -> Result<VerifiedBundle, Failure> {
-    let mut bar = progress::new(bars, "checking what was kept", 0);
+    let mut bar = shown.begin("checking what was kept", 0);
     let verdict = admit::readmit(context.site, &judged.trust, context.config, target, &mut *bar);
     drop(bar);
     let (log, place) = (AuditLog::of(context.site, context.env), PathBuf::from("the site store"));

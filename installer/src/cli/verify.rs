@@ -4,9 +4,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use edge::progress::Progress;
+use edge::progress::{Progress, Shown};
 use edge::show::bytes;
-use edge::{Env, Failure, Screen, progress};
+use edge::{Env, Failure, Screen};
 use layout::medium;
 use manifests::audit::Outcome;
 use manifests::bundle::BundleDigest;
@@ -133,7 +133,7 @@ fn looked_at(
     let config = site.config()?;
     let changer = AtTheDrive::of(screen);
     let log = AuditLog::of(site, screen.env);
-    let mut bar = progress::new(screen.wants_bars(), "verifying", given.bytes());
+    let mut bar = screen.progress().begin("verifying", given.bytes());
     let looked = discs::verify(site, &config, places, &changer, &mut *bar).map_err(Failure::from);
     drop(bar);
     let title = given.title();
@@ -203,10 +203,10 @@ pub(super) fn repaired(
     env: &Env,
     log: &AuditLog,
     path: &std::path::Path,
-    bars: bool,
+    shown: &Shown,
 ) -> Result<(Box<dyn Read>, Report), Failure> {
     let size = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-    let mut bar = progress::new(bars, "locating", size);
+    let mut bar = shown.begin("locating", size);
     let (archive, report) = repair::archive(site, path, &mut *bar)?;
     drop(bar);
     let facts = about([
@@ -269,11 +269,11 @@ fn checked(
     let config = site.config()?;
     let changer = AtTheDrive::of(screen);
     let log = AuditLog::of(site, screen.env);
-    let bars = screen.wants_bars();
-    let bar = || progress::new(bars, "verifying", given.bytes());
+    let shown = screen.progress();
+    let bar = || shown.begin("verifying", given.bytes());
     let verdict = match given {
         Given::Archive(path) if repair => {
-            repaired(site, screen.env, &log, path, bars).and_then(|(input, report)| {
+            repaired(site, screen.env, &log, path, &shown).and_then(|(input, report)| {
                 let (bundle, loan) = verify(&config, path, input, &mut *bar())?;
                 Ok((Lent { bundle, loan }, Some(report)))
             })

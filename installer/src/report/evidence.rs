@@ -16,8 +16,8 @@ use manifests::revocation::REVOCATIONS_BYTES_MAX;
 use manifests::{Digest, Hasher};
 
 use super::facts::Facts;
-use super::output::{OutputError, Staged};
 use crate::audit;
+use crate::output::{OutputError, Staged};
 use crate::site::Site;
 use crate::site::evidence::Originals;
 

@@ -17,7 +17,6 @@ pub(crate) mod gaps;
 pub(crate) mod html;
 pub(crate) mod log;
 pub(crate) mod model;
-pub(crate) mod output;
 pub(crate) mod recheck;
 pub(crate) mod review;
 pub(crate) mod whole;

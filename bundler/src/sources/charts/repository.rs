@@ -125,7 +125,7 @@ impl Charts<'_> {
         };
         let pinned: Vec<Wanted> = all.iter().filter_map(wanted).collect();
         let fetcher = self.fetcher(logins);
-        let mut bar = edge::progress::new(self.world.bars, "fetching charts", 0);
+        let mut bar = self.world.shown.begin("fetching charts", 0);
         let mut found = fetcher.all(&pinned, &mut *bar)?.into_iter();
         drop(bar);
         let mut contents = Vec::new();

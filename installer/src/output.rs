@@ -1,4 +1,4 @@
-//! What a report writes outside the site: a file or a directory that is there whole or not at all, and never in the
+//! What a command writes outside the site (reports, receipts, lists, diagnoses): a file or a directory that is there whole or not at all, and never in the
 //! place of something else. It is made beside its place under a name of its own, and gets its name at the end.
 
 use std::ffi::OsString;
@@ -30,12 +30,18 @@ impl Classified for OutputError {
 
     fn hint(&self) -> Option<String> {
         let hint = match self.source.kind() {
-            io::ErrorKind::AlreadyExists => "nothing is overwritten: choose another place",
+            io::ErrorKind::AlreadyExists => "what is there is never overwritten: choose another place",
             _ => "make room or permission for it, and see that its directory is there",
         };
         Some(hint.to_string())
     }
 }
+
+/// A file that only its owner reads, as the log is.
+pub(crate) const PRIVATE: u32 = 0o600;
+
+/// A file to be carried away, with nothing in it that its reader must not see.
+pub(crate) const FOR_OTHERS: u32 = 0o644;
 
 /// Something that has not got its name yet; gone again if it never gets it.
 #[derive(Debug)]
@@ -46,11 +52,20 @@ pub(crate) struct Staged {
 }
 
 impl Staged {
+    /// Whether the place is free, for whoever has a long way to go before it is needed.
+    ///
+    /// # Errors
+    /// Something is there already.
+    pub(crate) fn must_be_free(place: &Path) -> Result<(), OutputError> {
+        match place.symlink_metadata() {
+            Ok(_) => Err(OutputError::of(place)(io::ErrorKind::AlreadyExists.into())),
+            Err(_) => Ok(()),
+        }
+    }
+
     fn beside(place: &Path) -> Result<Self, OutputError> {
         let failed = |source| OutputError::of(place)(source);
-        if place.symlink_metadata().is_ok() {
-            return Err(failed(io::Error::from(io::ErrorKind::AlreadyExists)));
-        }
+        Self::must_be_free(place)?;
         let name = place.file_name().ok_or_else(|| failed(io::Error::from(io::ErrorKind::InvalidInput)))?;
         let mut hidden = OsString::from(".");
         hidden.push(name);
@@ -62,13 +77,13 @@ impl Staged {
         Ok(Self { place: place.to_path_buf(), made, kept: false })
     }
 
-    /// A file, closed to others as the log is, and where to write it.
+    /// A file, and where to write it.
     ///
     /// # Errors
     /// Something is there already, or it cannot be made.
-    pub(crate) fn file(place: &Path) -> Result<(Self, File), OutputError> {
+    pub(crate) fn file(place: &Path, mode: u32) -> Result<(Self, File), OutputError> {
         let staged = Self::beside(place)?;
-        let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&staged.made);
+        let file = File::options().read(true).write(true).create_new(true).mode(mode).open(&staged.made);
         Ok((staged, file.map_err(OutputError::of(place))?))
     }
 
@@ -76,8 +91,8 @@ impl Staged {
     ///
     /// # Errors
     /// As [`Staged::file`].
-    pub(crate) fn file_of(place: &Path, content: &[u8]) -> Result<Self, OutputError> {
-        let (staged, mut file) = Self::file(place)?;
+    pub(crate) fn file_of(place: &Path, content: &[u8], mode: u32) -> Result<Self, OutputError> {
+        let (staged, mut file) = Self::file(place, mode)?;
         file.write_all(content).and_then(|()| file.sync_all()).map_err(OutputError::of(place))?;
         Ok(staged)
     }
@@ -103,10 +118,7 @@ impl Staged {
     /// Something is there by now, or the disk fails.
     pub(crate) fn keep(mut self) -> Result<(), OutputError> {
         let failed = |source| OutputError::of(&self.place)(source);
-        if self.place.symlink_metadata().is_ok() {
-            return Err(failed(io::Error::from(io::ErrorKind::AlreadyExists)));
-        }
-        std::fs::rename(&self.made, &self.place).map_err(failed)?;
+        layout::durable::rename_new(&self.made, &self.place).map_err(failed)?;
         self.kept = true;
         let parent = self.place.parent().filter(|parent| !parent.as_os_str().is_empty());
         parent
@@ -141,12 +153,12 @@ mod tests {
     fn what_never_gets_its_name_leaves_nothing_and_nothing_is_overwritten() {
         let dir = tempfile::tempdir().unwrap();
         let place = dir.path().join("report.html");
-        drop(Staged::file_of(&place, b"half").unwrap());
+        drop(Staged::file_of(&place, b"half", PRIVATE).unwrap());
         assert_eq!(names(dir.path()), [""; 0]);
-        let staged = Staged::file_of(&place, b"whole").unwrap();
+        let staged = Staged::file_of(&place, b"whole", PRIVATE).unwrap();
         std::fs::write(&place, "somebody else's").unwrap();
         assert!(staged.keep().is_err());
-        assert!(Staged::file_of(&place, b"x").is_err());
+        assert!(Staged::file_of(&place, b"x", PRIVATE).is_err());
         assert_eq!(
             (names(dir.path()), std::fs::read(&place).unwrap()),
             (vec!["report.html".to_string()], b"somebody else's".to_vec())
