@@ -3,7 +3,8 @@
 //!
 //! The example bundle of `docs/format.md` is made here by `bundler` itself, from the sources that the
 //! page shows. After a deliberate change of the format, write the derived examples anew with
-//! `cargo test -p e2e --test format_doc -- --ignored write_the_examples_anew`, and read the difference.
+//! `cargo test -p e2e --test format_doc -- --ignored write_the_examples_anew`, and read the difference. So does
+//! `write_the_hints_anew` for the list of hints in `docs/operator.md`.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,6 +15,8 @@
     clippy::print_stderr,
     missing_docs
 )]
+
+mod hints;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -135,7 +138,7 @@ fn bundler(dir: &Path, arguments: &[&str]) {
     // Helm renders the example's chart.
     env.vars.extend(std::env::var_os("PATH").map(|path| ("PATH".into(), path)));
     env.cwd = dir.to_path_buf();
-    env.clock = Box::new(FixedClock);
+    env.clock = std::sync::Arc::new(FixedClock);
     env.stdout = Box::new(std::io::sink());
     env.stderr = edge::Stderr::new(Box::new(std::io::stderr()));
     assert_eq!(bundler::run(&mut env), edge::Exit::Done, "bundler {arguments:?}");
@@ -775,6 +778,35 @@ fn the_runbook_lists_every_check_as_the_program_has_it() {
     };
     let wanted: Vec<String> = CHECKS.iter().map(|check| row(check.id, check.meaning, &check.rule)).collect();
     assert_eq!(listed, wanted);
+}
+
+const HINTS: (&str, &str) = ("<!-- hints -->\n", "<!-- /hints -->\n");
+
+/// What stands between the two marks of the runbook, and where.
+fn listed_hints(page: &str) -> std::ops::Range<usize> {
+    let begin = page.find(HINTS.0).unwrap() + HINTS.0.len();
+    begin..page.find(HINTS.1).unwrap()
+}
+
+#[test]
+fn the_runbook_lists_every_hint_of_the_program_and_no_other() {
+    let (page, top) = (page("operator.md"), Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap());
+    let (shown, is) = (&page[listed_hints(&page)], hints::list(top));
+    let lines = |text: &str| text.lines().map(str::to_string).collect::<std::collections::BTreeSet<_>>();
+    let (shown_lines, is_lines) = (lines(shown), lines(&is));
+    assert!(is_lines.len() > 100, "{}", is_lines.len());
+    let missing: Vec<_> = is_lines.difference(&shown_lines).collect();
+    let gone: Vec<_> = shown_lines.difference(&is_lines).collect();
+    assert_eq!((missing, gone), (vec![], vec![]), "write_the_hints_anew does that");
+    assert_eq!(shown, is);
+}
+
+#[test]
+#[ignore = "it changes docs/operator.md"]
+fn write_the_hints_anew() {
+    let (mut page, top) = (page("operator.md"), Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap());
+    page.replace_range(listed_hints(&page), &hints::list(top));
+    fs::write(page_path("operator.md"), page).unwrap();
 }
 
 #[test]

@@ -19,6 +19,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
 
 use e2e::{Ran, World};
 use edge::Exit;
@@ -945,4 +946,51 @@ fn sticks_of_fat_are_read() {
         drop(mount);
         image
     });
+}
+
+// ---- what is seen meanwhile -------------------------------------------------------------------------------
+
+/// A clock on which six seconds pass whenever somebody looks at it.
+struct Hurried(Mutex<Duration>);
+
+impl edge::Clock for Hurried {
+    fn now(&self) -> manifests::Timestamp {
+        e2e::NOW.parse().unwrap()
+    }
+    fn monotonic(&self) -> Duration {
+        let mut now = self.0.lock().unwrap();
+        *now += Duration::from_secs(6);
+        *now
+    }
+}
+
+/// What a slow `installer verify` of all discs says on stderr.
+fn slowly_verified(world: &World, options: &[&str]) -> String {
+    let places: Vec<String> = discs().iter().map(|disc| disc.display().to_string()).collect();
+    let mut args = vec!["--site", "site"];
+    args.extend(options);
+    args.push("verify");
+    args.extend(places.iter().map(String::as_str));
+    let (mut env, _, stderr) = world.env("installer", &args);
+    env.clock = Arc::new(Hurried(Mutex::default()));
+    assert_eq!(installer::run(&mut env), Exit::Done);
+    String::from_utf8(stderr.lock().unwrap().clone()).unwrap()
+}
+
+#[test]
+fn where_nobody_sees_bars_a_line_from_time_to_time_says_what_is_left_of_the_disc_and_of_the_whole() {
+    let world = another_site(sender());
+    let said = slowly_verified(&world, &[]);
+    let lines: Vec<&str> = said.lines().filter(|line| line.starts_with("verifying, part ")).collect();
+    assert!(lines.len() >= 2, "{said}");
+    for line in lines {
+        let (part, whole) = line.split_once("; in all: ").unwrap_or_else(|| panic!("{line}"));
+        assert!(part.contains(" of 4: ") && whole.contains(" of 2.3 MiB, "), "{line}");
+        for meter in [part, whole] {
+            assert!(meter.contains(" of ") && meter.contains("/s, ") && meter.ends_with(" left"), "{line}");
+        }
+    }
+    assert!(said.contains("\nverifying: 2.3 MiB in "), "{said}");
+    assert_eq!(slowly_verified(&world, &["--no-progress"]), "");
+    assert_eq!(slowly_verified(&world, &["--output", "json"]), "");
 }

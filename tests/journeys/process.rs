@@ -25,7 +25,7 @@ use e2e::World;
 use ingredients::{image, layer, noise};
 use onsite::{another_site, audit_holds, build, bundler, installer, output, site_yaml, tree, with_mounts};
 use rustix::process::{Pid, Signal, kill_process};
-use testkit::{FakeRegistry, Fault};
+use testkit::{FakeRegistry, Fault, real_part};
 
 // ---- kill -9 ------------------------------------------------------------------------------------------
 
@@ -290,4 +290,32 @@ fn a_killed_apply_lets_go_of_the_lock() {
     child.kill().unwrap();
     child.wait().unwrap();
     output(&mut installer(&world, &apply));
+}
+
+// ---- a terminal ---------------------------------------------------------------------------------------
+
+/// What a terminal of eighty columns gets to see of a command.
+fn on_a_terminal(world: &World, args: &str) -> Option<String> {
+    let script = real_part("script")?;
+    let installer = env!("CARGO_BIN_EXE_e2e-installer");
+    let line = format!("stty cols 80; exec {installer} --site site {args}");
+    let mut command =
+        onsite::program(world, script, &["--quiet", "--return", "--command", &line, "/dev/null"]);
+    Some(output(command.env("TERM", "xterm")))
+}
+
+#[test]
+fn a_terminal_shows_a_bar_for_the_disc_and_one_for_the_whole_and_nothing_stays_of_them() {
+    let (world, bundle) = sender();
+    bundler(&world, &["split", bundle.to_str().unwrap(), "--media", "20MB", "--out", "discs"])
+        .output()
+        .unwrap();
+    let places = (1..=4).map(|number| format!("discs/disc-{number:03}")).collect::<Vec<_>>().join(" ");
+    let Some(seen) = on_a_terminal(&world, &format!("verify {places}")) else { return };
+    let bar = |name: &str, of: &str| seen.lines().any(|line| line.contains(name) && line.contains(of));
+    assert!(bar("part 2 of 4", "MiB/18.") && bar("verifying", "/64."), "{seen:?}");
+    let last = seen.rsplit("\u{1b}[2K").next().unwrap();
+    assert!(!last.contains("part ") && last.contains("signature"), "{seen:?}");
+    let silent = on_a_terminal(&world, &format!("--no-progress verify {places}")).unwrap();
+    assert!(!silent.contains('\u{1b}') && silent.contains("signature"), "{silent:?}");
 }

@@ -12,57 +12,23 @@
 
 mod ingredients;
 mod onsite;
+mod serve_site;
 
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use e2e::World;
-use ingredients::{Image, entries, image, index, layer};
+use ingredients::{Image, entries};
 use manifests::Digest;
-use onsite::{
-    Python, Running, build, greeting, installer, output, program, python_says, wait_until, write_wheels,
-};
+use onsite::{Python, build, greeting, installer, output, program, python_says, wait_until, write_wheels};
 use rustix::process::{Pid, Signal, kill_process};
-use testkit::{FakeRegistry, real_part};
+use serve_site::{Served, get, serve, served, tool};
+use testkit::real_part;
 
-const REST: &str = "wheels: [{name: tools, source: wheels}]\ncharts: [{source: chart}]\nfiles: [{source: config, dest: /etc/demo}]\n";
-
-/// A site to which an image for two platforms, two wheels, a chart and files were applied.
+/// A site to which an image for two platforms, two wheels, a chart and files were applied, among others.
 fn site() -> (World, Image) {
-    let (world, upstream) = (World::new(), FakeRegistry::start());
-    world.trust();
-    let shared = layer(1, 5000);
-    let (amd64, arm64) =
-        (image("amd64", &[shared.clone(), layer(2, 100)]), image("arm64", &[shared, layer(3, 100)]));
-    let both = index(&[("amd64", &amd64), ("arm64", &arm64)]);
-    both.store_in(&upstream, "team/app", "v1");
-    write_wheels(&world, "wheels", &greeting("1.0"));
-    world.write("chart/Chart.yaml", "apiVersion: v2\nname: fraud\nversion: 1.10.0\n");
-    world.write("chart/templates/config.yaml", "kind: ConfigMap\n");
-    world.write("config/app.conf", "level = 1\n");
-    let source = format!("docker://{}/team/app:v1", upstream.host());
-    let images = format!("images: [{{source: \"{source}\", name: \"registry.example.com/team/app:v1\"}}]\n");
-    build(&world, "1", 1, &format!("{images}{REST}"), "1.tar");
-    world.installer(&["apply", "1.tar", "--yes"]).ok();
-    (world, both)
-}
-
-/// The server, and its `http://127.0.0.1:PORT`.
-fn serve(world: &World) -> (Running, String) {
-    let mut command = installer(world, &["serve", "--listen", "127.0.0.1:0"]);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
-    let stdout = child.stdout.take().unwrap();
-    let running = Running(child);
-    let mut line = String::new();
-    BufReader::new(stdout).read_line(&mut line).unwrap();
-    let url = line.trim_end().strip_prefix("serving ").and_then(|url| url.strip_suffix('/'));
-    (running, url.unwrap_or_else(|| panic!("{line}")).to_string())
-}
-
-/// Runs a tool in a world's directory without a proxy and with a home of its own; its stdout.
-fn tool(world: &World, path: &std::path::Path, args: &[&str]) -> String {
-    output(&mut program(world, path, args))
+    let Served { world, v1, .. } = served();
+    (world, v1)
 }
 
 #[test]
@@ -134,12 +100,6 @@ fn helm_pulls_the_chart_byte_for_byte() {
     let reference = format!("oci://{host}/charts/fraud");
     tool(&world, &helm, &["pull", &reference, "--version", "1.10.0", "--plain-http", "--destination", "oci"]);
     assert_eq!(std::fs::read(world.path("oci/fraud-1.10.0.tgz")).unwrap(), chart(&world));
-}
-
-fn get(world: &World, curl: &std::path::Path, url: &str) -> Vec<u8> {
-    let ran = program(world, curl, &["-sSf", "--noproxy", "*", url]).output().unwrap();
-    assert!(ran.status.success(), "{url}: {}", String::from_utf8_lossy(&ran.stderr));
-    ran.stdout
 }
 
 #[test]
