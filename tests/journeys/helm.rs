@@ -537,7 +537,11 @@ fn each_check_of_helm_fails_alone() {
             ["upgrade", "--install", "web", "charts/web", "--set", "image=x/y:1,pod=never-ready", "--wait"];
         let mut person =
             scene.helm_command(&slow).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        scene.cluster.wait_until("it is pending", || scene.status() == "pending-install");
+        // Helm writes that down before it makes anything.
+        let deployment = ["get", "deployment/web", "--namespace", &scene.namespace];
+        scene.cluster.wait_until("it is pending", || {
+            scene.status() == "pending-install" && scene.cluster.try_kubectl(&deployment).is_ok()
+        });
         person.kill().unwrap();
         person.wait().unwrap();
         let all = ["annotate", "pods", "--all", "airlock.test/pod-", "--namespace", &scene.namespace];
