@@ -1,6 +1,7 @@
-//! Bytes and memory, as the kernel counts them for a process of its own: `verify` reads the archive once
-//! and writes only its line in the log; `apply` reads it once and writes each blob once; neither needs
-//! memory for it; and the medium is never touched.
+//! What the work costs, in counts that are the same on every machine: bytes and memory, as the kernel counts them for
+//! a process of its own (`verify` reads the archive once and writes only its line in the log; `apply` reads it once
+//! and writes each blob once; neither needs memory for it; the medium is never touched), system calls and flushes, and
+//! instructions. Seconds are nothing for a test: `scripts/bench` has them.
 
 #![allow(
     clippy::unwrap_used,
@@ -15,13 +16,15 @@ mod ingredients;
 mod onsite;
 
 use std::io::Read;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use e2e::World;
 use ingredients::noise;
-use onsite::{another_site, build, installer, site_yaml, with_mounts};
+use onsite::{another_site, build, installer, program, site_yaml, with_mounts};
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+use testkit::real_part;
 
 const MIB: u64 = 1024 * 1024;
 /// The trust root, `site.yaml`, the site's own documents, and what the loader reads of shared libraries.
@@ -127,6 +130,74 @@ fn a_files_target_writes_each_file_once_more_in_little_memory() {
     // From the medium, from the store, and once more to see that it is there.
     within("apply reads", apply.read, archive, 3 * archive + READ_BESIDE);
     within("apply at its peak", apply.peak, MIB, PEAK_MAX);
+}
+
+/// A site, and beside it a bundle of so many files of this length.
+fn site_beside(count: u64, length: usize) -> World {
+    let world = World::new();
+    world.trust();
+    for seed in 0..count {
+        world.write(&format!("data/{seed:04}"), noise(seed, length));
+    }
+    build(&world, "1", 1, "files: [{source: data, dest: /opt/data}]\n", "b.tar");
+    world
+}
+
+/// How often a command asks the kernel for anything, and how often for a flush.
+fn calls(strace: &Path, world: &World, args: &[&str]) -> (u64, u64) {
+    let all = ["-f", "-c", "-o", "counts", env!("CARGO_BIN_EXE_e2e-installer"), "--site", "site"];
+    let ran = program(world, strace, &[&all, args].concat()).output().unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    let table = std::fs::read_to_string(world.path("counts")).unwrap();
+    let row = |line: &str| -> Option<(String, u64)> {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        Some((words.last()?.to_string(), words.get(3)?.parse().ok()?))
+    };
+    let rows: Vec<(String, u64)> = table.lines().filter_map(row).collect();
+    let flushes = ["fsync", "fdatasync", "syncfs", "sync"];
+    let of =
+        |is: &dyn Fn(&str) -> bool| rows.iter().filter(|(name, _)| is(name)).map(|(_, count)| count).sum();
+    (of(&|name| name == "total"), of(&|name| flushes.contains(&name)))
+}
+
+#[test]
+fn another_file_costs_a_dozen_system_calls_and_no_flush_of_its_own() {
+    let Some(strace) = real_part("strace") else { return };
+    let [few, many] = [100, 300].map(|count| {
+        let world = site_beside(count, 1024);
+        [&["verify", "b.tar"][..], &["apply", "b.tar", "--yes"]].map(|args| calls(&strace, &world, args))
+    });
+    let [verify, apply] = [0, 1].map(|at| many[at].0 - few[at].0);
+    eprintln!("few {few:?}, many {many:?}");
+    assert!(few[0].0 > 100 && verify <= 200 / 4, "verify: {verify} for 200 files");
+    assert!(few[1].0 > 1000 && apply <= 200 * 12, "apply: {apply} for 200 files");
+    assert_eq!((few[0].1, many[0].1), (1, 1), "verify flushes its line in the log");
+    assert!(few[1].1 == many[1].1 && (10..=45).contains(&few[1].1), "{} and {}", few[1].1, many[1].1);
+}
+
+/// How many instructions a `verify` takes, all of them of ours: the kernel's are not counted.
+fn instructions(valgrind: &Path, count: u64, length: usize) -> u64 {
+    let world = site_beside(count, length);
+    let all = ["--tool=callgrind", "--callgrind-out-file=/dev/null", env!("CARGO_BIN_EXE_e2e-installer")];
+    let args = [&all[..], &["--site", "site", "verify", "b.tar"]].concat();
+    let ran = program(&world, valgrind, &args).output().unwrap();
+    let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+    assert!(ran.status.success(), "{said}");
+    said.lines().find_map(|line| line.split("Collected : ").nth(1)?.trim().parse().ok()).expect(&said)
+}
+
+/// The hash takes 53 instructions a byte where the processor has none for it, which is what valgrind pretends.
+#[test]
+fn instructions_grow_with_bytes_and_with_files_and_no_faster() {
+    let Some(valgrind) = real_part("valgrind") else { return };
+    let of = |count, length| instructions(&valgrind, count, length);
+    let per_byte = (of(1, 3 * MIB as usize) - of(1, MIB as usize)) / (2 * MIB);
+    assert!((20..=60).contains(&per_byte), "{per_byte} for a byte");
+    let [few, more, many] = [100, 300, 900].map(|count| of(count, 1024));
+    let [first, later] = [(more - few) / 200, (many - more) / 600];
+    eprintln!("{per_byte} for a byte, {first} and then {later} for a file of 1 KiB");
+    assert!(first <= 260_000, "{first} for a file");
+    assert!(later <= first + first / 10, "{first} for a file at first, and then {later}");
 }
 
 #[test]
