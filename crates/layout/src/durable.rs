@@ -47,7 +47,11 @@ pub fn create(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     written.and_then(|()| flush_directory(parent))
 }
 
-fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+/// Gives a file another name, which nothing has yet.
+///
+/// # Errors
+/// Something has it (`AlreadyExists`), or the file system fails.
+pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
     use rustix::io::Errno;
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
