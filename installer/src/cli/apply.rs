@@ -35,8 +35,8 @@ pub(super) struct ApplyArgs {
     /// Go ahead; without it the plan is shown and nothing is changed
     #[arg(long)]
     yes: bool,
-    /// Repair what is damaged, from the recovery data beside the bundle, while it is loaded; nothing is written
-    /// to the medium
+    /// Repair what is damaged, from the recovery data beside the bundle or on its discs, while it is loaded; nothing
+    /// is written to the medium
     #[arg(long)]
     repair: bool,
     #[command(flatten)]
@@ -47,9 +47,6 @@ impl ApplyArgs {
     pub(super) fn run(self, site: &Site, screen: &mut Screen<'_>) -> Result<(), Failure> {
         let asked = self.checks.asked()?;
         let given = super::verify::given(&self.bundle, screen)?;
-        if self.repair {
-            super::verify::must_be_one_file(&given)?;
-        }
         // A site without trust has no log either: nothing is written then.
         site.trust()?;
         if !self.yes {
@@ -223,11 +220,13 @@ fn admitted(
     let gate = |bundle, inventory: &Inventory| asked.before_copying(bundle, inventory, log, context);
     let bar = || progress::new(bars, "loading", given.bytes());
     let verdict = match given {
-        Given::Archive(path) if repair => super::verify::repaired(site, context.env, log, path, bars)
-            .and_then(|(input, report)| {
+        _ if repair => {
+            super::verify::repaired(site, context.env, log, given, bars).and_then(|(input, report)| {
                 context.env.stderr.say(report.text().trim_end());
-                admit::admit_stream(site, config, path, input, &gate, &mut *bar()).map_err(Failure::from)
-            }),
+                let title = given.title();
+                admit::admit_stream(site, config, &title, input, &gate, &mut *bar()).map_err(Failure::from)
+            })
+        }
         Given::Archive(path) => medium::open(path)
             .map_err(AdmitError::from)
             .and_then(|(input, _)| {
