@@ -216,6 +216,115 @@ fn names_in_capitals_and_names_that_lost_their_head_are_found() {
     }
 }
 
+// ---- what the site keeps meanwhile ---------------------------------------------------------------------
+
+/// Where a site keeps what came of a set.
+fn incoming(scene: &Scene, set: &Set) -> PathBuf {
+    let bundle = Digest::of(&set.manifest).hex();
+    scene.site.dir().join("store/incoming").join(bundle)
+}
+
+#[test]
+fn an_empty_file_of_a_part_that_nobody_has_read_is_missing_and_not_damaged() {
+    let files = [("empty", vec![]), ("full", vec![7; 900])].map(|(name, bytes)| (name.to_string(), bytes));
+    let draft = draft_of_files(&SampleOptions::default(), &files.into());
+    let set = Set::cut(&draft, &[head_bytes(&draft)]);
+    let scene = Scene::new(&SampleOptions::default());
+    let discs = set.write(&scene.dir().join("medium"));
+    for _ in 0..2 {
+        let failure = admit(&scene, &discs[..1]).unwrap_err();
+        let said = message(&failure);
+        assert!(said.contains("these are missing: part 2 of 2"), "{said}");
+    }
+    holds_exactly(&scene, &admit(&scene, &discs[1..]).unwrap());
+}
+
+#[test]
+fn a_journal_that_lies_decides_what_is_read_and_nothing_else() {
+    let set = Set::of(&draft(), 3);
+    let total: usize = set.parts.iter().map(Vec::len).sum();
+    let all = format!("{{\"from\":0,\"to\":{total}}}\n");
+    let journals = [all.clone(), format!("{all}{all}rubbish"), " ".repeat(2 << 20), "x".to_string()];
+    for journal in journals {
+        // With nothing of what it speaks of.
+        let scene = Scene::new(&SampleOptions::default());
+        let discs = set.write(&scene.dir().join("medium"));
+        std::fs::create_dir_all(incoming(&scene, &set)).unwrap();
+        std::fs::write(incoming(&scene, &set).join("done.jsonl"), &journal).unwrap();
+        holds_exactly(&scene, &admit(&scene, &discs).unwrap());
+        // With other bytes of the right length under each name.
+        let scene = Scene::new(&SampleOptions::default());
+        let discs = set.write(&scene.dir().join("medium"));
+        std::fs::create_dir_all(incoming(&scene, &set)).unwrap();
+        for blob in draft().inventory.blobs {
+            let bytes = vec![b'x'; usize::try_from(blob.size).unwrap()];
+            std::fs::write(incoming(&scene, &set).join(blob.digest.hex()), bytes).unwrap();
+        }
+        std::fs::write(incoming(&scene, &set).join("done.jsonl"), &journal).unwrap();
+        let bundle = admit(&scene, &discs).unwrap();
+        holds_exactly(&scene, &bundle);
+        // What is filed is what was signed.
+        let filed = scene.site.originals(bundle.digest()).unwrap();
+        assert!(filed.manifest == set.manifest && filed.inventory == set.inventory);
+    }
+    // A disc whose headers and padding are damaged, where the journal says that they were read before.
+    let scene = Scene::new(&SampleOptions::default());
+    let discs = set.write(&scene.dir().join("medium"));
+    let failure = admit(&scene, &discs[..2]).unwrap_err();
+    assert!(message(&failure).contains("part 3 of 3"), "{failure:?}");
+    std::fs::write(incoming(&scene, &set).join("done.jsonl"), all).unwrap();
+    let end = set.parts[2].len() - 1;
+    overwrite(&discs[2].join(part_name(3)), end as u64, 1);
+    holds_exactly(&scene, &admit(&scene, &discs[2..]).unwrap());
+}
+
+#[test]
+fn what_lies_in_the_way_there_stops_nobody() {
+    let set = Set::of(&draft(), 3);
+    let blob = draft().inventory.blobs[0].digest.hex();
+    for (name, is_directory) in [
+        ("stray".to_string(), false),
+        (String::new(), false),
+        ("BUNDLE".to_string(), false),
+        ("BUNDLE/stray".to_string(), false),
+        ("BUNDLE/stray.d".to_string(), true),
+        ("BUNDLE/done.jsonl".to_string(), true),
+        (format!("BUNDLE/{blob}"), true),
+        (format!("BUNDLE/{blob}.pieces"), true),
+    ] {
+        let scene = Scene::new(&SampleOptions::default());
+        let discs = set.write(&scene.dir().join("medium"));
+        let bundle = incoming(&scene, &set);
+        let name = name.replace("BUNDLE", bundle.file_name().unwrap().to_str().unwrap());
+        let path = bundle.parent().unwrap().join(&name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        if is_directory {
+            std::fs::create_dir(&path).unwrap();
+        } else if name.is_empty() {
+            std::fs::write(bundle.parent().unwrap(), "x").unwrap();
+        } else {
+            std::fs::write(&path, "x").unwrap();
+        }
+        holds_exactly(&scene, &admit(&scene, &discs).unwrap_or_else(|error| panic!("{name}: {error:?}")));
+        assert!(!bundle.parent().unwrap().exists(), "{name}");
+    }
+}
+
+#[test]
+fn a_file_that_may_be_a_manifest_is_put_together_from_a_hundred_discs() {
+    let mut content = vec![b' '; 4 << 20];
+    content[0] = b'{';
+    let draft = draft_of_files(&SampleOptions::default(), &[("large".to_string(), content)].into());
+    let set = Set::of(&draft, 100);
+    let scene = Scene::new(&SampleOptions::default());
+    let discs = set.write(&scene.dir().join("medium"));
+    whole(verify(&scene, &discs).unwrap());
+    let backwards: Vec<PathBuf> = discs.iter().rev().cloned().collect();
+    let drive = scene.dir().join("drive");
+    let person = Person::with(&drive, &backwards);
+    holds_exactly(&scene, &admit_with(&scene, std::slice::from_ref(&drive), &person).unwrap());
+}
+
 // ---- every byte changed ---------------------------------------------------------------------------------
 
 fn overwrite(path: &Path, offset: u64, byte: u8) {

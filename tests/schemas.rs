@@ -153,6 +153,21 @@ fn the_schema_of_a_diagnosis_names_the_keys_that_installer_prints() {
     assert_eq!(ids.iter().map(|id| id.as_str().unwrap()).collect::<Vec<_>>(), known);
 }
 
+#[test]
+fn the_schema_of_write_names_the_keys_that_bundler_prints() {
+    let world = e2e::World::new();
+    world.trust();
+    world.write("files/a.conf", "a\n");
+    world.spec("1", 1, "files: [{source: files, dest: /etc}]\n");
+    world.bundler(&["build", "--key", "keys/rel.key.pem", "--out", "b.tar"]).ok();
+    std::fs::create_dir(world.path("stick")).unwrap();
+    let json = world.bundler(&["--output", "json", "write", "b.tar", "stick"]).ok().json();
+    let schema = schema("write.schema.json");
+    fits(&schema, &schema, &json, "write");
+    holds(&schema, &[&json]);
+    holds(&schema["$defs"]["file"], &each(&[&json], "files"));
+}
+
 /// A site on which two versions were applied, then a third failed in its script, and a file was changed by hand.
 fn lived_in() -> e2e::World {
     let world = e2e::World::new();

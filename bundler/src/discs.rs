@@ -1,32 +1,35 @@
 //! A set of discs: directories ready to be burnt, each with its part, the small signed documents, the list of
-//! parts and a label for people; on request a file system image of each.
+//! parts and a label for people; on request with recovery data, and as a file system image.
 //!
 //! *Invariant:* the set has its name only when it is whole, and nothing is left of one that is not. The same
 //! archive and the same cut give the same bytes, images included, also of a single part.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use edge::process::{ProcessError, Program};
+use edge::progress::Progress;
 use edge::show::bytes;
 use edge::{Classified, Env, Exit};
+use layout::disc::LABEL;
 use layout::durable;
+use layout::hashing;
+use layout::recovery::{self, Pieces};
 use layout::split::{PartsWriter, Planned};
-use manifests::bundle::BundleDigest;
+use manifests::bundle::{BundleDigest, Content};
 use manifests::parts::{self, PartsError, PartsList};
 use manifests::text::{FileName, TextError};
 use manifests::{BundleManifest, Digest, KeyId};
 
 use crate::download::Room;
-use crate::media::{self, Cut};
+use crate::media::{self, Along, Cut};
+use crate::recovery::{RecoveryError, make_files};
 
 /// A BD-R DL takes minutes to write as an image, on a slow disk an hour.
 const IMAGE_TIME_LIMIT: Duration = Duration::from_secs(6 * 3600);
-
-/// The label on each disc.
-pub const LABEL: &str = "LABEL.txt";
 
 /// Why a set of discs could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +67,12 @@ pub enum DiscsError {
         /// How many there are.
         count: usize,
     },
+    /// The recovery data.
+    #[error(transparent)]
+    Recovery(#[from] RecoveryError),
+    /// Somebody pressed Ctrl-C.
+    #[error("interrupted; nothing was left behind")]
+    Interrupted,
     /// The name of the archive is none for a file.
     #[error(transparent)]
     Name(#[from] TextError),
@@ -93,7 +102,8 @@ impl Classified for DiscsError {
     fn exit(&self) -> Exit {
         match self {
             Self::Exists { .. } | Self::NoSuchPart { .. } | Self::Name(_) => Exit::Usage,
-            Self::List(_) | Self::Document(_) => Exit::Unexpected,
+            Self::List(_) | Self::Document(_) | Self::Interrupted => Exit::Unexpected,
+            Self::Recovery(error) => error.exit(),
             _ => Exit::Unreachable,
         }
     }
@@ -101,6 +111,7 @@ impl Classified for DiscsError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Exists { .. } => Some("move it away or choose another --out".to_string()),
+            Self::Recovery(error) => error.hint(),
             Self::Space { .. } => Some("free some space or choose another --out".to_string()),
             Self::Xorriso { .. } => {
                 Some("install xorriso, or leave out --iso and burn the directories".to_string())
@@ -163,6 +174,30 @@ pub struct Written {
     pub volume: String,
     /// Its parts.
     pub parts: Vec<WrittenPart>,
+    /// Its recovery files.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub recovery: Vec<WrittenRecovery>,
+}
+
+/// One recovery file that was written.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct WrittenRecovery {
+    /// The name of its file.
+    pub file: String,
+    /// Its length in bytes.
+    pub size: u64,
+    /// Its digest.
+    pub digest: Digest,
+}
+
+/// What making recovery data needs.
+pub struct Recovering<'a> {
+    /// The archive, where it can be read again if not all of its parts are written.
+    pub again: Option<Pieces<File>>,
+    /// Told how much of it has passed.
+    pub progress: &'a mut dyn Progress,
+    /// Whether somebody wants to stop.
+    pub interrupted: &'a dyn Fn() -> bool,
 }
 
 /// One part that was written.
@@ -248,10 +283,8 @@ impl<'a> Staging<'a> {
         let sizes = self.wish.cut.discs.iter().flatten();
         let planned = sizes.enumerate().map(|(position, size)| {
             let number = position.saturating_add(1);
-            let disc = self.wish.cut.disc_of(number);
             let wanted = self.wish.only.is_none_or(|only| only == number);
-            let file = self.disc_dir(disc).join(parts::file_name(&self.archive, number));
-            Planned { path: wanted.then_some(file), size: *size }
+            Planned { path: wanted.then(|| self.part_path(number)), size: *size }
         });
         PartsWriter::new(planned.collect())
     }
@@ -260,13 +293,21 @@ impl<'a> Staging<'a> {
     ///
     /// # Errors
     /// See [`DiscsError`]; nothing is left then.
-    pub fn finish(self, written: PartsWriter, documents: &Documents<'_>) -> Result<Vec<Written>, DiscsError> {
+    pub fn finish(
+        self,
+        written: PartsWriter,
+        documents: &Documents<'_>,
+        recovering: Recovering<'_>,
+    ) -> Result<Vec<Written>, DiscsError> {
         let destination = self.wish.destination.to_path_buf();
         let failed = |source| DiscsError::Write { path: destination.clone(), source };
         let contents = written.finish().map_err(failed)?;
         let bundle = BundleDigest(Digest::of(documents.manifest));
         let list = PartsList::new(self.archive.clone(), bundle, contents)?;
         let list_bytes = list.to_bytes()?;
+        if let Some(along) = &self.wish.cut.recovery {
+            self.recover(along, &list, recovering)?;
+        }
         let mut discs = Vec::new();
         for disc in self.discs() {
             discs.push(self.disc(disc, &list, &list_bytes, documents)?);
@@ -282,6 +323,55 @@ impl<'a> Staging<'a> {
         }
         durable::flush_directory(parent(&destination)).map_err(failed)?;
         Ok(discs)
+    }
+
+    fn part_path(&self, number: usize) -> PathBuf {
+        let disc = self.wish.cut.disc_of(number);
+        self.disc_dir(disc).join(parts::file_name(&self.archive, number))
+    }
+
+    /// The names of the recovery files of a disc.
+    fn recovery_of(&self, disc: usize) -> Vec<String> {
+        let files = self.wish.cut.recovery.as_ref().map_or(0..0, |along| along.of_disc(disc));
+        files.map(|file| recovery::file_name(self.archive.as_str(), file.saturating_add(1))).collect()
+    }
+
+    /// Makes the recovery files of the discs that are written, of the parts as they were written.
+    fn recover(&self, along: &Along, list: &PartsList, recovering: Recovering<'_>) -> Result<(), DiscsError> {
+        let Recovering { again, progress, interrupted } = recovering;
+        let destination = self.wish.destination;
+        let failed = |source| DiscsError::Write { path: destination.to_path_buf(), source };
+        let source = match again.filter(|_| self.wish.only.is_some()) {
+            Some(again) => again,
+            None => {
+                let mut pieces = Pieces::new();
+                for (number, range) in list.ranges() {
+                    pieces.add(range, File::open(self.part_path(number)).map_err(failed)?);
+                }
+                pieces
+            }
+        };
+        let mut names = Vec::new();
+        for disc in 0..self.wish.cut.discs.len() {
+            let wanted = self.discs().contains(&disc);
+            let path = |name: String| wanted.then(|| self.disc_dir(disc).join(name));
+            names.extend(self.recovery_of(disc).into_iter().map(path));
+        }
+        let made =
+            make_files(&source, destination, &along.geometry, list.bundle(), &names, progress, interrupted);
+        match made {
+            Err(_) if interrupted() => Err(DiscsError::Interrupted),
+            other => Ok(other?),
+        }
+    }
+
+    /// What was written of the recovery files of a disc.
+    fn recovered(&self, disc: usize) -> io::Result<Vec<WrittenRecovery>> {
+        let written = |file: String| {
+            let Content { size, digest } = hashing::hash(&mut File::open(self.disc_dir(disc).join(&file))?)?;
+            Ok(WrittenRecovery { file, size, digest })
+        };
+        self.recovery_of(disc).into_iter().map(written).collect()
     }
 
     fn disc(
@@ -302,8 +392,9 @@ impl<'a> Staging<'a> {
         // A disc of several parts is named by the first that belongs on it.
         let first = (1..=list.count()).find(|part| self.wish.cut.disc_of(*part) == disc).unwrap_or(1);
         let volume = parts::volume_id(self.manifest, first, list.count());
-        let label = label(self.manifest, list, &volume, &parts);
         let failed = |path: &Path, source| DiscsError::Write { path: path.to_path_buf(), source };
+        let recovery = self.recovered(disc).map_err(|source| failed(&dir, source))?;
+        let label = label(self.manifest, list, &volume, &parts, &recovery);
         let write = |name: &str, content: &[u8]| {
             let path = dir.join(name);
             new_file(&path, content).map_err(|source| failed(&path, source))
@@ -330,7 +421,7 @@ impl<'a> Staging<'a> {
             // So that no more than one disc is there twice.
             std::fs::remove_dir_all(&dir).map_err(|source| failed(&dir, source))?;
         }
-        Ok(Written { path: self.wish.destination.join(name), volume, parts })
+        Ok(Written { path: self.wish.destination.join(name), volume, parts, recovery })
     }
 }
 
@@ -345,14 +436,25 @@ fn new_file(path: &Path, content: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// The parts that are written, and with images the largest of them once more.
+/// The discs that are written, and with images the largest of them once more.
 fn needed(wish: &Wish<'_>) -> u64 {
-    let sizes: Vec<u64> = wish.cut.discs.iter().flatten().copied().collect();
-    let wanted = |position: usize| wish.only.is_none_or(|only| only == position.saturating_add(1));
-    let wanted = sizes.iter().enumerate().filter(|(position, _)| wanted(*position)).map(|(_, size)| *size);
-    let wanted: Vec<u64> = wanted.collect();
-    let again = if wish.images { wanted.iter().copied().max().unwrap_or(0) } else { 0 };
-    wanted.iter().fold(again, |sum, size| sum.saturating_add(*size))
+    let mut number = 0_usize;
+    let mut sizes = Vec::new();
+    for (disc, parts) in wish.cut.discs.iter().enumerate() {
+        let mut size = 0_u64;
+        let mut wanted = false;
+        for part in parts {
+            number = number.saturating_add(1);
+            if wish.only.is_none_or(|only| only == number) {
+                wanted = true;
+                size = size.saturating_add(*part);
+            }
+        }
+        let along = wish.cut.recovery.as_ref().map_or(0, |along| along.bytes_of_disc(disc));
+        sizes.push(if wanted { size.saturating_add(along) } else { 0 });
+    }
+    let again = if wish.images { sizes.iter().copied().max().unwrap_or(0) } else { 0 };
+    sizes.iter().fold(again, |sum, size| sum.saturating_add(*size))
 }
 
 fn check_space(wish: &Wish<'_>) -> Result<(), DiscsError> {
@@ -365,7 +467,13 @@ fn check_space(wish: &Wish<'_>) -> Result<(), DiscsError> {
 }
 
 /// What is printed on a disc, or on paper beside it.
-fn label(manifest: &BundleManifest, list: &PartsList, volume: &str, parts: &[WrittenPart]) -> String {
+fn label(
+    manifest: &BundleManifest,
+    list: &PartsList,
+    volume: &str,
+    parts: &[WrittenPart],
+    recovery: &[WrittenRecovery],
+) -> String {
     let count = list.count();
     let part = |part: &WrittenPart| {
         format!(
@@ -376,8 +484,15 @@ fn label(manifest: &BundleManifest, list: &PartsList, volume: &str, parts: &[Wri
             part.digest.hex()
         )
     };
+    let along = |file: &WrittenRecovery| {
+        format!("\nrecovery  {}\nbytes     {}\nsha-256   {}\n", file.file, file.size, file.digest.hex())
+    };
+    let repair = match recovery {
+        [] => "",
+        _ => "with recovery data, all discs:      installer verify --repair DIRECTORY…\n",
+    };
     format!(
-        "{marking}\n{product} {version}\npublisher {publisher}\norder     {order}\ncreated   {created}\nbundle    {bundle}\nvolume    {volume}\n{parts}\nThis disc alone, with the program:  installer verify DIRECTORY\nand by hand:                        sha256sum FILE\n{marking}\n",
+        "{marking}\n{product} {version}\npublisher {publisher}\norder     {order}\ncreated   {created}\nbundle    {bundle}\nvolume    {volume}\n{parts}\nThis disc alone, with the program:  installer verify DIRECTORY\nand by hand:                        sha256sum FILE\n{repair}{marking}\n",
         marking = manifest.marking,
         product = manifest.product,
         version = manifest.version,
@@ -385,7 +500,7 @@ fn label(manifest: &BundleManifest, list: &PartsList, volume: &str, parts: &[Wri
         order = manifest.order,
         created = manifest.created,
         bundle = list.bundle().0.short(),
-        parts = parts.iter().map(part).collect::<String>(),
+        parts = parts.iter().map(part).chain(recovery.iter().map(along)).collect::<String>(),
     )
 }
 

@@ -2,7 +2,8 @@
 //!
 //! In the order in which a byte travels: [`spec`] (what a person wrote) → [`sources`] → [`resolve`] (to
 //! digests) → [`lock`] → [`countersign`] (if asked for) → [`pack`] (inventory and manifest) → [`sign`] →
-//! [`export`] (the archive, or with [`media`] the [`discs`] of it). [`attest`] states afterwards where it came from.
+//! [`export`] (the archive, or with [`media`] the [`discs`] of it) → [`write`] (onto a medium). [`attest`] states
+//! afterwards where it came from.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
@@ -30,6 +31,7 @@ pub mod sbom;
 pub mod sign;
 pub mod sources;
 pub mod spec;
+pub mod write;
 
 /// Runs the program in a world, and tells how it ended.
 pub fn run(env: &mut edge::Env) -> edge::Exit {

@@ -4,11 +4,13 @@
 //! many signatures were added meanwhile: so a single part can be made again.
 
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 
 use edge::progress::{InParts, Progress};
 use edge::show::bytes;
 use edge::{Classified, Exit};
+use layout::recovery::{Geometry, GeometryError, Percent, geometry};
 use manifests::parts::{PARTS_BYTES_MAX, PARTS_MAX};
 use manifests::root::SIGNATURES_MAX;
 
@@ -78,6 +80,9 @@ pub enum MediaError {
     /// More parts than three digits count.
     #[error("the bundle needs more than {PARTS_MAX} of these media")]
     TooMany,
+    /// Recovery data that cannot be laid out.
+    #[error(transparent)]
+    Recovery(#[from] GeometryError),
 }
 
 impl Classified for MediaError {
@@ -90,6 +95,7 @@ impl Classified for MediaError {
             Self::Unknown(_) => {
                 Some("several are a list, of which the last repeats: --media bd25,dvd".to_string())
             }
+            Self::Recovery(_) => None,
             _ => Some("take larger media".to_string()),
         }
     }
@@ -144,6 +150,33 @@ pub(crate) fn size(text: &str) -> Option<u64> {
 pub struct Cut {
     /// The discs.
     pub discs: Vec<Vec<u64>>,
+    /// The recovery data that goes along.
+    pub recovery: Option<Along>,
+}
+
+/// Recovery data that lies on the discs of a set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Along {
+    /// Its layout.
+    pub geometry: Geometry,
+    /// How many of its files each disc has. They are in the order of the discs.
+    pub files: Vec<u32>,
+}
+
+impl Along {
+    /// The recovery files of a disc, by position, counted from 0.
+    #[must_use]
+    pub fn of_disc(&self, disc: usize) -> Range<u32> {
+        let count = |discs: &[u32]| discs.iter().fold(0_u32, |sum, files| sum.saturating_add(*files));
+        let before = count(self.files.get(..disc).unwrap_or_default());
+        before..before.saturating_add(self.files.get(disc).copied().unwrap_or(0))
+    }
+
+    /// Their bytes.
+    #[must_use]
+    pub fn bytes_of_disc(&self, disc: usize) -> u64 {
+        self.of_disc(disc).map(|file| self.geometry.file_bytes(file)).fold(0, u64::saturating_add)
+    }
 }
 
 impl Cut {
@@ -171,6 +204,18 @@ impl Cut {
         };
         self.discs.iter().position(holds).unwrap_or(0)
     }
+
+    /// Whether any one disc may be lost, with everything on it.
+    #[must_use]
+    pub fn withstands_a_lost_disc(&self) -> bool {
+        let Some(along) = &self.recovery else { return false };
+        let mut start = 0_u64;
+        self.discs.iter().enumerate().all(|(disc, parts)| {
+            let range = start..parts.iter().fold(start, |sum, part| sum.saturating_add(*part));
+            start = range.end;
+            along.geometry.withstands(&range, &along.of_disc(disc))
+        })
+    }
 }
 
 /// What lies on every disc beside its part, at most. `documents` are the lengths of `bundle.json`,
@@ -183,6 +228,35 @@ pub fn small_bytes(documents: &[u64]) -> u64 {
     documents
         .iter()
         .fold(fixed, |sum, size| sum.saturating_add(size.div_ceil(SECTOR_BYTES).saturating_mul(SECTOR_BYTES)))
+}
+
+/// The parts of each disc, and how many recovery files.
+type Spread = (Vec<Vec<u64>>, Vec<u32>);
+
+/// What a medium has for a part.
+fn room(capacity: u64, small: u64) -> Result<u64, MediaError> {
+    let room = capacity.saturating_sub(small);
+    if room < FIRST_PART_BYTES {
+        return Err(MediaError::TooSmall { capacity, small });
+    }
+    Ok(room - room % SECTOR_BYTES)
+}
+
+/// Parts for discs with these rooms, as long as each other as far as that goes; nothing if one would be empty.
+fn evenly(total: u64, rooms: &[u64]) -> Option<Vec<u64>> {
+    let whole = |bytes: u64| bytes.div_ceil(SECTOR_BYTES).saturating_mul(SECTOR_BYTES);
+    let mut after = rooms.iter().fold(0_u64, |sum, room| sum.saturating_add(*room));
+    let (mut left, mut parts) = (total, Vec::new());
+    for (position, room) in rooms.iter().enumerate() {
+        after = after.saturating_sub(*room);
+        let discs = rooms.len().saturating_sub(position) as u64;
+        let share = whole(left.div_ceil(discs.max(1))).max(whole(left.saturating_sub(after)));
+        let least = if position == 0 { FIRST_PART_BYTES } else { 1 };
+        let part = share.max(least).min(*room).min(left);
+        left = left.saturating_sub(part);
+        parts.push(part);
+    }
+    (left == 0 && parts.iter().all(|part| *part > 0)).then_some(parts)
 }
 
 impl Media {
@@ -203,13 +277,7 @@ impl Media {
         while left > 0 {
             medium = media.next().copied().unwrap_or(medium);
             let (room, most) = match medium {
-                Medium::Disc(capacity) => {
-                    let room = capacity.saturating_sub(small);
-                    if room < FIRST_PART_BYTES {
-                        return Err(MediaError::TooSmall { capacity, small });
-                    }
-                    (room, 1)
-                }
+                Medium::Disc(capacity) => (room(capacity, small)?, 1),
                 Medium::Fat32 => (FAT32_FILE_BYTES, PARTS_MAX),
             };
             let room = room.saturating_sub(room % SECTOR_BYTES);
@@ -224,7 +292,86 @@ impl Media {
                 return Err(MediaError::TooMany);
             }
         }
-        Ok(Cut { discs })
+        Ok(Cut { discs, recovery: None })
+    }
+
+    /// The same, with recovery data on every disc: one file on each, on a stick as many as keep below its limit. The
+    /// parts are as long as each other, as far as the media allow: so whichever disc is lost, as little as can be is.
+    ///
+    /// # Errors
+    /// See [`MediaError`].
+    pub fn cut_with_recovery(&self, total: u64, small: u64, percent: Percent) -> Result<Cut, MediaError> {
+        let mut failed = MediaError::TooMany;
+        for files in 1..=geometry::FILES_MAX {
+            let geometry = Geometry::new(total, percent, files)?;
+            let beside = geometry.file_bytes_max().div_ceil(SECTOR_BYTES).saturating_mul(SECTOR_BYTES);
+            match self.spread(total, small.saturating_add(beside), beside, files) {
+                Ok(Some((discs, files))) => {
+                    return Ok(Cut { discs, recovery: Some(Along { geometry, files }) });
+                }
+                Ok(None) => {}
+                // With more files each is shorter.
+                Err(error) => failed = error,
+            }
+        }
+        Err(failed)
+    }
+
+    /// The least recovery data with which any one disc may be lost.
+    #[must_use]
+    pub fn percent_for_a_lost_disc(&self, total: u64, small: u64) -> Option<Percent> {
+        let mut all = (1..=100).filter_map(|number| Percent::new(number).ok());
+        all.find(|percent| {
+            self.cut_with_recovery(total, small, *percent).is_ok_and(|cut| cut.withstands_a_lost_disc())
+        })
+    }
+
+    /// Discs for so many recovery files, and how many of these each has; nothing if there must be more.
+    fn spread(&self, total: u64, small: u64, beside: u64, files: u32) -> Result<Option<Spread>, MediaError> {
+        let count = usize::try_from(files).unwrap_or(usize::MAX);
+        let media = self.list.iter().chain(std::iter::repeat(self.list.last().unwrap_or(&Medium::Fat32)));
+        let mut rooms = Vec::new();
+        let mut stick = false;
+        for medium in media.take(count) {
+            match medium {
+                Medium::Disc(capacity) => rooms.push(room(*capacity, small)?),
+                Medium::Fat32 => {
+                    stick = true;
+                    break;
+                }
+            }
+        }
+        let fits = rooms.iter().fold(0_u64, |sum, room| sum.saturating_add(*room)) >= total;
+        if rooms.len() == count && fits {
+            return Ok(evenly(total, &rooms).map(|parts| {
+                let ones = vec![1; parts.len()];
+                (parts.into_iter().map(|part| vec![part]).collect(), ones)
+            }));
+        }
+        if !stick || beside > FAT32_FILE_BYTES {
+            return Ok(None);
+        }
+        let mut left = total;
+        let mut discs: Vec<Vec<u64>> = Vec::new();
+        for room in rooms {
+            discs.push(vec![room.min(left)]);
+            left = left.saturating_sub(room);
+        }
+        let (part, mut last) = (FAT32_FILE_BYTES - FAT32_FILE_BYTES % SECTOR_BYTES, Vec::new());
+        while left > 0 && last.len() < PARTS_MAX {
+            last.push(part.min(left));
+            left = left.saturating_sub(part);
+        }
+        if left > 0 || discs.len().saturating_add(last.len()) > PARTS_MAX {
+            return Err(MediaError::TooMany);
+        }
+        if discs.iter().flatten().any(|part| *part == 0) || last.is_empty() {
+            return Ok(None);
+        }
+        let mut each = vec![1; discs.len()];
+        each.push(files.saturating_sub(u32::try_from(discs.len()).unwrap_or(files)));
+        discs.push(last);
+        Ok(Some((discs, each)))
     }
 }
 
@@ -273,7 +420,7 @@ mod tests {
         let part = 4 * GIB - 2048;
         assert_eq!(cut("fat32", 9 * GIB), [vec![part, part, 9 * GIB - 2 * part]]);
         assert_eq!(cut("fat32", 5), [vec![5]]);
-        let mixed = Cut { discs: cut("1MiB,fat32", 9 * GIB) };
+        let mixed = Cut { discs: cut("1MiB,fat32", 9 * GIB), recovery: None };
         assert_eq!((mixed.discs.len(), mixed.parts()), (2, 4));
         assert_eq!([1, 2, 4].map(|part| mixed.disc_of(part)), [0, 1, 1]);
     }
@@ -290,7 +437,63 @@ mod tests {
         assert!(matches!(media.cut(most + 1, 0), Err(MediaError::TooMany)));
     }
 
+    fn recovered(media: &str, total: u64, percent: u32) -> Result<Cut, MediaError> {
+        let percent = Percent::new(percent).unwrap();
+        media.parse::<Media>().unwrap().cut_with_recovery(total, 100_000, percent)
+    }
+
+    #[test]
+    fn with_recovery_data_the_discs_are_even_and_enough_of_it_stands_a_lost_one() {
+        let cut = recovered("dvd", 20_000_000_000, 30).unwrap();
+        let sizes: Vec<u64> = cut.discs.iter().flatten().copied().collect();
+        let (least, most) = (sizes.iter().min().unwrap(), sizes.iter().max().unwrap());
+        assert!(sizes.len() == 6 && most - least < 20_000, "{sizes:?}");
+        assert!(cut.withstands_a_lost_disc());
+        assert!(!recovered("dvd", 20_000_000_000, 10).unwrap().withstands_a_lost_disc());
+        let media: Media = "dvd".parse().unwrap();
+        let least = media.percent_for_a_lost_disc(20_000_000_000, 100_000).unwrap().number();
+        assert!((20..=26).contains(&least), "{least}");
+        // A single disc that is lost is everything.
+        assert!(!recovered("bd25", 1_000_000_000, 100).unwrap().withstands_a_lost_disc());
+        assert_eq!(media.percent_for_a_lost_disc(1_000_000, 100_000), None);
+    }
+
+    #[test]
+    fn a_stick_gets_as_many_recovery_files_as_keep_below_its_limit() {
+        let along = |media: &str, total: u64, percent: u32| {
+            let cut = recovered(media, total, percent).unwrap();
+            let along = cut.recovery.unwrap();
+            assert!(along.geometry.file_bytes_max() < 4 * GIB || !media.contains("fat32"));
+            (cut.discs.len(), along.files)
+        };
+        assert_eq!(along("fat32", GIB, 10), (1, vec![1]));
+        assert_eq!(along("fat32", 100 * GIB, 10), (1, vec![3]));
+        assert_eq!(along("4GiB,fat32", 100 * GIB, 10), (2, vec![1, 2]));
+        assert_eq!(along("4GiB,fat32", GIB, 10), (1, vec![1]));
+    }
+
     proptest::proptest! {
+        #[test]
+        fn a_cut_with_recovery_data_loses_nothing_and_fits(
+            total in (1_u64 << 20)..(1 << 30), percent in 1_u32..100,
+            capacities in proptest::collection::vec((1_u64 << 23)..(1 << 28), 1..5)
+        ) {
+            let text: Vec<String> = capacities.iter().map(u64::to_string).collect();
+            let small = small_bytes(&[5000, 70_000, 70_000]);
+            let media: Media = text.join(",").parse().unwrap();
+            let cut = media.cut_with_recovery(total, small, Percent::new(percent).unwrap()).unwrap();
+            let along = cut.recovery.clone().unwrap();
+            assert_eq!(cut.discs.iter().flatten().sum::<u64>(), total);
+            assert_eq!(along.files.len(), cut.discs.len());
+            assert_eq!(along.files.iter().sum::<u32>(), along.geometry.files());
+            for (disc, parts) in cut.discs.iter().enumerate() {
+                let capacity = capacities.get(disc).or(capacities.last()).unwrap();
+                let used = parts[0] + along.bytes_of_disc(disc) + small;
+                assert!(parts.len() == 1 && parts[0] > 0 && used <= *capacity, "{used} of {capacity}");
+            }
+            assert!(cut.discs[0][0] >= total.min(FIRST_PART_BYTES));
+        }
+
         #[test]
         fn a_cut_loses_nothing_and_fits(
             total in 1_u64..(1 << 30), capacities in proptest::collection::vec((1_u64 << 23)..(1 << 28), 1..5)

@@ -2,12 +2,14 @@
 //!
 //! *What it never does:* judge. A stream of parts is an archive like any other, and read by the same reader.
 
+use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use edge::{Classified, Exit};
 use layout::disc::{self, Disc, DiscError, Named};
 use layout::medium::{self, MediumError};
+use layout::recovery::Pieces;
 use layout::split::Joined;
 
 /// Why a bundle cannot be found.
@@ -96,6 +98,23 @@ impl Source {
             return Ok(Box::new(Joined::new(self.parts.clone())));
         }
         Ok(Box::new(medium::open(&self.path)?.0))
+    }
+
+    /// The archive at any place.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn pieces(&self) -> Result<Pieces<File>, PartedError> {
+        let whole = std::slice::from_ref(&self.path);
+        let files = if self.is_parted() { self.parts.as_slice() } else { whole };
+        let (mut pieces, mut start) = (Pieces::new(), 0_u64);
+        for path in files {
+            let (file, length) = medium::open(path)?;
+            let end = start.saturating_add(length);
+            pieces.add(start..end, file);
+            start = end;
+        }
+        Ok(pieces)
     }
 }
 

@@ -1,6 +1,7 @@
-//! Recovery data of an archive, in files beside it: `NAME.bundle.tar.r001` and so on (`docs/recovery.md`).
+//! Recovery data of an archive, in files beside it or on the discs of it: `NAME.bundle.tar.r001` and so on
+//! (`docs/recovery.md`).
 //!
-//! It is made last, of the archive with all its signatures; `bundler sign` makes it anew.
+//! It is made last, of the archive with all its signatures; `bundler sign` makes it anew beside an archive.
 //!
 //! *Invariant:* a recovery file has its name only when it is whole.
 
@@ -143,8 +144,9 @@ pub fn make(
     let failed = |source| RecoveryError::Write { path: dir.to_path_buf(), source };
     let new = |_| tempfile::Builder::new().prefix(".recovery-").tempfile_in(dir);
     let staged = (0..files).map(new).collect::<io::Result<Vec<_>>>().map_err(failed)?;
-    let open = staged.iter().map(|file| file.reopen()).collect::<io::Result<Vec<File>>>().map_err(failed)?;
-    let source = Stoppable { file: source, interrupted };
+    let open = staged.iter().map(|file| file.reopen().map(Some)).collect::<io::Result<Vec<_>>>();
+    let open = open.map_err(failed)?;
+    let source = Stoppable { source, interrupted };
     recovery::encode(&source, length, bundle, percent, &open, &mut |count| progress.advance(count)).map_err(
         |source| match interrupted() {
             true => RecoveryError::Interrupted { path: archive.to_path_buf() },
@@ -160,6 +162,30 @@ pub fn make(
     }
     durable::flush_directory(dir).map_err(failed)?;
     Ok(written)
+}
+
+/// Makes the recovery data of an archive that is read from `source`, in new files with these names. A file that
+/// nobody wants has none. `title` is what messages call the archive.
+///
+/// # Errors
+/// See [`RecoveryError`]; whoever made the directory clears up.
+pub fn make_files(
+    source: &impl Source,
+    title: &Path,
+    geometry: &Geometry,
+    bundle: BundleDigest,
+    names: &[Option<PathBuf>],
+    progress: &mut dyn Progress,
+    interrupted: &dyn Fn() -> bool,
+) -> Result<(), RecoveryError> {
+    let new = |path: &Option<PathBuf>| path.as_ref().map(File::create_new).transpose();
+    let files = names.iter().map(new).collect::<io::Result<Vec<_>>>();
+    let files = files.map_err(|source| RecoveryError::Write { path: title.to_path_buf(), source })?;
+    let source = Stoppable { source, interrupted };
+    let (length, percent) = (geometry.length(), geometry.percent());
+    let made =
+        recovery::encode(&source, length, bundle, percent, &files, &mut |count| progress.advance(count));
+    made.map(|_| ()).map_err(|source| RecoveryError::Encode { path: title.to_path_buf(), source })
 }
 
 /// Makes recovery data anew if there is some beside the archive: a signature was added to it. Files that are
@@ -187,17 +213,17 @@ fn header(path: &Path) -> Option<Option<Header>> {
 }
 
 /// An archive that cannot be read any more once somebody has pressed Ctrl-C.
-struct Stoppable<'a> {
-    file: File,
+struct Stoppable<'a, S> {
+    source: S,
     interrupted: &'a dyn Fn() -> bool,
 }
 
-impl Source for Stoppable<'_> {
+impl<S: Source> Source for Stoppable<'_, S> {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         if (self.interrupted)() {
             return Err(io::Error::other("interrupted"));
         }
-        self.file.read_at(buffer, offset)
+        self.source.read_at(buffer, offset)
     }
 }
 

@@ -168,7 +168,7 @@ impl Classified for AdmitError {
             ),
             Self::Parts { parts, kept, .. } => Some(again(parts, *kept)),
             Self::Missing { kept, .. } => Some(format!(
-                "name every disc, or put them in one after the other on a terminal{}",
+                "name every disc, or put them in one after the other on a terminal; with recovery data on the discs, one that is lost may be repaired: --repair{}",
                 if *kept { "; what was read is kept and is not asked for again" } else { "" }
             )),
             Self::OtherBundle { .. } | Self::OtherSplit { .. } => Some("take that disc out".to_string()),
@@ -192,7 +192,7 @@ impl Classified for AdmitError {
 fn again(parts: &[usize], kept: bool) -> String {
     let only: Vec<String> = parts.iter().map(|part| format!("--only {part}")).collect();
     format!(
-        "clean the disc and try again; if it stays so, ask the sender for that part alone: bundler split … {}{}",
+        "clean the disc and try again; with recovery data on the discs: --repair, with all of them; if it stays so, ask the sender for that part alone: bundler split … {}{}",
         only.join(", "),
         if kept { "; the parts that were whole are kept and are not asked for again" } else { "" }
     )

@@ -243,7 +243,11 @@ fn first(
     }
 }
 
-fn discs_at(places: &[PathBuf]) -> Result<Vec<Disc>, AdmitError> {
+/// The discs at these places.
+///
+/// # Errors
+/// A directory cannot be listed.
+pub(crate) fn discs_at(places: &[PathBuf]) -> Result<Vec<Disc>, AdmitError> {
     let mut found = Vec::new();
     for place in places {
         match disc::look(place)? {

@@ -10,8 +10,14 @@
 //! *Invariant:* nothing here is visible to anybody before every byte of the bundle was checked. Nothing here is
 //! believed either: what an earlier run has left is hashed again, and a range counts as read only as long as
 //! everything that came with it is there. The journal is written after what it speaks of.
+//!
+//! Of headers, padding and the documents that every disc carries nothing is kept, so for these the journal is the
+//! only word. That decides what is read, and nothing else: where a blob lies follows from the signed documents of
+//! the disc that is in now, what goes into the store is what was hashed, and what is filed as evidence are those
+//! documents. A journal that lies can hide a damaged header of a disc, which nobody needs any more.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -30,6 +36,12 @@ use crate::admit::hashed;
 
 /// A journal of 999 parts, some of them read twice, is shorter.
 const JOURNAL_BYTES_MAX: u64 = 1024 * 1024;
+
+/// The name of the journal.
+const JOURNAL: &str = "done.jsonl";
+
+/// What the names of pieces end with.
+const PIECES: &str = ".pieces";
 
 /// One line of the journal.
 #[derive(Debug, Serialize, Deserialize)]
@@ -98,21 +110,35 @@ pub fn bytes_begun(store: &Store) -> u64 {
 /// # Errors
 /// The store cannot be written to.
 pub fn forget(store: &Store) -> io::Result<()> {
-    remove_dir(&root(store))
+    remove(&root(store))
 }
 
-fn remove_dir(dir: &Path) -> io::Result<()> {
-    match std::fs::remove_dir_all(dir) {
+/// Removes what is there, whatever it is.
+fn remove(path: &Path) -> io::Result<()> {
+    let removed = match path.symlink_metadata() {
+        Ok(found) if found.is_dir() => std::fs::remove_dir_all(path),
+        Ok(_) => std::fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
 }
 
-fn remove_file(path: &Path) -> io::Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+/// Removes what is no directory, so that there can be one.
+fn make_way(dir: &Path) -> io::Result<()> {
+    match dir.symlink_metadata() {
+        Ok(found) if !found.is_dir() => remove(dir),
         _ => Ok(()),
     }
+}
+
+/// Whether a file of this name is one of ours.
+fn is_ours(name: &OsStr) -> bool {
+    let name = name.to_str().unwrap_or_default();
+    let hex = name.strip_suffix(PIECES).unwrap_or(name);
+    name == JOURNAL || Digest::from_hex(hex).is_ok()
 }
 
 impl<'a> Incoming<'a> {
@@ -123,10 +149,19 @@ impl<'a> Incoming<'a> {
     pub fn open(store: &'a Store, bundle: BundleDigest) -> io::Result<Self> {
         store.create()?;
         let dir = root(store).join(bundle.0.hex());
+        make_way(&root(store))?;
+        make_way(&dir)?;
         for entry in std::fs::read_dir(root(store)).into_iter().flatten() {
             let entry = entry?.path();
             if entry != dir {
-                remove_dir(&entry)?;
+                remove(&entry)?;
+            }
+        }
+        // What is none of ours, or not a file, is nothing to go on with, and must not be in the way.
+        for entry in std::fs::read_dir(&dir).into_iter().flatten() {
+            let entry = entry?;
+            if !(is_ours(&entry.file_name()) && entry.file_type()?.is_file()) {
+                remove(&entry.path())?;
             }
         }
         durable::make_directory(&dir)?;
@@ -138,11 +173,11 @@ impl<'a> Incoming<'a> {
     }
 
     fn pieces(&self, digest: &Digest) -> PathBuf {
-        self.dir.join(format!("{}.pieces", digest.hex()))
+        self.dir.join(format!("{}{PIECES}", digest.hex()))
     }
 
     fn journal(&self) -> PathBuf {
-        self.dir.join("done.jsonl")
+        self.dir.join(JOURNAL)
     }
 
     /// The bytes that are here of a blob already.
@@ -167,12 +202,12 @@ impl<'a> Incoming<'a> {
         for placed in assembly.expected().map().regions().to_vec() {
             let Region::Entry { path, content } = &placed.region else { continue };
             match path {
-                ArchivePath::OciLayout | ArchivePath::OciIndex if done.covers(&placed.content()) => {
+                ArchivePath::OciLayout | ArchivePath::OciIndex if done.covers(&placed.decisive()) => {
                     assembly.settle_known(path).map_err(io::Error::other)?;
                 }
                 ArchivePath::DockerManifest | ArchivePath::Blob(_) => {
                     let settled = self.settle(assembly, path, *content, &done, &placed, progress)?;
-                    if !settled && (done.covers(&placed.content()) || !self.has_pieces(content)) {
+                    if !settled && (done.covers(&placed.decisive()) || !self.has_pieces(content)) {
                         done.remove(&placed.range);
                     }
                 }
@@ -206,23 +241,25 @@ impl<'a> Incoming<'a> {
         if settled_by(assembly, path, content, &whole, progress)? {
             return Ok(true);
         }
-        remove_file(&whole)?;
-        if !done.covers(&placed.content()) {
+        remove(&whole)?;
+        if !done.covers(&placed.decisive()) {
             return Ok(false);
         }
         if settled_by(assembly, path, content, &pieces, progress)? {
             std::fs::rename(pieces, whole)?;
             return Ok(true);
         }
-        remove_file(&pieces)?;
+        remove(&pieces)?;
         settled_by(assembly, path, content, &self.store.blob_path(&content.digest), progress)
     }
 
-    /// A journal whose last line was cut off ends before it.
+    /// A journal whose last line was cut off ends before it; one that is none is not there.
     fn read_journal(&self) -> io::Result<Ranges> {
         let mut done = Ranges::default();
         let bytes = match durable::read_bounded(&self.journal(), JOURNAL_BYTES_MAX) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(done),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::FileTooLarge) => {
+                return Ok(done);
+            }
             other => other?,
         };
         for line in bytes.split_inclusive(|byte| *byte == b'\n') {
@@ -269,7 +306,7 @@ impl<'a> Incoming<'a> {
         for placed in assembly.expected().map().regions().to_vec() {
             let Region::Entry { path, content } = &placed.region else { continue };
             let blob = matches!(path, ArchivePath::DockerManifest | ArchivePath::Blob(_));
-            if !blob || assembly.tally().is_settled(path) || !done.covers(&placed.content()) {
+            if !blob || assembly.tally().is_settled(path) || !done.covers(&placed.decisive()) {
                 continue;
             }
             if !self.settle(assembly, path, *content, done, &placed, progress)? {
@@ -319,7 +356,7 @@ fn held_to(content: &Content, pieces: &Path) -> io::Result<()> {
     if found {
         return Ok(());
     }
-    remove_file(pieces)?;
+    remove(pieces)?;
     let reason = format!(
         "what was kept of {} has changed on this disk since it was read: start again",
         content.digest

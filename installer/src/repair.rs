@@ -5,7 +5,6 @@
 //! the checks of [`crate::admit`]; what it computes goes into a file without a name in the site store, and is
 //! gone with the run.
 
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -14,13 +13,17 @@ use std::path::{Path, PathBuf};
 use edge::progress::Progress;
 use edge::show::bytes;
 use edge::{Classified, Exit};
+use layout::disc::{Disc, recovery_number_of};
 use layout::medium;
 use layout::recovery::{
     Margin, Pieces, RecoveryFile, RecoverySet, RepairError, Repaired, SetError, Source, repair, survey,
 };
+use manifests::PartsList;
 use manifests::bundle::BundleDigest;
 use serde::Serialize;
 
+use crate::admit::AdmitError;
+use crate::discs;
 use crate::site::Site;
 
 /// How many names of a directory are looked at.
@@ -33,6 +36,15 @@ const SHOWN_MAX: usize = 8;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RepairFailure {
+    /// The discs cannot be looked at.
+    #[error(transparent)]
+    Discs(Box<AdmitError>),
+    /// No disc says how the bundle was cut.
+    #[error("no disc at {} has a parts.json that can be read", path.display())]
+    NoList {
+        /// Where.
+        path: PathBuf,
+    },
     /// There is none.
     #[error("there is no recovery data beside {}", path.display())]
     NoData {
@@ -59,18 +71,29 @@ pub enum RepairFailure {
     #[error("the site store cannot be written to")]
     Store(#[source] io::Error),
     /// It cannot be repaired.
-    #[error("{} cannot be repaired", path.display())]
+    #[error("{} cannot be repaired{}", path.display(), gone(absent))]
     Repair {
         /// What.
         path: PathBuf,
+        /// The parts that were not there.
+        absent: Vec<usize>,
         /// Why not.
         source: RepairError,
     },
 }
 
+/// `; these parts were not there: 1, 4`
+fn gone(absent: &[usize]) -> String {
+    if absent.is_empty() {
+        return String::new();
+    }
+    format!("; these parts were not there: {}", discs::numbers(absent))
+}
+
 impl Classified for RepairFailure {
     fn exit(&self) -> Exit {
         match self {
+            Self::Discs(error) => error.exit(),
             Self::Space { .. } => Exit::NotReady,
             Self::Store(_) | Self::Repair { source: RepairError::Scratch { .. }, .. } => Exit::Unreachable,
             _ => Exit::Damaged,
@@ -79,6 +102,11 @@ impl Classified for RepairFailure {
 
     fn hint(&self) -> Option<String> {
         let hint = match self {
+            Self::Discs(error) => return error.hint(),
+            Self::NoList { .. } => "name the directories of all discs, side by side",
+            Self::Repair { absent, source: RepairError::TooMuch { .. }, .. } if !absent.is_empty() => {
+                "name the directories of all discs at once: a repair needs as many as there are within reach"
+            }
             Self::NoData { .. } => "copy its .r001, .r002 … beside it, or leave out --repair",
             Self::Set { .. } => "leave only the recovery files of this bundle there",
             Self::Space { .. } => "free some space, or put the site directory on a larger disk",
@@ -109,6 +137,12 @@ pub struct Report {
     pub of: u64,
     /// How long a contiguous damage could have come on top, in bytes.
     pub contiguous_bytes: u64,
+    /// Of discs: the parts that something was repaired of.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<usize>,
+    /// Of these parts the bytes that were repaired.
+    #[serde(skip)]
+    places: Vec<(usize, Range<u64>)>,
 }
 
 impl Report {
@@ -116,7 +150,32 @@ impl Report {
         let Margin { blocks: margin, of, contiguous_bytes } = repaired.margin();
         let repaired = repaired.repaired();
         let repaired_bytes = repaired.iter().map(|range| range.end.saturating_sub(range.start)).sum();
-        Self { repaired, repaired_bytes, recovery_damaged, margin, of, contiguous_bytes }
+        let (parts, places) = (Vec::new(), Vec::new());
+        Self { repaired, repaired_bytes, recovery_damaged, margin, of, contiguous_bytes, parts, places }
+    }
+
+    /// With the places in the parts that were cut so.
+    fn in_parts(mut self, list: &PartsList) -> Self {
+        for (number, part) in list.ranges() {
+            for range in &self.repaired {
+                let here = range.start.max(part.start)..range.end.min(part.end);
+                if !here.is_empty() {
+                    self.places.push((number, here.start - part.start..here.end - part.start));
+                }
+            }
+        }
+        self.parts = self.places.iter().map(|(number, _)| *number).collect();
+        self.parts.dedup();
+        self
+    }
+
+    /// Each place that was repaired, for people.
+    fn shown(&self) -> Vec<String> {
+        let bytes = |range: &Range<u64>| format!("bytes {} to {}", range.start, range.end.saturating_sub(1));
+        if self.places.is_empty() {
+            return self.repaired.iter().map(|range| format!("{} of the archive", bytes(range))).collect();
+        }
+        self.places.iter().map(|(number, range)| format!("part {number}, {}", bytes(range))).collect()
     }
 
     /// For people.
@@ -126,11 +185,11 @@ impl Report {
         if self.repaired.is_empty() {
             text.push_str("repaired   nothing: the archive is not damaged\n");
         }
-        for range in self.repaired.iter().take(SHOWN_MAX) {
-            let last = range.end.saturating_sub(1);
-            text.push_str(&format!("repaired   bytes {} to {last} of the archive\n", range.start));
+        let shown = self.shown();
+        for place in shown.iter().take(SHOWN_MAX) {
+            text.push_str(&format!("repaired   {place}\n"));
         }
-        if let Some(more) = self.repaired.len().checked_sub(SHOWN_MAX).filter(|more| *more > 0) {
+        if let Some(more) = shown.len().checked_sub(SHOWN_MAX).filter(|more| *more > 0) {
             let all = bytes(self.repaired_bytes);
             text.push_str(&format!("           and {more} more places, {all} in all\n"));
         }
@@ -148,15 +207,6 @@ impl Report {
     }
 }
 
-/// Whether the name of a file is that of recovery data: `.r001` to `.r999` at its end, in any case, also with the
-/// `;1` of bare ISO 9660.
-fn is_recovery(name: &OsStr) -> bool {
-    let Some(name) = name.to_str() else { return false };
-    let end = name.strip_suffix(";1").unwrap_or(name).rsplit_once('.').map_or("", |(_, end)| end);
-    let digits = end.strip_prefix(['r', 'R']).unwrap_or_default();
-    digits.len() == 3 && digits.bytes().all(|byte| byte.is_ascii_digit())
-}
-
 /// The recovery files of a directory, of whatever bundle: their headers tell.
 ///
 /// # Errors
@@ -165,7 +215,7 @@ pub fn recovery_files(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir)?.take(NAMES_MAX) {
         let entry = entry?;
-        if is_recovery(&entry.file_name()) {
+        if recovery_number_of(&entry.file_name()).is_some() {
             found.push(entry.path());
         }
     }
@@ -192,18 +242,69 @@ pub fn archive(
     if let Ok((file, length)) = medium::open(path) {
         pieces.add(0..length, file);
     }
-    pieces_of(site, path, pieces, if own.is_empty() { &beside } else { &own }, None, progress)
+    let recovery = if own.is_empty() { &beside } else { &own };
+    pieces_of(site, path, (pieces, &[]), recovery, None, progress)
 }
 
-/// An archive of which these pieces are there, with these recovery files. `title` is what messages call it;
-/// with `wanted` recovery data of other bundles is passed over.
+/// The archive that the discs at these places are of, of which some may be missing, also the first one.
+///
+/// Nothing of a disc is believed: its `parts.json` says where its part belongs, and a part that is another one is
+/// damage like any other.
 ///
 /// # Errors
 /// See [`RepairFailure`].
-pub fn pieces_of(
+pub fn of_discs(
     site: &Site,
     title: &Path,
-    pieces: Pieces<File>,
+    places: &[PathBuf],
+    progress: &mut dyn Progress,
+) -> Result<(Repaired<Pieces<File>>, Report), RepairFailure> {
+    let found = discs::discs_at(places).map_err(|error| RepairFailure::Discs(Box::new(error)))?;
+    if found.is_empty() {
+        let error = AdmitError::NoDisc { paths: places.to_vec() };
+        return Err(RepairFailure::Discs(Box::new(error)));
+    }
+    let list = common_list(&found).ok_or_else(|| RepairFailure::NoList { path: title.to_path_buf() })?;
+    // Those that have this very list first: of two files for one part the first counts.
+    let (own, others): (Vec<&Disc>, Vec<&Disc>) =
+        found.iter().partition(|disc| disc.parts_list().is_ok_and(|other| other == list));
+    let (mut pieces, mut recovery) = (Pieces::new(), Vec::new());
+    let mut absent: Vec<usize> = list.ranges().map(|(number, _)| number).collect();
+    for disc in own.into_iter().chain(others) {
+        recovery.extend(disc.recovery());
+        for part in disc.parts(&list).unwrap_or_default() {
+            let (Some(range), Ok((file, length))) = (list.range(part.number), medium::open(&part.path))
+            else {
+                continue;
+            };
+            pieces.add(range.start..range.end.min(range.start.saturating_add(length)), file);
+            absent.retain(|number| *number != part.number);
+        }
+    }
+    let wanted = Some(list.bundle());
+    let (repaired, report) = pieces_of(site, title, (pieces, &absent), &recovery, wanted, progress)?;
+    Ok((repaired, report.in_parts(&list)))
+}
+
+/// The list that most discs have: one of them may be damaged. Of as many the first.
+fn common_list(discs: &[Disc]) -> Option<PartsList> {
+    let mut lists: Vec<(PartsList, usize)> = Vec::new();
+    for list in discs.iter().filter_map(|disc| disc.parts_list().ok()) {
+        match lists.iter_mut().find(|(other, _)| *other == list) {
+            Some((_, count)) => *count = count.saturating_add(1),
+            None => lists.push((list, 1)),
+        }
+    }
+    let most = lists.iter().map(|(_, count)| *count).max()?;
+    lists.into_iter().find(|(_, count)| *count == most).map(|(list, _)| list)
+}
+
+/// An archive of which these pieces are there, and these parts are not, with these recovery files. `title` is what
+/// messages call it; with `wanted` recovery data of other bundles is passed over.
+fn pieces_of(
+    site: &Site,
+    title: &Path,
+    (pieces, absent): (Pieces<File>, &[usize]),
     recovery: &[PathBuf],
     wanted: Option<BundleDigest>,
     progress: &mut dyn Progress,
@@ -223,7 +324,7 @@ pub fn pieces_of(
     let scratch = scratch_dir(site, found.scratch_bytes())?;
     let recovery_damaged = found.recovery_damaged();
     let repaired = repair(&set, found, pieces, &scratch, &mut |_| {})
-        .map_err(|source| RepairFailure::Repair { path, source })?;
+        .map_err(|source| RepairFailure::Repair { path, absent: absent.to_vec(), source })?;
     let report = Report::new(&repaired, recovery_damaged);
     Ok((repaired, report))
 }
@@ -235,19 +336,4 @@ fn scratch_dir(site: &Site, needed: u64) -> Result<PathBuf, RepairFailure> {
     let stat = rustix::fs::statvfs(&dir).map_err(|error| RepairFailure::Store(error.into()))?;
     let free = stat.f_bavail.saturating_mul(stat.f_frsize);
     if free < needed { Err(RepairFailure::Space { free, needed }) } else { Ok(dir) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn knows_recovery_files_by_the_end_of_their_names() {
-        for good in ["x.bundle.tar.r001", "X_1_0.R999;1", ".r001"] {
-            assert!(is_recovery(OsStr::new(good)), "{good}");
-        }
-        for bad in ["x.001", "x.r1", "x.r0001", "r001", "x.rabc", "x.bundle.tar"] {
-            assert!(!is_recovery(OsStr::new(bad)), "{bad}");
-        }
-    }
 }

@@ -117,6 +117,12 @@ impl PartsList {
         self.document.bundle
     }
 
+    /// The name of the archive.
+    #[must_use]
+    pub fn archive(&self) -> &FileName {
+        &self.document.archive
+    }
+
     /// How many parts there are.
     #[must_use]
     pub fn count(&self) -> usize {

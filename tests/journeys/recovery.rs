@@ -9,7 +9,7 @@
     missing_docs
 )]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use e2e::{Ran, World};
 use edge::Exit;
@@ -158,37 +158,274 @@ fn what_is_no_percentage_or_there_already_is_refused_before_anything_is_built() 
     let ran = build(&world).expect_exit(Exit::Usage);
     assert!(ran.stderr.contains("is there already"), "{}", ran.stderr);
     for bad in ["0%", "101%", "much"] {
-        let ran = world.bundler(&["build", "--out", "other.tar", "--recovery", bad]).expect_exit(Exit::Usage);
-        assert!(ran.stderr.contains("is not a percentage"), "{}", ran.stderr);
-        assert!(!world.path("other.tar").exists());
+        for args in [["build", "--out", "other.tar"], ["split", ARCHIVE, "--media=dvd"]] {
+            let ran = world.bundler(&[&args[..], &["--recovery", bad]].concat()).expect_exit(Exit::Usage);
+            assert!(ran.stderr.contains("is not a percentage"), "{}", ran.stderr);
+        }
+        assert!(!world.path("other.tar").exists() && !world.path("demo-1.0.0.discs").exists());
+    }
+}
+
+// ---- discs ------------------------------------------------------------------------------------------------
+
+const PART: &str = "demo-1.0.0.bundle.tar";
+
+/// A signed bundle of so many MiB, `demo.tar`, and its discs in `discs`, with so much recovery data on them.
+fn with_discs(mib: usize, media: &str, percent: &str) -> (World, Vec<PathBuf>) {
+    let world = World::new();
+    world.trust();
+    world.write("configs/big.bin", noise(mib << 20));
+    world.spec("1.0.0", 1, "files: [{source: configs, dest: /etc/demo}]\n");
+    world.bundler(&["lock"]).ok();
+    world.bundler(&["build", "--key", "keys/rel.key.pem", "--out", "demo.tar"]).ok();
+    world.bundler(&["split", "demo.tar", "--media", media, "--recovery", percent, "--out", "discs"]).ok();
+    let mut discs: Vec<PathBuf> =
+        std::fs::read_dir(world.path("discs")).unwrap().map(|disc| disc.unwrap().path()).collect();
+    discs.sort();
+    (world, discs)
+}
+
+fn part_of(disc: &Path) -> PathBuf {
+    let number = disc.to_str().unwrap().rsplit('-').next().unwrap().to_string();
+    disc.join(format!("{PART}.{number}"))
+}
+
+fn recovery_of(disc: &Path) -> PathBuf {
+    let number = disc.to_str().unwrap().rsplit('-').next().unwrap().to_string();
+    disc.join(format!("{PART}.r{number}"))
+}
+
+fn stored(world: &World, mib: usize) -> bool {
+    let name = manifests::Digest::of(&noise(mib << 20)).hex();
+    std::fs::read(world.path("site/store/blobs/sha256").join(name))
+        .is_ok_and(|bytes| bytes == noise(mib << 20))
+}
+
+#[test]
+fn one_disc_is_gone_and_a_thousand_bits_elsewhere_are_wrong_and_all_of_it_comes_back() {
+    let (world, discs) = with_discs(32, "2600kB", "10%");
+    assert!((18..=22).contains(&discs.len()), "{}", discs.len());
+    // The first: with it the head of the archive and its recovery file.
+    std::fs::remove_dir_all(&discs[0]).unwrap();
+    let mut state = 7_u64;
+    let mut below = |bound: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 33) as usize % bound
+    };
+    for flips in [1000, 20] {
+        for _ in 0..flips {
+            let disc = &discs[1 + below(discs.len() - 1)];
+            let path = if flips == 20 { recovery_of(disc) } else { part_of(disc) };
+            change(&path, |bytes| {
+                let at = below(bytes.len());
+                bytes[at] ^= 1 << below(8);
+            });
+        }
+    }
+    let before = (world.snapshot("discs"), world.snapshot("site/store"));
+    let ran = world.installer(&["verify", "discs"]).expect_exit(Exit::Damaged);
+    assert!(ran.stderr.contains("--repair"), "{}", ran.stderr);
+    let shown = world.installer(&["verify", "--repair", "discs"]).ok().stdout;
+    for word in ["verified: every signature", "repaired   part 1, bytes 0 to ", "more places", "margin "] {
+        assert!(shown.contains(word), "{word}: {shown}");
+    }
+    let json = world.installer(&["--output", "json", "verify", "--repair", "discs"]).ok().json();
+    assert_eq!(json["repair"]["parts"][0], 1, "{json}");
+    assert!(json["repair"]["margin"].as_i64().unwrap() > 0, "{json}");
+    assert_eq!((world.snapshot("discs"), world.snapshot("site/store")), before);
+    world.installer(&["preflight", "--repair", "discs"]).ok();
+    world.installer(&["apply", "--repair", "--yes", "discs"]).ok();
+    assert!(stored(&world, 32) && world.snapshot("discs") == before.0);
+    world.installer(&["audit", "verify"]).ok();
+}
+
+#[test]
+fn discs_with_recovery_data_are_the_same_however_they_are_made_and_one_is_made_again() {
+    let (world, discs) = with_discs(6, "2MB", "30%");
+    assert!(discs.len() > 4, "{}", discs.len());
+    let archive = std::fs::read(world.path("demo.tar")).unwrap();
+    let parts: Vec<u8> = discs.iter().flat_map(|disc| std::fs::read(part_of(disc)).unwrap()).collect();
+    assert!(parts == archive);
+    for disc in &discs {
+        let used: u64 = world
+            .snapshot(disc.strip_prefix(world.dir()).unwrap().to_str().unwrap())
+            .keys()
+            .map(|path| path.metadata().unwrap().len())
+            .sum();
+        assert!(used < 2_000_000 - 400_000, "{used}");
+        let label = std::fs::read_to_string(disc.join("LABEL.txt")).unwrap();
+        let digest = manifests::Digest::of(&std::fs::read(recovery_of(disc)).unwrap()).hex();
+        assert!(label.contains(&digest) && label.contains("--repair") && label.len() < 4096, "{label}");
+    }
+    let relative = |below: &str| -> Vec<(PathBuf, String)> {
+        let root = world.path(below);
+        let found = world.snapshot(below).into_iter();
+        found.map(|(path, what)| (path.strip_prefix(&root).unwrap().to_path_buf(), what)).collect()
+    };
+    let media = ["--media", "2MB", "--recovery", "30%"];
+    let wanted = relative("discs");
+    world.bundler(&[&["build", "--key", "keys/rel.key.pem", "--out", "built"][..], &media].concat()).ok();
+    assert_eq!(relative("built"), wanted);
+    world.bundler(&[&["split", "discs", "--out", "again"][..], &media].concat()).ok();
+    assert_eq!(relative("again"), wanted);
+    world.bundler(&[&["split", "demo.tar", "--only", "3", "--out", "third"][..], &media].concat()).ok();
+    assert_eq!(relative("third/disc-003"), relative("discs/disc-003"));
+    assert_eq!(std::fs::read_dir(world.path("third")).unwrap().count(), 1);
+    // Without it, the same archive is cut otherwise and is the same bundle.
+    world.bundler(&["split", "discs", "--media", "2MB", "--out", "plain"]).ok();
+    world.installer(&["verify", "plain"]).ok();
+    world.installer(&["verify", "discs"]).ok();
+    world.installer(&["verify", "--repair", "discs"]).ok();
+    let json = ["--output", "json", "split", "demo.tar", "--only", "1", "--out", "json"];
+    let json = world.bundler(&[&json[..], &media].concat()).ok().json();
+    assert_eq!(json["recovery"]["percent"], 30);
+    assert_eq!(json["discs"][0]["recovery"][0]["file"], format!("{PART}.r001"));
+}
+
+#[test]
+fn images_of_discs_with_recovery_data_fit_and_are_made_again_bit_for_bit() {
+    if testkit::real_part("xorriso").is_none() {
+        return;
+    }
+    let (world, discs) = with_discs(6, "2MB", "30%");
+    let split = |more: &[&str]| {
+        let all = ["split", "demo.tar", "--media", "2MB", "--recovery", "30%", "--iso"];
+        world.bundler(&[&all[..], more].concat()).ok();
+    };
+    split(&["--out", "images"]);
+    split(&["--out", "third", "--only", "3"]);
+    let image = |set: &str, number: usize| std::fs::read(world.path(&format!("{set}/disc-{number:03}.iso")));
+    assert!(image("images", 3).unwrap() == image("third", 3).unwrap());
+    for number in 1..=discs.len() {
+        assert!(image("images", number).unwrap().len() <= 2_000_000);
     }
 }
 
 #[test]
-fn discs_have_no_recovery_data_yet_and_parts_that_were_joined_are_repaired_like_any_archive() {
-    let world = world();
-    let args =
-        ["build", "--key", "keys/rel.key.pem", "--out", "discs", "--media", "5MB", "--recovery", "10%"];
-    let ran = world.bundler(&args).expect_exit(Exit::Usage);
-    assert!(ran.stderr.contains("recovery data for parts is not there yet"), "{}", ran.stderr);
-    assert!(ran.stderr.contains("bundler split"), "{}", ran.stderr);
-    assert!(!world.path("discs").exists());
+fn any_one_disc_may_be_lost_where_the_sender_was_told_so_and_two_are_named() {
+    let (world, discs) = with_discs(6, "2MB", "30%");
+    let said =
+        world.bundler(&["split", "demo.tar", "--media", "2MB", "--recovery", "30%", "--out", "x"]).ok();
+    assert!(said.stdout.contains("any one disc may be lost"), "{}", said.stdout);
+    let said = world.bundler(&["split", "demo.tar", "--media", "2MB", "--recovery", "5%", "--out", "y"]).ok();
+    assert!(said.stdout.contains("a whole disc may not be lost; that takes --recovery "), "{}", said.stdout);
+    let aside = world.path("aside");
+    for disc in &discs {
+        std::fs::rename(disc, &aside).unwrap();
+        world.installer(&["verify", "--repair", "discs"]).ok();
+        std::fs::rename(&aside, disc).unwrap();
+    }
+    std::fs::remove_dir_all(&discs[1]).unwrap();
+    std::fs::remove_dir_all(&discs[3]).unwrap();
+    let before = world.snapshot("site/store");
+    let ran = world.installer(&["verify", "--repair", "discs"]).expect_exit(Exit::Damaged);
+    for word in ["cannot be repaired; these parts were not there: 2, 4", "lacks", "all discs at once"] {
+        assert!(ran.stderr.contains(word), "{word}: {}", ran.stderr);
+    }
+    assert_eq!(world.snapshot("site/store"), before);
+}
 
-    world.bundler(&["split", ARCHIVE, "--media", "5MB", "--out", "discs"]).ok();
-    for args in [["verify", "--repair", "discs"], ["apply", "--repair", "discs"]] {
-        let ran = world.installer(&args).expect_exit(Exit::Usage);
-        assert!(ran.stderr.contains("recovery data for parts is not there yet"), "{}", ran.stderr);
-        assert!(ran.stderr.contains("join the parts"), "{}", ran.stderr);
+#[test]
+fn whatever_is_wrong_with_one_disc_the_others_tell_what_it_was() {
+    let (world, discs) = with_discs(6, "2MB", "30%");
+    let good: Vec<(PathBuf, Vec<u8>)> = world
+        .snapshot("discs")
+        .into_keys()
+        .filter(|path| path.is_file())
+        .map(|path| (path.clone(), std::fs::read(&path).unwrap()))
+        .collect();
+    let harms: [(&str, fn(&[PathBuf])); 7] = [
+        ("a list that lies", |discs| {
+            change(&discs[0].join("parts.json"), |bytes| {
+                let at = bytes.len() - 60;
+                bytes[at] = if bytes[at] == b'1' { b'2' } else { b'1' };
+            });
+        }),
+        ("no list", |discs| std::fs::write(discs[0].join("parts.json"), "x").unwrap()),
+        ("documents", |discs| {
+            change(&discs[0].join("bundle.json"), |bytes| bytes[100] ^= 1);
+            change(&discs[0].join("inventory.json"), |bytes| bytes[100] ^= 1);
+        }),
+        ("truncated", |discs| change(&part_of(&discs[2]), |bytes| bytes.truncate(bytes.len() / 3))),
+        ("too long", |discs| change(&part_of(&discs[2]), |bytes| bytes.extend([1; 4000]))),
+        ("swapped", |discs| {
+            let short = |path: &Path| std::fs::read(path).unwrap()[..40_000].to_vec();
+            let (two, three) = (short(&part_of(&discs[1])), short(&part_of(&discs[2])));
+            change(&part_of(&discs[1]), |bytes| bytes[..40_000].copy_from_slice(&three));
+            change(&part_of(&discs[2]), |bytes| bytes[..40_000].copy_from_slice(&two));
+        }),
+        ("both heads of one recovery file", |discs| {
+            change(&recovery_of(&discs[1]), |bytes| {
+                let length = bytes.len();
+                bytes[..512].fill(0);
+                bytes[length - 512..].fill(0);
+            });
+            change(&part_of(&discs[2]), |bytes| bytes[1000] ^= 1);
+        }),
+    ];
+    for (what, harm) in harms {
+        harm(&discs);
+        let ran = world.installer(&["verify", "--repair", "discs"]);
+        assert_eq!(ran.exit, Exit::Done, "{what}: {}", ran.stderr);
+        for (path, bytes) in &good {
+            std::fs::write(path, bytes).unwrap();
+        }
     }
-    let mut joined = Vec::new();
-    for number in 1..=std::fs::read_dir(world.path("discs")).unwrap().count() {
-        let part = format!("discs/disc-00{number}/demo-1.0.0.bundle.tar.00{number}");
-        joined.extend(std::fs::read(world.path(&part)).unwrap());
+}
+
+#[test]
+fn discs_that_were_repaired_are_checked_like_any_other() {
+    let (world, discs) = with_discs(6, "2MB", "30%");
+    std::fs::remove_dir_all(&discs[0]).unwrap();
+    let other = World::new();
+    other.trust();
+    let places = world.path("discs");
+    let _ = other.installer(&["verify", "--repair", places.to_str().unwrap()]).expect_exit(Exit::Refused);
+    let ran = world.installer(&["apply", "--repair", "--yes", "discs/disc-002", "discs/disc-003"]);
+    let _ = ran.expect_exit(Exit::Damaged);
+    std::fs::remove_dir_all(&discs[1]).unwrap();
+    for disc in &discs[2..] {
+        std::fs::remove_file(recovery_of(disc)).unwrap();
     }
-    assert!(joined == std::fs::read(world.path(ARCHIVE)).unwrap());
-    joined[6_000_000..6_300_000].fill(0);
+    let ran = world.installer(&["verify", "--repair", "discs"]).expect_exit(Exit::Damaged);
+    assert!(ran.stderr.contains("there is no recovery data beside"), "{}", ran.stderr);
+    std::fs::create_dir(world.path("empty")).unwrap();
+    let ran = world.installer(&["verify", "--repair", "empty"]).expect_exit(Exit::Damaged);
+    assert!(ran.stderr.contains("there is no part of a bundle"), "{}", ran.stderr);
+}
+
+#[test]
+fn after_another_signature_all_discs_are_made_anew_and_old_recovery_files_are_told_apart() {
+    let (world, _) = with_discs(6, "2MB", "30%");
+    let ran = world.bundler(&["sign", "discs", "--key", "keys/bob.key.pem"]).expect_exit(Exit::Usage);
+    assert!(
+        ran.stderr.contains("discs are not signed") && ran.stderr.contains("split it again"),
+        "{}",
+        ran.stderr
+    );
+    world.bundler(&["sign", "demo.tar", "--key", "keys/bob.key.pem"]).ok();
+    world.bundler(&["split", "demo.tar", "--media", "2MB", "--recovery", "30%", "--out", "new"]).ok();
+    let content =
+        |set: &str, name: &str| std::fs::read(world.path(&format!("{set}/disc-003/{PART}.{name}"))).unwrap();
+    assert!(content("new", "003") == content("discs", "003"));
+    assert!(content("new", "r003") != content("discs", "r003"));
+    world.installer(&["verify", "--repair", "new"]).ok();
+    std::fs::remove_dir_all(world.path("new/disc-003")).unwrap();
+    std::fs::rename(world.path("discs/disc-003"), world.path("new/disc-003")).unwrap();
+    let ran = world.installer(&["verify", "--repair", "new"]).expect_exit(Exit::Damaged);
+    assert!(ran.stderr.contains("the recovery files are of several archives"), "{}", ran.stderr);
+}
+
+#[test]
+fn parts_that_were_joined_are_repaired_with_the_recovery_files_of_their_discs() {
+    let (world, discs) = with_discs(6, "2MB", "30%");
+    let mut joined: Vec<u8> = discs.iter().flat_map(|disc| std::fs::read(part_of(disc)).unwrap()).collect();
+    joined[3_000_000..3_300_000].fill(0);
     world.write("joined/demo.tar", joined);
-    std::fs::copy(world.path(RECOVERY), world.path("joined/demo.tar.r001")).unwrap();
+    for disc in &discs {
+        let name = recovery_of(disc).file_name().unwrap().to_str().unwrap().replace(PART, "demo.tar");
+        std::fs::copy(recovery_of(disc), world.path("joined").join(name)).unwrap();
+    }
     let _ = world.installer(&["verify", "joined/demo.tar"]).expect_exit(Exit::Damaged);
     world.installer(&["verify", "--repair", "joined/demo.tar"]).ok();
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use edge::progress::Shown;
 use edge::show::bytes;
 use edge::{Failure, Screen};
 use layout::recovery::Percent;
@@ -15,13 +16,13 @@ use super::signers::PassphraseArgs;
 use crate::cache::Cache;
 use crate::ceremony;
 use crate::countersign::{self, CountersignError, Countersigned, Signers};
-use crate::discs::{self, Documents, Staging, Wish};
+use crate::discs::{self, Documents, Recovering, Staging, Wish};
 use crate::export::{self, ExportError};
 use crate::keys::{KeyFileError, Passphrases};
 use crate::lock::{self, BundleLock, LockError};
 use crate::media::Media;
 use crate::pack::{self, Packed};
-use crate::recovery::{self, RecoveryError};
+use crate::recovery;
 use crate::sbom;
 use crate::sign::SignError;
 use crate::sources::World;
@@ -54,7 +55,7 @@ pub(super) struct BuildArgs {
     /// Leave out what a base holds (not there yet)
     #[arg(long, hide = true)]
     base: Vec<PathBuf>,
-    /// Write recovery data beside the archive, from which so much damage can be repaired on site: 1% to 100%
+    /// Write recovery data beside the archive or onto each disc, from which so much damage can be repaired on site: 1% to 100%
     #[arg(long, value_name = "N%")]
     recovery: Option<String>,
 }
@@ -76,8 +77,12 @@ struct Document {
     /// With `--media`; `archive` is their directory then.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     discs: Vec<discs::Written>,
+    /// Beside an archive.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     recovery: Vec<recovery::Written>,
+    /// With `--media`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recovery_on_discs: Option<super::split::Recovery>,
 }
 
 impl BuildArgs {
@@ -97,9 +102,8 @@ impl BuildArgs {
             super::split::images_make_sense(media.as_ref())?;
         }
         let destination = self.destination(screen, &loaded, media.is_some());
-        let percent: Option<Percent> =
-            self.recovery.as_deref().map(str::parse).transpose().map_err(RecoveryError::Geometry)?;
-        if percent.is_some() {
+        let percent = super::split::percent(self.recovery.as_deref())?;
+        if percent.is_some() && media.is_none() {
             recovery::must_not_exist(&destination)?;
         }
         let cache = Cache::of(screen.env);
@@ -130,9 +134,9 @@ impl BuildArgs {
                 bytes: export::export(&destination, &packed, &lock, &world, &interrupted)?,
                 ..Made::default()
             },
-            Some(media) => make_discs(media, self.iso, &destination, (&packed, &lock), &world)?,
+            Some(media) => make_discs((media, self.iso, percent), &destination, (&packed, &lock), &world)?,
         };
-        if let Some(percent) = percent {
+        if let Some(percent) = percent.filter(|_| media.is_none()) {
             let mut bar = shown.begin("recovery", made.bytes);
             let bundle = BundleDigest(Digest::of(&packed.head.manifest));
             made.recovery = recovery::make(&destination, bundle, percent, 1, &mut *bar, &interrupted)?;
@@ -141,11 +145,6 @@ impl BuildArgs {
     }
 
     fn refuse_what_is_not_there_yet(&self) -> Result<(), Failure> {
-        if self.media.is_some() && self.recovery.is_some() {
-            return Err(Failure::usage("recovery data for parts is not there yet").hint(
-                "build one archive with --recovery, cut it with `bundler split`, and copy the recovery files as well",
-            ));
-        }
         if self.base.is_empty() { Ok(()) } else { Err(Failure::not_yet("`bundler build --base`")) }
     }
 
@@ -163,18 +162,18 @@ impl BuildArgs {
 }
 
 /// What was written.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Made {
     /// The length of the archive.
     bytes: u64,
     discs: Vec<discs::Written>,
     recovery: Vec<recovery::Written>,
+    recovery_on_discs: Option<super::split::Recovery>,
 }
 
 /// Writes the archive straight onto discs.
 fn make_discs(
-    media: &Media,
-    iso: bool,
+    (media, iso, percent): (&Media, bool, Option<Percent>),
     destination: &Path,
     (packed, lock): (&Packed, &BundleLock),
     world: &World<'_>,
@@ -187,12 +186,18 @@ fn make_discs(
         inventory: &head.inventory,
     };
     let bytes = export::archive_bytes(packed);
-    let cut = media.cut(bytes, documents.small_bytes())?;
+    let small = documents.small_bytes();
+    let cut = super::split::cut(media, bytes, small, percent)?;
+    let recovery_on_discs = super::split::Recovery::of(media, &cut, (bytes, small));
     let wish = Wish { destination, cut: &cut, only: None, images: iso };
     let staging = Staging::begin(wish, &packed.manifest, world.env)?;
     let (mut parts, room) = (staging.writer(), staging.room());
     export::export_parts(destination, (&mut parts, &cut), packed, lock, world, &room)?;
-    Ok(Made { bytes, discs: staging.finish(parts, &documents)?, recovery: Vec::new() })
+    let shown = if percent.is_some() { &world.shown } else { &Shown::Not };
+    let mut bar = shown.begin("recovery", bytes);
+    let recovering = Recovering { again: None, progress: &mut *bar, interrupted: world.interrupted };
+    let discs = staging.finish(parts, &documents, recovering)?;
+    Ok(Made { bytes, discs, recovery: Vec::new(), recovery_on_discs })
 }
 
 /// The lock beside the spec; made if there is none, refused if it is for another text.
@@ -255,6 +260,7 @@ fn report(
         countersigned,
         discs: made.discs,
         recovery: made.recovery,
+        recovery_on_discs: made.recovery_on_discs,
     };
     let lines =
         |keyids: &[KeyId]| keyids.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n         ");
@@ -269,7 +275,8 @@ fn report(
         format!("images   {images} counter-signed ({signatures}) by\n         {}\n", lines(by))
     });
     let what = if document.discs.is_empty() { "archive" } else { "discs  " };
-    let mut rows = super::split::rows(&document.discs);
+    let mut rows = document.recovery_on_discs.as_ref().map_or(String::new(), super::split::Recovery::line);
+    rows.push_str(&super::split::rows(&document.discs));
     rows.extend(document.recovery.iter().map(recovery::row));
     let human = format!(
         "{}\n{} {} (order {})\nbundle   {}\n{what}  {} ({})\nholds    {}\n{countersigned}signed   {}\n{rows}",

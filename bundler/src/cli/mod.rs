@@ -13,6 +13,7 @@ mod signers;
 mod split;
 mod trust;
 mod verify;
+mod write;
 
 use std::io::Read;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Parser, Subcommand};
 use edge::manual::{CompletionsArgs, ManArgs};
-use edge::show::{self, Common, NotYetArgs};
+use edge::show::{self, Common};
 use edge::{Env, Exit, Failure, Screen};
 
 /// Packs container images, Python wheels, Helm charts and files into one signed archive that crosses an
@@ -50,6 +51,8 @@ enum Command {
     Build(build::BuildArgs),
     /// Write a bundle that is there as discs, or one of them again
     Split(split::SplitArgs),
+    /// Copy a bundle to a medium, and read it back
+    Write(write::WriteArgs),
     /// Add a signature to an archive, in place
     Sign(sign::SignArgs),
     /// State what went into an archive, signed, for tools that read SLSA provenance
@@ -67,9 +70,6 @@ enum Command {
     Completions(CompletionsArgs),
     /// Print a manual page, or write all of them
     Man(ManArgs),
-    /// Copy an archive to a medium and compare (not there yet)
-    #[command(hide = true)]
-    Write(NotYetArgs),
 }
 
 /// Runs the program in a world.
@@ -86,6 +86,7 @@ fn dispatch(arguments: Arguments, env: &mut Env) -> Result<(), Failure> {
         Command::Images(args) => args.run(&mut screen),
         Command::Build(args) => args.run(&mut screen),
         Command::Split(args) => args.run(&mut screen),
+        Command::Write(args) => args.run(&mut screen),
         Command::Sign(args) => args.run(&mut screen),
         Command::Attest(args) => args.run(&mut screen),
         Command::Inspect(args) => args.run(&mut screen),
@@ -94,7 +95,6 @@ fn dispatch(arguments: Arguments, env: &mut Env) -> Result<(), Failure> {
         Command::Receipt(command) => command.run(&mut screen),
         Command::Completions(args) => args.run::<Arguments>(&mut screen),
         Command::Man(args) => args.run::<Arguments>(&mut screen),
-        Command::Write(_) => Err(Failure::not_yet("`bundler write`")),
     }
 }
 

@@ -6,9 +6,11 @@ use std::io::{BufReader, Read};
 use std::path::PathBuf;
 
 use clap::Args;
+use edge::progress::Shown;
 use edge::show::bytes;
 use edge::{Exit, Failure, Screen};
 use layout::reader::{BundleReader, Discard, ReadError};
+use layout::recovery::Percent;
 use layout::split::Tee;
 use layout::writer::CHUNK_BYTES;
 use manifests::bundle::BundleDigest;
@@ -16,9 +18,10 @@ use manifests::{BundleManifest, KeyId};
 use serde::Serialize;
 
 use super::verify::BundleError;
-use crate::discs::{DiscsError, Documents, Staging, Wish, Written};
-use crate::media::Media;
+use crate::discs::{DiscsError, Documents, Recovering, Staging, Wish, Written};
+use crate::media::{Cut, Media, MediaError};
 use crate::parted;
+use crate::recovery::RecoveryError;
 
 /// The arguments of `split`.
 #[derive(Debug, Args)]
@@ -33,6 +36,9 @@ pub(super) struct SplitArgs {
     /// A new directory; by default PRODUCT-VERSION.discs here
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Recovery data on each disc, from which so much damage can be repaired on site: 1% to 100%
+    #[arg(long, value_name = "N%")]
+    recovery: Option<String>,
     /// Only this part again, bit for bit as before
     #[arg(long, value_name = "PART")]
     only: Option<usize>,
@@ -51,7 +57,60 @@ struct Document {
     media: String,
     /// How many parts the bundle has on these media; with `--only` not all of them were written.
     parts: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recovery: Option<Recovery>,
     discs: Vec<Written>,
+}
+
+/// What recovery data on discs is good for.
+#[derive(Serialize)]
+pub(super) struct Recovery {
+    percent: u32,
+    /// Whether any one disc may be lost, with everything on it.
+    withstands_a_lost_disc: bool,
+    /// The least percentage with which that is so on these media.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    percent_for_a_lost_disc: Option<u32>,
+}
+
+impl Recovery {
+    /// Of a cut of so many bytes, with so many beside each part.
+    pub(super) fn of(media: &Media, cut: &Cut, (total, small): (u64, u64)) -> Option<Self> {
+        let percent = cut.recovery.as_ref()?.geometry.percent().number();
+        let withstands_a_lost_disc = cut.withstands_a_lost_disc();
+        let needed = if withstands_a_lost_disc { None } else { media.percent_for_a_lost_disc(total, small) };
+        Some(Self { percent, withstands_a_lost_disc, percent_for_a_lost_disc: needed.map(Percent::number) })
+    }
+
+    /// A line for people.
+    pub(super) fn line(&self) -> String {
+        let lost = match (self.withstands_a_lost_disc, self.percent_for_a_lost_disc) {
+            (true, _) => "any one disc may be lost".to_string(),
+            (false, Some(percent)) => {
+                format!("a whole disc may not be lost; that takes --recovery {percent}%")
+            }
+            (false, None) => "the disc itself may not be lost".to_string(),
+        };
+        format!("recovery {}% on the discs: {lost}\n", self.percent)
+    }
+}
+
+/// The percentage that somebody has typed.
+pub(super) fn percent(text: Option<&str>) -> Result<Option<Percent>, RecoveryError> {
+    text.map(str::parse).transpose().map_err(RecoveryError::Geometry)
+}
+
+/// How an archive is cut, with recovery data or without.
+pub(super) fn cut(
+    media: &Media,
+    total: u64,
+    small: u64,
+    percent: Option<Percent>,
+) -> Result<Cut, MediaError> {
+    match percent {
+        Some(percent) => media.cut_with_recovery(total, small, percent),
+        None => media.cut(total, small),
+    }
 }
 
 /// What a stick is formatted as is nothing for an image.
@@ -66,6 +125,7 @@ pub(super) fn images_make_sense(media: Option<&Media>) -> Result<(), Failure> {
 impl SplitArgs {
     pub(super) fn run(self, screen: &mut Screen<'_>) -> Result<(), Failure> {
         let media: Media = self.media.parse()?;
+        let percent = percent(self.recovery.as_deref())?;
         if self.iso {
             images_make_sense(Some(&media))?;
         }
@@ -91,7 +151,9 @@ impl SplitArgs {
             checksums: &small.checksums,
             inventory: &small.inventory,
         };
-        let cut = media.cut(source.bytes, documents.small_bytes())?;
+        let small = documents.small_bytes();
+        let cut = cut(&media, source.bytes, small, percent)?;
+        let recovery = Recovery::of(&media, &cut, (source.bytes, small));
         let destination = match &self.out {
             Some(out) => screen.env.path(out),
             None => screen.env.cwd.join(format!("{}-{}.discs", manifest.product, manifest.version)),
@@ -115,8 +177,13 @@ impl SplitArgs {
                 None => damaged(error).into(),
             });
         }
-        let discs = staging.finish(parts, &documents)?;
-        report(screen, destination, &manifest, head.bundle_digest(), (&media, cut.parts()), discs)
+        let again = percent.map(|_| source.pieces()).transpose()?;
+        let shown = if percent.is_some() { screen.progress() } else { Shown::Not };
+        let mut bar = shown.begin("recovery", source.bytes);
+        let recovering = Recovering { again, progress: &mut *bar, interrupted: &interrupted };
+        let discs = staging.finish(parts, &documents, recovering)?;
+        drop(bar);
+        report(screen, destination, &manifest, head.bundle_digest(), (&media, cut.parts(), recovery), discs)
     }
 }
 
@@ -132,7 +199,7 @@ fn report(
     directory: PathBuf,
     manifest: &BundleManifest,
     bundle: BundleDigest,
-    (media, parts): (&Media, usize),
+    (media, parts, recovery): (&Media, usize, Option<Recovery>),
     discs: Vec<Written>,
 ) -> Result<(), Failure> {
     let document = Document {
@@ -143,15 +210,17 @@ fn report(
         marking: manifest.marking.to_string(),
         media: media.to_string(),
         parts,
+        recovery,
         discs,
     };
     let human = format!(
-        "{}\n{} {} (order {})\nbundle   {bundle}\ndiscs    {}\n{}",
+        "{}\n{} {} (order {})\nbundle   {bundle}\ndiscs    {}\n{}{}",
         manifest.marking,
         manifest.product,
         manifest.version,
         manifest.order,
         document.directory.display(),
+        document.recovery.as_ref().map_or(String::new(), Recovery::line),
         rows(&document.discs),
     );
     screen.result(&human, &document)
@@ -170,6 +239,10 @@ pub(super) fn rows(discs: &[Written]) -> String {
                 bytes(part.size),
                 part.digest.short()
             ));
+        }
+        for file in &disc.recovery {
+            let (size, digest) = (bytes(file.size), file.digest.short());
+            text.push_str(&format!("  {name}  {}  {}  {size}  {digest}\n", disc.volume, file.file));
         }
     }
     text

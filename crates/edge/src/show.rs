@@ -149,13 +149,6 @@ fn failure(env: &mut Env, output: Output, failure: &Failure) -> Exit {
     failure.exit()
 }
 
-/// The arguments of a command that the design has and this version does not.
-#[derive(Debug, clap::Args)]
-pub struct NotYetArgs {
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    _rest: Vec<std::ffi::OsString>,
-}
-
 /// Parses the arguments, runs the command, and says how it ended.
 pub fn run<A: clap::Parser>(
     env: &mut Env,

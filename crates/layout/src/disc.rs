@@ -5,7 +5,7 @@
 //! else lies there is not looked at. *What it never does:* write, rename, or keep a file open.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -14,15 +14,26 @@ use manifests::bundle::MANIFEST_BYTES_MAX;
 use manifests::inventory::INVENTORY_BYTES_MAX;
 use manifests::parts::{PARTS_BYTES_MAX, PARTS_MAX, PartsError};
 use manifests::root::{FoundSignature, SIGNATURE_BYTES_MAX, SIGNATURES_MAX};
-use manifests::{PartsList, text};
+use manifests::{KeyId, PartsList, text};
 
 use crate::medium::{self, MediumError};
 
 /// The list that makes a directory a disc.
 pub const PARTS_LIST: &str = "parts.json";
 
+/// The label for people on each disc.
+pub const LABEL: &str = "LABEL.txt";
+
 /// How many names of a directory are looked at.
 const NAMES_MAX: usize = 4096;
+
+/// How many names of files of ours all discs at one place may have: 999 discs in directories side by side have
+/// half of that.
+const OURS_MAX: usize = 16_384;
+
+/// The files and the directory that every disc has.
+const FIXED: [&str; 6] =
+    [PARTS_LIST, "label.txt", "bundle.json", "sha256sums", "inventory.json", "signatures"];
 
 /// Why the small files of a disc cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +54,12 @@ pub enum DiscError {
         dir: PathBuf,
         /// Which file.
         name: String,
+    },
+    /// More files that may be ours than there are of any bundle.
+    #[error("{} has more than {OURS_MAX} files that may be parts", path.display())]
+    TooMany {
+        /// Where.
+        path: PathBuf,
     },
     /// Two names that mean the same.
     #[error("{} has two files that may be {name}", dir.display())]
@@ -94,8 +111,8 @@ pub enum Named {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Disc {
     dir: PathBuf,
-    /// By folded name; two of one are told apart when somebody asks for it.
-    names: BTreeMap<String, Vec<PathBuf>>,
+    /// The names that may be ours, by folded name; two of one are told apart when somebody asks for it.
+    names: BTreeMap<String, Vec<OsString>>,
 }
 
 /// A file of a part, found and not looked into.
@@ -105,6 +122,17 @@ pub struct PartFile {
     pub number: usize,
     /// Where it is.
     pub path: PathBuf,
+}
+
+/// A file that makes a disc one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiscFile {
+    /// The name that it was written with.
+    pub name: String,
+    /// Where it is.
+    pub path: PathBuf,
+    /// The number of the part that it is.
+    pub part: Option<usize>,
 }
 
 /// The small files of a disc that come before the list of parts; nothing is parsed.
@@ -124,16 +152,21 @@ fn fold(name: &OsStr) -> Option<String> {
     Some(name.to_ascii_lowercase())
 }
 
-fn names(dir: &Path) -> Result<BTreeMap<String, Vec<PathBuf>>, DiscError> {
+/// The names in a directory, each as it is compared and as it is, in the order of the former.
+fn names(dir: &Path) -> Result<Vec<(String, OsString)>, DiscError> {
     let failed = |source| DiscError::List { path: dir.to_path_buf(), source };
-    let mut names: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+    let mut names = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(failed)?.take(NAMES_MAX) {
-        let entry = entry.map_err(failed)?;
-        if let Some(name) = fold(&entry.file_name()) {
-            names.entry(name).or_default().push(entry.path());
-        }
+        let name = entry.map_err(failed)?.file_name();
+        names.extend(fold(&name).map(|folded| (folded, name)));
     }
+    names.sort();
     Ok(names)
+}
+
+/// Whether a file of this name may be one of a disc.
+fn is_ours(name: &str) -> bool {
+    FIXED.contains(&name) || part_number(name).is_some() || recovery_number(name).is_some()
 }
 
 /// Whether the name of a file is that of a part: `.001` to `.999` at its end.
@@ -141,6 +174,21 @@ fn part_number(name: &str) -> Option<usize> {
     let (_, end) = name.rsplit_once('.')?;
     let digits = end.len() == 3 && end.bytes().all(|byte| byte.is_ascii_digit());
     end.parse().ok().filter(|number| digits && (1..=PARTS_MAX).contains(number))
+}
+
+/// The number of a recovery file: `.r001` to `.r999` at the end of its name.
+fn recovery_number(name: &str) -> Option<u32> {
+    let (_, end) = name.rsplit_once('.')?;
+    let digits = end.strip_prefix('r').filter(|digits| digits.len() == 3)?;
+    let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+    digits.parse().ok().filter(|number| plain && *number > 0)
+}
+
+/// The number of a recovery file, by what its name ends with: in any case, and with what some file systems put
+/// behind it.
+#[must_use]
+pub fn recovery_number_of(name: &OsStr) -> Option<u32> {
+    recovery_number(&fold(name)?)
 }
 
 /// What lies at a path: a directory is a disc, or holds discs one level below; the file of a part means the
@@ -161,26 +209,39 @@ pub fn look(path: &Path) -> Result<Named, DiscError> {
 }
 
 fn disc_at(dir: &Path) -> Result<Option<Disc>, DiscError> {
-    let names = names(dir)?;
-    let disc = Disc { dir: dir.to_path_buf(), names };
-    Ok(disc.names.contains_key(PARTS_LIST).then_some(disc))
+    Ok(Disc::with(dir, &names(dir)?))
 }
 
 fn discs_below(dir: &Path) -> Result<Vec<Disc>, DiscError> {
-    let here = Disc { dir: dir.to_path_buf(), names: names(dir)? };
-    if here.names.contains_key(PARTS_LIST) {
+    let names = names(dir)?;
+    if let Some(here) = Disc::with(dir, &names) {
         return Ok(vec![here]);
     }
-    let below = here.names.into_values().flatten().filter(|path| path.is_dir() && !path.is_symlink());
-    let mut discs = Vec::new();
-    for dir in below.take(PARTS_MAX) {
+    let below = names.iter().map(|(_, name)| dir.join(name));
+    let below = below.filter(|path| path.is_dir() && !path.is_symlink());
+    let (mut discs, mut ours) = (Vec::new(), 0_usize);
+    for below in below.take(PARTS_MAX) {
         // What may not be listed is somebody else's.
-        discs.extend(disc_at(&dir).unwrap_or_default());
+        let Some(disc) = disc_at(&below).unwrap_or_default() else { continue };
+        ours = ours.saturating_add(disc.names.values().map(Vec::len).sum());
+        if ours > OURS_MAX {
+            return Err(DiscError::TooMany { path: dir.to_path_buf() });
+        }
+        discs.push(disc);
     }
     Ok(discs)
 }
 
 impl Disc {
+    /// A directory that has these names, if they make it a disc.
+    fn with(dir: &Path, all: &[(String, OsString)]) -> Option<Self> {
+        let mut names: BTreeMap<String, Vec<OsString>> = BTreeMap::new();
+        for (folded, name) in all.iter().filter(|(folded, _)| is_ours(folded)) {
+            names.entry(folded.clone()).or_default().push(name.clone());
+        }
+        names.contains_key(PARTS_LIST).then(|| Self { dir: dir.to_path_buf(), names })
+    }
+
     /// Its directory.
     #[must_use]
     pub fn dir(&self) -> &Path {
@@ -191,19 +252,19 @@ impl Disc {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         let parts = self.names.iter().filter(|(name, _)| part_number(name).is_some());
-        let lengths = parts.flat_map(|(_, paths)| paths).map(|path| path.symlink_metadata());
+        let lengths = parts.flat_map(|(_, names)| names).map(|name| self.dir.join(name).symlink_metadata());
         lengths.flatten().fold(0, |sum, found| sum.saturating_add(found.len()))
     }
 
-    fn find(&self, name: &str) -> Result<Option<&Path>, DiscError> {
+    fn find(&self, name: &str) -> Result<Option<PathBuf>, DiscError> {
         match self.names.get(&name.to_ascii_lowercase()).map(Vec::as_slice) {
             None | Some([]) => Ok(None),
-            Some([only]) => Ok(Some(only)),
+            Some([only]) => Ok(Some(self.dir.join(only))),
             Some(several) => {
                 // On a file system that tells them apart, the one that we would have written.
-                let exact = several.iter().find(|path| path.file_name() == Some(OsStr::new(name)));
+                let exact = several.iter().find(|found| found.as_os_str() == OsStr::new(name));
                 let twice = || DiscError::Twice { dir: self.dir.clone(), name: text::printable(name) };
-                exact.map(|path| Some(path.as_path())).ok_or_else(twice)
+                exact.map(|found| Some(self.dir.join(found))).ok_or_else(twice)
             }
         }
     }
@@ -211,7 +272,7 @@ impl Disc {
     /// Reads a small file of it.
     fn small(&self, name: &str, limit: u64) -> Result<Vec<u8>, DiscError> {
         let missing = || DiscError::Missing { dir: self.dir.clone(), name: name.to_string() };
-        read_small(self.find(name)?.ok_or_else(missing)?, limit)
+        read_small(&self.find(name)?.ok_or_else(missing)?, limit)
     }
 
     /// Reads `bundle.json` and the signatures.
@@ -221,19 +282,25 @@ impl Disc {
     pub fn signed(&self) -> Result<Signed, DiscError> {
         let manifest = self.small("bundle.json", MANIFEST_BYTES_MAX)?;
         let mut signatures = Vec::new();
-        let dir = self.find("signatures")?.filter(|dir| dir.is_dir() && !dir.is_symlink());
-        for (name, paths) in dir.map(names).transpose()?.unwrap_or_default() {
-            let Some(claimed) = name.strip_suffix(".sig").and_then(|hex| hex.parse().ok()) else { continue };
-            for path in paths {
-                if signatures.len() == SIGNATURES_MAX {
-                    let reason = format!("more than {SIGNATURES_MAX} signatures");
-                    let source = io::Error::new(io::ErrorKind::InvalidData, reason);
-                    return Err(DiscError::Read { path, source });
-                }
-                signatures.push(FoundSignature { claimed, bytes: read_small(&path, SIGNATURE_BYTES_MAX)? });
+        for (claimed, path) in self.signature_files()? {
+            if signatures.len() == SIGNATURES_MAX {
+                let reason = format!("more than {SIGNATURES_MAX} signatures");
+                let source = io::Error::new(io::ErrorKind::InvalidData, reason);
+                return Err(DiscError::Read { path, source });
             }
+            signatures.push(FoundSignature { claimed, bytes: read_small(&path, SIGNATURE_BYTES_MAX)? });
         }
         Ok(Signed { manifest, signatures })
+    }
+
+    /// The files of signatures, and the key that each names.
+    fn signature_files(&self) -> Result<Vec<(KeyId, PathBuf)>, DiscError> {
+        let dir = self.find("signatures")?.filter(|dir| dir.is_dir() && !dir.is_symlink());
+        let Some(dir) = dir else { return Ok(Vec::new()) };
+        let named = |(folded, name): (String, OsString)| {
+            Some((folded.strip_suffix(".sig")?.parse().ok()?, dir.join(name)))
+        };
+        Ok(names(&dir)?.into_iter().filter_map(named).collect())
     }
 
     /// Reads `SHA256SUMS`.
@@ -262,6 +329,48 @@ impl Disc {
         PartsList::from_bytes(&bytes).map_err(failed)
     }
 
+    /// The recovery files that lie here, of whatever bundle: their headers tell.
+    #[must_use]
+    pub fn recovery(&self) -> Vec<PathBuf> {
+        let files = self.names.iter().filter(|(name, _)| recovery_number(name).is_some());
+        files.flat_map(|(_, names)| names).map(|name| self.dir.join(name)).collect()
+    }
+
+    /// Every file that makes this directory a disc, in the order in which one is written: what makes it one comes
+    /// last.
+    ///
+    /// # Errors
+    /// One of them is missing, or two may be the same.
+    pub fn files(&self, list: &PartsList) -> Result<Vec<DiscFile>, DiscError> {
+        let file =
+            |name: &str, path: &Path| DiscFile { name: name.to_string(), path: path.into(), part: None };
+        let mut files = Vec::new();
+        for part in self.parts(list)? {
+            let name = list.file_name(part.number);
+            files.push(DiscFile { name, path: part.path, part: Some(part.number) });
+        }
+        for path in self.recovery() {
+            let number = path.file_name().and_then(recovery_number_of).unwrap_or(0);
+            let name = crate::recovery::file_name(list.archive().as_str(), number);
+            if files.iter().any(|file| file.name == name) {
+                return Err(DiscError::Twice { dir: self.dir.clone(), name });
+            }
+            files.push(file(&name, &path));
+        }
+        for (keyid, path) in self.signature_files()? {
+            files.push(file(&format!("signatures/{keyid}.sig"), &path));
+        }
+        for name in ["inventory.json", "SHA256SUMS", LABEL, "bundle.json", PARTS_LIST] {
+            match self.find(name)? {
+                Some(path) => files.push(file(name, &path)),
+                // It is for people only.
+                None if name == LABEL => {}
+                None => return Err(DiscError::Missing { dir: self.dir.clone(), name: name.to_string() }),
+            }
+        }
+        Ok(files)
+    }
+
     /// The files of parts that lie here: by the name that the list has for each, or else by the three digits at
     /// a name's end, which is all that some file systems keep.
     ///
@@ -275,16 +384,16 @@ impl Disc {
                 Some(path) => Some(path),
                 None => self.by_digits(number, &name)?,
             };
-            found.extend(path.map(|path| PartFile { number, path: path.to_path_buf() }));
+            found.extend(path.map(|path| PartFile { number, path }));
         }
         Ok(found)
     }
 
-    fn by_digits(&self, number: usize, name: &str) -> Result<Option<&Path>, DiscError> {
+    fn by_digits(&self, number: usize, name: &str) -> Result<Option<PathBuf>, DiscError> {
         let same = self.names.iter().filter(|(name, _)| part_number(name) == Some(number));
-        match same.flat_map(|(_, paths)| paths).collect::<Vec<_>>().as_slice() {
+        match same.flat_map(|(_, names)| names).collect::<Vec<_>>().as_slice() {
             [] => Ok(None),
-            [only] => Ok(Some(only)),
+            [only] => Ok(Some(self.dir.join(only))),
             _ => Err(DiscError::Twice { dir: self.dir.clone(), name: name.to_string() }),
         }
     }
@@ -360,6 +469,38 @@ mod tests {
         assert_eq!(found(&exact), [(1, "demo-1.0.bundle.tar.001".to_string())]);
         let (_dir, other) = disc(&["parts.json", "Demo-1.0.bundle.tar.001", "DEMO-1.0.bundle.tar.001"]);
         assert!(matches!(other.parts(&list(2)), Err(DiscError::Twice { .. })));
+    }
+
+    #[test]
+    fn knows_recovery_files_by_the_end_of_their_names() {
+        for good in ["x.bundle.tar.r001", "X_1_0.R999;1", ".r001"] {
+            assert!(recovery_number_of(OsStr::new(good)).is_some(), "{good}");
+        }
+        for bad in ["x.001", "x.r1", "x.r0001", "r001", "x.rabc", "x.r000", "x.bundle.tar"] {
+            assert!(recovery_number_of(OsStr::new(bad)).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_directory_of_too_many_files_that_may_be_parts_is_refused_and_other_names_are_not_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        for disc in 0..5 {
+            let disc = dir.path().join(disc.to_string());
+            std::fs::create_dir(&disc).unwrap();
+            std::fs::write(disc.join("parts.json"), b"x").unwrap();
+            for number in 0..3900 {
+                std::fs::write(disc.join(format!("{number}.other")), b"").unwrap();
+            }
+        }
+        let Named::Discs(discs) = look(dir.path()).unwrap() else { panic!("not a directory") };
+        assert_eq!(discs.iter().map(|disc| disc.names.len()).sum::<usize>(), 5);
+        for disc in 0..5 {
+            for number in 0..3900 {
+                let name = |end: &str| dir.path().join(format!("{disc}/{number}.{end}"));
+                std::fs::rename(name("other"), name("001")).unwrap();
+            }
+        }
+        assert!(matches!(look(dir.path()), Err(DiscError::TooMany { .. })));
     }
 
     #[test]

@@ -64,6 +64,12 @@ impl ManifestKeeper {
         }
     }
 
+    /// How much it keeps.
+    #[must_use]
+    pub fn kept_bytes(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
     /// What was kept: the whole file, or nothing.
     #[must_use]
     pub fn finish(self) -> Vec<u8> {

@@ -49,6 +49,13 @@ impl Placed {
             _ => self.range.clone(),
         }
     }
+
+    /// The bytes after which its content is known: all of it, or of content without any the last of the header.
+    #[must_use]
+    pub fn decisive(&self) -> Range<u64> {
+        let content = self.content();
+        if content.is_empty() { content.start.saturating_sub(1)..content.start } else { content }
+    }
 }
 
 /// The regions of an archive, in order and without gaps.

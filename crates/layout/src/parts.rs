@@ -20,6 +20,7 @@ use manifests::root::FoundSignature;
 use manifests::verify::{CheckedContents, Contents, Damage, Tally};
 use manifests::{ArchivePath, BundleManifest, Digest, Hasher, PartsList};
 
+use crate::carried::{Carried, Carry};
 use crate::hashing::ManifestKeeper;
 use crate::header;
 use crate::map::{ArchiveMap, Placed, Ranges, Region};
@@ -235,20 +236,12 @@ fn sort(signatures: &mut [FoundSignature]) {
     signatures.sort_by(|a, b| (a.claimed, &a.bytes).cmp(&(b.claimed, &b.bytes)));
 }
 
-/// How far a blob was hashed.
-#[derive(Debug, Clone)]
-struct Carry {
-    hasher: Hasher,
-    document: ManifestKeeper,
-}
-
 /// An archive whose parts come one after the other.
 #[derive(Debug)]
 pub struct Assembly {
     expected: Expected,
     tally: Tally,
-    /// By the offset in the archive at which the next piece starts.
-    carried: BTreeMap<u64, Carry>,
+    carried: Carried,
     /// What an earlier run has kept, and need not be read from the medium again.
     kept: BTreeSet<ArchivePath>,
 }
@@ -264,7 +257,7 @@ impl Assembly {
     /// Nothing was read yet.
     #[must_use]
     pub fn new(expected: Expected, contents: Contents) -> Self {
-        Self { expected, tally: contents.tally(), carried: BTreeMap::new(), kept: BTreeSet::new() }
+        Self { expected, tally: contents.tally(), carried: Carried::default(), kept: BTreeSet::new() }
     }
 
     /// What the archive must be.
@@ -579,7 +572,7 @@ impl Pass<'_> {
         let whole = here == bytes;
         let state = match here.start == bytes.start {
             true => Some(Carry { hasher: Hasher::new(), document: ManifestKeeper::of_size(content.size) }),
-            false => self.assembly.carried.get(&here.start).cloned(),
+            false => self.assembly.carried.get(here.start),
         };
         let wanted = !self.assembly.tally.is_settled(path);
         if wanted {
@@ -657,6 +650,7 @@ impl Pass<'_> {
         if settled {
             // What the signed digest speaks for needs nobody else.
             self.pieces.retain(|(range, _)| *range != local);
+            self.assembly.carried.settled(&placed.content());
             return Piece::Settled;
         }
         self.damage(local, &name, if whole { Wrong::Digest } else { Wrong::Joined });

@@ -36,8 +36,8 @@ pub(super) struct ApplyArgs {
     /// Go ahead; without it the plan is shown and nothing is changed
     #[arg(long)]
     yes: bool,
-    /// Repair what is damaged, from the recovery data beside the bundle, while it is loaded; nothing is written
-    /// to the medium
+    /// Repair what is damaged, from the recovery data beside the bundle or on its discs, while it is loaded; nothing
+    /// is written to the medium
     #[arg(long)]
     repair: bool,
     #[command(flatten)]
@@ -48,9 +48,6 @@ impl ApplyArgs {
     pub(super) fn run(self, site: &Site, screen: &mut Screen<'_>) -> Result<(), Failure> {
         let asked = self.checks.asked()?;
         let given = super::verify::given(&self.bundle, screen)?;
-        if self.repair {
-            super::verify::must_be_one_file(&given)?;
-        }
         // A site without trust has no log either: nothing is written then.
         site.trust()?;
         if !self.yes {
@@ -225,11 +222,13 @@ fn admitted(
     let gate = |bundle, inventory: &Inventory| asked.before_copying(bundle, inventory, log, context);
     let bar = || shown.begin("loading", given.bytes());
     let verdict = match given {
-        Given::Archive(path) if repair => super::verify::repaired(site, context.env, log, path, shown)
-            .and_then(|(input, report)| {
+        _ if repair => {
+            super::verify::repaired(site, context.env, log, given, shown).and_then(|(input, report)| {
                 context.env.stderr.say(report.text().trim_end());
-                admit::admit_stream(site, config, path, input, &gate, &mut *bar()).map_err(Failure::from)
-            }),
+                let title = given.title();
+                admit::admit_stream(site, config, &title, input, &gate, &mut *bar()).map_err(Failure::from)
+            })
+        }
         Given::Archive(path) => medium::open(path)
             .map_err(AdmitError::from)
             .and_then(|(input, _)| {

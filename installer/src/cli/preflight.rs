@@ -34,8 +34,8 @@ pub(super) struct PreflightArgs {
     /// With --rollback: the product, if the site has several
     #[arg(long, requires = "rollback")]
     product: Option<Name>,
-    /// Repair what is damaged, from the recovery data beside the bundle, while it is read; nothing is written to
-    /// the medium
+    /// Repair what is damaged, from the recovery data beside the bundle or on its discs, while it is read; nothing
+    /// is written to the medium
     #[arg(long, conflicts_with = "rollback")]
     repair: bool,
     /// Write the findings into this file as well, as JUnit XML
@@ -97,9 +97,6 @@ impl PreflightArgs {
         screen: &mut Screen<'_>,
     ) -> Result<(Title, Report), Failure> {
         let given = super::verify::given(&self.bundle, screen)?;
-        if self.repair {
-            super::verify::must_be_one_file(&given)?;
-        }
         let judged = super::judged(site, screen.env)?;
         let verified = super::verify::lent(site, screen, &given, self.repair, "verify")?;
         let site = verified.loan.to(site);

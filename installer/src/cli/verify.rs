@@ -31,8 +31,8 @@ pub(super) struct VerifyArgs {
     /// The bundle: an archive, or directories of its discs. One disc alone gets a verdict of its own
     #[arg(required = true)]
     bundle: Vec<PathBuf>,
-    /// Repair what is damaged, from the recovery data beside the bundle, while it is read; nothing is written to
-    /// the medium
+    /// Repair what is damaged, from the recovery data beside the bundle or on its discs, while it is read; nothing
+    /// is written to the medium
     #[arg(long)]
     repair: bool,
 }
@@ -76,26 +76,14 @@ pub(super) fn given(bundles: &[PathBuf], screen: &Screen<'_>) -> Result<Given, F
     Ok(Given::look(bundles.iter().map(|path| screen.env.path(path)).collect())?)
 }
 
-/// Only a bundle in one file can be repaired.
-pub(super) fn must_be_one_file(given: &Given) -> Result<(), Failure> {
-    match given {
-        Given::Archive(_) => Ok(()),
-        Given::Discs(_) => Err(Failure::usage("recovery data for parts is not there yet").hint(
-            "leave out --repair, or join the parts to one file with the recovery files beside it, and name that",
-        )),
-    }
-}
-
 impl VerifyArgs {
     pub(super) fn run(self, site: &Site, screen: &mut Screen<'_>) -> Result<(), Failure> {
         let given = given(&self.bundle, screen)?;
-        if self.repair {
-            must_be_one_file(&given)?;
-        }
         // A site without trust has no log either: nothing is written then.
         let judged = super::judged(site, screen.env)?;
         let (bundle, repair) = match &given {
             Given::Archive(_) => verified(site, screen, &given, self.repair, "verify")?,
+            Given::Discs(_) if self.repair => verified(site, screen, &given, true, "verify")?,
             Given::Discs(places) => match looked_at(site, screen, &given, places)? {
                 Looked::Whole(bundle) => (*bundle, None),
                 Looked::Some(some) => return show_parts(&some, screen),
@@ -202,15 +190,17 @@ pub(super) fn repaired(
     site: &Site,
     env: &Env,
     log: &AuditLog,
-    path: &std::path::Path,
+    given: &Given,
     shown: &Shown,
 ) -> Result<(Box<dyn Read>, Report), Failure> {
-    let size = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-    let mut bar = shown.begin("locating", size);
-    let (archive, report) = repair::archive(site, path, &mut *bar)?;
+    let mut bar = shown.begin("locating", given.bytes());
+    let (archive, report) = match given {
+        Given::Archive(path) => repair::archive(site, path, &mut *bar)?,
+        Given::Discs(places) => repair::of_discs(site, &given.title(), places, &mut *bar)?,
+    };
     drop(bar);
     let facts = about([
-        ("medium", path.display().to_string()),
+        ("medium", given.title().display().to_string()),
         ("repaired_bytes", report.repaired_bytes.to_string()),
         ("places", report.repaired.len().to_string()),
         ("margin", format!("{} of {}", report.margin, report.of)),
@@ -272,12 +262,10 @@ fn checked(
     let shown = screen.progress();
     let bar = || shown.begin("verifying", given.bytes());
     let verdict = match given {
-        Given::Archive(path) if repair => {
-            repaired(site, screen.env, &log, path, &shown).and_then(|(input, report)| {
-                let (bundle, loan) = verify(&config, path, input, &mut *bar())?;
-                Ok((Lent { bundle, loan }, Some(report)))
-            })
-        }
+        _ if repair => repaired(site, screen.env, &log, given, &shown).and_then(|(input, report)| {
+            let (bundle, loan) = verify(&config, &given.title(), input, &mut *bar())?;
+            Ok((Lent { bundle, loan }, Some(report)))
+        }),
         Given::Archive(path) => {
             let input = medium::open(path).map(|(file, _)| Box::new(file) as Box<dyn Read>);
             let found =

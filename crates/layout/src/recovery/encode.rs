@@ -48,7 +48,7 @@ pub enum EncodeError {
 }
 
 /// Writes the recovery data of an archive of `length` bytes into these files, which are empty, and flushes them
-/// to the disk. The same archive, percentage and number of files give the same bytes. `passed` is told how many
+/// to the disk. A file that nobody wants is none. The same archive, percentage and number of files give the same bytes. `passed` is told how many
 /// bytes of the archive have gone by.
 ///
 /// # Errors
@@ -58,7 +58,7 @@ pub fn encode(
     length: u64,
     bundle: BundleDigest,
     percent: Percent,
-    files: &[File],
+    files: &[Option<File>],
     passed: &mut dyn FnMut(u64),
 ) -> Result<Geometry, EncodeError> {
     encode_within(WORK_BYTES, source, length, bundle, percent, files, passed)
@@ -71,7 +71,7 @@ pub(super) fn encode_within(
     length: u64,
     bundle: BundleDigest,
     percent: Percent,
-    files: &[File],
+    files: &[Option<File>],
     passed: &mut dyn FnMut(u64),
 ) -> Result<Geometry, EncodeError> {
     let geometry = Geometry::new(length, percent, u32::try_from(files.len()).unwrap_or(u32::MAX))?;
@@ -95,7 +95,7 @@ pub(super) fn encode_within(
 
 struct Run<'a> {
     geometry: Geometry,
-    files: &'a [File],
+    files: &'a [Option<File>],
     work_bytes: u64,
     /// The seal of each block.
     index: Vec<Seal>,
@@ -187,14 +187,15 @@ impl Run<'_> {
             write(self.files, file, &header, 0)?;
         }
         for (number, file) in (1_u32..).zip(self.files) {
+            let Some(file) = file else { continue };
             file.sync_all().map_err(|source| EncodeError::Write { number, source })?;
         }
         Ok(())
     }
 }
 
-fn write(files: &[File], file: u32, bytes: &[u8], offset: u64) -> Result<(), EncodeError> {
-    let found = usize::try_from(file).ok().and_then(|file| files.get(file));
+fn write(files: &[Option<File>], file: u32, bytes: &[u8], offset: u64) -> Result<(), EncodeError> {
+    let found = usize::try_from(file).ok().and_then(|file| files.get(file)).and_then(Option::as_ref);
     let written = found.map_or(Ok(()), |file| file.write_all_at(bytes, offset));
     written.map_err(|source| EncodeError::Write { number: file.saturating_add(1), source })
 }

@@ -310,6 +310,25 @@ impl Geometry {
         2 * HEADER_BYTES + self.slice_bytes(&before) + rows_bytes + self.slice_bytes(&behind)
     }
 
+    /// No file is longer.
+    #[must_use]
+    pub fn file_bytes_max(&self) -> u64 {
+        let share = |total: u64| total.div_ceil(u64::from(self.files.max(1)));
+        let index = share(self.blocks) * SEAL_BYTES * u64::from(self.copies());
+        2 * HEADER_BYTES + index + share(self.recovery_rows) * self.sealed_row_bytes()
+    }
+
+    /// Whether a set can lose these bytes of the archive, in one piece, and these of its own files at once.
+    #[must_use]
+    pub fn withstands(&self, lost: &Range<u64>, files: &Range<u32>) -> bool {
+        let first = lost.start.checked_div(self.block).unwrap_or(0);
+        let blocks = lost.end.div_ceil(self.block).saturating_sub(first);
+        let in_a_column = blocks.div_ceil(self.columns.max(1));
+        let rows = |file: u32| self.rows_of(file).end.saturating_sub(self.rows_of(file).start);
+        let gone: u64 = files.clone().map(rows).sum();
+        lost.is_empty() || in_a_column <= self.recovery_rows.saturating_sub(gone)
+    }
+
     /// The length of all files together, in bytes.
     #[must_use]
     pub fn total_bytes(&self) -> u64 {

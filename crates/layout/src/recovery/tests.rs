@@ -58,7 +58,7 @@ fn directory() -> tempfile::TempDir {
 fn made(archive: &[u8], percent: u32, files: usize) -> (Geometry, Vec<Vec<u8>>) {
     let dir = directory();
     let path = |file: usize| dir.path().join(file_name("x", file as u32));
-    let open: Vec<File> = (0..files).map(|file| File::create(path(file)).unwrap()).collect();
+    let open: Vec<_> = (0..files).map(|file| Some(File::create(path(file)).unwrap())).collect();
     let percent = Percent::new(percent).unwrap();
     let mut passed = 0;
     let geometry =
@@ -159,6 +159,21 @@ fn the_same_archive_gives_the_same_files() {
     assert_eq!(made(&archive, 7, 5), made(&archive, 7, 5));
 }
 
+#[test]
+fn a_file_that_is_made_alone_is_the_same() {
+    let archive = noise(300_001, 62);
+    let (geometry, files) = made(&archive, 10, 5);
+    let dir = directory();
+    for (number, wanted) in files.iter().enumerate() {
+        let path = dir.path().join(number.to_string());
+        let open: Vec<_> =
+            (0..5).map(|file| (file == number).then(|| File::create(&path).unwrap())).collect();
+        encode(&archive, 300_001, bundle(), geometry.percent(), &open, &mut |_| {}).unwrap();
+        assert!(std::fs::read(path).unwrap() == *wanted, "{number}");
+        assert!(wanted.len() as u64 <= geometry.file_bytes_max());
+    }
+}
+
 /// What an archive of more than 12 GiB needs, whose blocks are longer than the pieces that are worked on.
 #[test]
 fn blocks_longer_than_the_memory_give_the_same_bytes_and_come_back() {
@@ -166,7 +181,7 @@ fn blocks_longer_than_the_memory_give_the_same_bytes_and_come_back() {
     let (geometry, files) = made(&archive, 10, 2);
     let dir = directory();
     let path = |file: usize| dir.path().join(file_name("x", file as u32));
-    let open: Vec<File> = (0..2).map(|file| File::create(path(file)).unwrap()).collect();
+    let open: Vec<_> = (0..2).map(|file| Some(File::create(path(file)).unwrap())).collect();
     let percent = geometry.percent();
     let encoded = encode::encode_within(1, &archive, 3_000_001, bundle(), percent, &open, &mut |_| {});
     assert_eq!(encoded.unwrap(), geometry);
