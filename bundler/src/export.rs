@@ -191,8 +191,8 @@ fn write<W: Write>(
     };
     let out = BufWriter::with_capacity(layout::writer::CHUNK_BYTES, out);
     let mut writer = ArchiveWriter::begin(out, &packed.head).map_err(failed)?;
-    let mut bar = progress::new(world.bars, "writing", packed.manifest.counts.blob_bytes);
-    for content in &packed.inventory.blobs {
+    let mut bar = progress::new(world.bars, "writing", packed.manifest.counts.carried_bytes());
+    for content in &packed.inventory.carried() {
         let open = lock.blobs.get(&content.digest).map_or_else(
             || Err(io::Error::new(io::ErrorKind::NotFound, "it is not in the lock")),
             |blob| open(*content, blob, world),
