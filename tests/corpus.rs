@@ -101,6 +101,13 @@ fn forged_with(options: SampleOptions, change: impl FnOnce(&mut Forge, &Draft)) 
     Case::new(options, forge.bytes())
 }
 
+/// A draft whose entries somebody has changed on the way.
+fn forged_draft(draft: &Draft, change: impl FnOnce(&mut Forge)) -> Case {
+    let mut forge = draft.forge();
+    change(&mut forge);
+    Case::new(draft.options.clone(), forge.bytes())
+}
+
 /// A bundle with a header field changed in one entry, and its checksum made right.
 fn field(entry: &str, field: Field, value: &[u8]) -> Case {
     forged(|forge| forge.entry(entry).set(field, value))
@@ -1378,5 +1385,76 @@ fn a_signed_image_that_claims_more_bytes_than_there_are_is_refused_before_they_a
             assert_eq!(failure.exit(), exit, "{verb} of {size}: {failure:?}");
         }
         as_before(&scene, &before).unwrap();
+    }
+}
+
+// ---- deltas -------------------------------------------------------------------------------------------
+
+/// The sample, which a site has; and the same as the next version, which leaves out these of its blobs.
+fn next_without(blobs: &[Digest]) -> Draft {
+    let mut draft = Draft::new(&SampleOptions { sequence: 43, ..SampleOptions::default() });
+    if !blobs.is_empty() {
+        hostile::deltas::leave_out(&mut draft, blobs);
+    }
+    draft
+}
+
+#[test]
+fn refuses_a_delta_that_carries_what_it_leaves_out() {
+    let options = SampleOptions::default();
+    let scene = Scene::new(&options);
+    scene.carry(&sample_bundle(&options).archive);
+    scene.admit().unwrap();
+    let before = scene.picture_without_log();
+    let layers = hostile::deltas::layers(&next_without(&[]));
+    let draft = next_without(&layers[..1]);
+    let mut forge = draft.forge();
+    let place = forge.position("blobs/");
+    let whole = next_without(&[]).forge();
+    let name = format!("blobs/sha256/{}", layers[0].hex());
+    let carried = whole.entries.iter().find(|entry| entry.header.starts_with(name.as_bytes())).unwrap();
+    forge.entries.insert(place, carried.clone());
+    scene.carry(&forge.bytes());
+    for failure in [scene.verify().unwrap_err(), scene.admit().unwrap_err()] {
+        assert_eq!(failure.exit(), Exit::Damaged, "{}", message(&failure));
+    }
+    assert_eq!(scene.picture_without_log(), before);
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config { cases: 24, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn whatever_is_left_out_the_site_is_the_one_of_the_whole_bundle(mask in proptest::bits::u32::ANY) {
+        let options = SampleOptions::default();
+        let layers = hostile::deltas::layers(&next_without(&[]));
+        let chosen: Vec<Digest> =
+            layers.iter().enumerate().filter(|(bit, _)| mask >> bit & 1 == 1).map(|(_, blob)| *blob).collect();
+        let stores = [next_without(&[]), next_without(&chosen)].map(|draft| {
+            let scene = Scene::new(&options);
+            scene.carry(&sample_bundle(&options).archive);
+            scene.admit().unwrap();
+            scene.carry(&draft.archive());
+            scene.verify().unwrap();
+            let bundle = scene.admit().unwrap();
+            assert_eq!(bundle.inventory().blobs, draft.inventory.blobs);
+            holds_exactly(&scene, &bundle);
+            let blobs = scene.site.dir().join("store/blobs");
+            support::picture(&blobs).into_values().collect::<Vec<_>>()
+        });
+        assert_eq!(stores[0], stores[1]);
+        // A site that has nothing takes only the whole one, and stays as it was.
+        if !chosen.is_empty() {
+            let scene = Scene::new(&options);
+            let before = scene.surroundings();
+            scene.carry(&next_without(&chosen).archive());
+            let failure = scene.admit().unwrap_err();
+            assert_eq!(failure.exit(), Exit::NotReady);
+            let said = message(&failure);
+            assert!(chosen.iter().all(|blob| said.contains(&blob.to_string())), "{said}");
+            let mut after = scene.surroundings();
+            after.retain(|path, _| *path != scene.bundle);
+            assert_eq!(after, before);
+        }
     }
 }

@@ -32,6 +32,7 @@ use manifests::audit::{self, Actor, Event, Outcome};
 use manifests::bundle::{BundleDigest, Content};
 use manifests::checkpoint::{CheckpointDocument, Comparison};
 use manifests::companion::Companion;
+use manifests::delta::Delta;
 use manifests::inventory::{Component, ImageClass, NeededImage, WheelTarget};
 use manifests::root::FoundSignature;
 use manifests::verify::{SignedManifest, Standing, VerifiedBundle};
@@ -539,6 +540,50 @@ fn a_fragment_is_a_needed_image_as_the_inventory_has_it() {
         canonical::from_canonical(&blocks(&page("format.md"))["needed-image"].bytes()).unwrap();
     assert_eq!(image.class, ImageClass::Probable);
     assert_eq!(image.places.len() as u64, image.places_total);
+}
+
+#[test]
+fn a_fragment_is_a_delta_as_the_inventory_has_it() {
+    let blocks = blocks(&page("format.md"));
+    let delta: Delta = canonical::from_canonical(&blocks["delta"].bytes()).unwrap();
+    let whole = Inventory::from_bytes(&blocks["inventory.json"].bytes()).unwrap();
+    let bundle = Digest::of(&blocks["bundle.json"].bytes());
+    let inventory = whole.with_delta(Some(delta)).unwrap();
+    assert_eq!((inventory.left_out().len(), inventory.bases()), (1, vec![bundle]));
+}
+
+#[test]
+fn the_second_reader_takes_a_delta_and_says_what_it_leaves_out() {
+    let Some(_) = testkit::real_part("helm") else { return };
+    let blocks = blocks(&page("format.md"));
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path();
+    let base = build_example(path, &blocks);
+    put(path.join("base.tar"), &base);
+    let delta =
+        ["build", "bundle.yaml", "--key", "release.key.pem", "--base", "base.tar", "--out", "delta.tar"];
+    bundler(path, &delta);
+    put(path.join("reader.py"), &blocks["reader.py"].bytes());
+    let (code, said) = run("python3", &["reader.py", "delta.tar", "release.pub.pem"], path);
+    assert_eq!(code, Some(0), "{said}");
+    let bundle = Digest::of(&blocks["bundle.json"].bytes()).to_string();
+    let left_out: Vec<&str> = said.lines().filter(|line| line.starts_with("left out")).collect();
+    assert!(left_out.len() > 5 && left_out.iter().all(|line| line.ends_with(&bundle)), "{said}");
+    for (from, to, reason) in [
+        ("\"left_out\": [{", "\"left_out\": [{\"bases\": [], \"blobs\": []}, {", "incomplete"),
+        (
+            "\"version\": \"1.0.0\"}], \"left_out\": [{",
+            "\"version\": \"1.0.0\"}], \"left_out\": [], \"x\": [{",
+            "leaves out nothing",
+        ),
+    ] {
+        let script = format!(
+            "import json, reader\nold, new = {from:?}, {to:?}\nparse = reader.parse\ndef other(data, what):\n    text = json.dumps(parse(data, what), sort_keys=True)\n    return json.loads(text.replace(old, new))\nreader.parse = other\nreader.verify(open('delta.tar', 'rb'), [])\n"
+        );
+        put(path.join("other.py"), script.as_bytes());
+        let (code, said) = run("python3", &["other.py"], path);
+        assert!(code != Some(0) && said.contains(reason), "{said}");
+    }
 }
 
 #[test]

@@ -179,7 +179,7 @@ fn counted(count: usize) -> String {
 
 fn jobs(lock: &BundleLock, packed: &Packed, world: &World<'_>) -> Result<Vec<Job>, DownloadError> {
     let mut jobs = Vec::new();
-    for content in &packed.inventory.blobs {
+    for content in &packed.inventory.carried() {
         let Some(blob) = lock.blobs.get(&content.digest) else { continue };
         if has(world, content) {
             continue;

@@ -212,7 +212,7 @@ fn write<W: Write>(
     };
     let out = BufWriter::with_capacity(layout::writer::CHUNK_BYTES, out);
     let mut writer = ArchiveWriter::begin(out, &packed.head).map_err(failed)?;
-    for content in &packed.inventory.blobs {
+    for content in &packed.inventory.carried() {
         let open = lock.blobs.get(&content.digest).map_or_else(
             || Err(io::Error::new(io::ErrorKind::NotFound, "it is not in the lock")),
             |blob| open(*content, blob, world),

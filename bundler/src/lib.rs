@@ -12,6 +12,7 @@ pub mod cache;
 pub mod ceremony;
 pub mod cli;
 pub mod countersign;
+pub mod delta;
 pub mod diff;
 pub mod discover;
 pub mod discs;

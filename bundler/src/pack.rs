@@ -11,6 +11,7 @@ use manifests::oci::{ImageManifest, ManifestDocument};
 use manifests::{ArchivePath, BundleManifest, Digest, Inventory};
 use serde::Serialize;
 
+use crate::delta::Held;
 use crate::lock::BundleLock;
 use crate::spec::BundleSpec;
 
@@ -70,7 +71,7 @@ struct DockerImage {
     repo_tags: Option<Vec<String>>,
 }
 
-/// Packs a lock with its bill of materials. `documents` gives the bytes of image manifests.
+/// Packs a lock with its bill of materials. `documents` gives the bytes of image manifests, `held` what a site has.
 ///
 /// # Errors
 /// See [`PackError`].
@@ -79,12 +80,15 @@ pub fn pack(
     lock: &BundleLock,
     sbom: BundleSbom,
     documents: &BTreeMap<Digest, Vec<u8>>,
+    held: Option<&Held>,
 ) -> Result<Packed, PackError> {
     let sizes = lock.blobs.iter().map(|(digest, blob)| (*digest, blob.size)).collect();
     let docker_manifest = docker_manifest(&lock.components, documents)?;
     let mut inventory = Inventory::assemble(lock.components.clone(), Some(sbom), sizes, &docker_manifest)?;
     inventory.requires = lock.requires.clone();
     inventory.health = lock.health.clone();
+    let delta = held.and_then(|held| held.delta(&inventory, documents));
+    let inventory = inventory.with_delta(delta).map_err(InventoryError::Delta)?;
     let inventory_bytes = inventory.to_bytes()?;
     let checksums = inventory.checksums(Digest::of(&inventory_bytes)).into_bytes();
     let manifest = BundleManifest {
@@ -98,8 +102,8 @@ pub fn pack(
         created: lock.created,
         expires: spec.expires,
         root_version: spec.root_version,
-        features: Vec::new(),
-        bases: Vec::new(),
+        features: inventory.features(),
+        bases: inventory.bases(),
         checksums: Content::of(&checksums),
         inventory: Content::of(&inventory_bytes),
         counts: inventory.counts(),

@@ -89,6 +89,13 @@ pub fn counts(counts: &Counts) -> String {
     let mut text: String =
         some.map(|(n, one, many)| format!("{n} {}, ", if *n == 1 { one } else { many })).collect();
     text.push_str(&format!("{} blobs ({})", counts.blobs, bytes(counts.blob_bytes)));
+    if counts.left_out > 0 {
+        text.push_str(&format!(
+            ", of which {} ({}) are left out",
+            counts.left_out,
+            bytes(counts.left_out_bytes)
+        ));
+    }
     text
 }
 

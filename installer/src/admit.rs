@@ -21,6 +21,7 @@ use manifests::verify::{
 };
 use manifests::{ArchivePath, BundleManifest, Digest, Inventory, Trust, VerifiedBundle};
 
+use crate::left_out::{self, Lacking};
 use crate::loan::Loan;
 use crate::preflight::report::NotReady;
 use crate::site::config::SiteConfig;
@@ -132,6 +133,17 @@ pub enum AdmitError {
         /// Whether the site has kept what came from the others.
         kept: bool,
     },
+    /// A delta, and the site does not hold what it leaves out.
+    #[error(
+        "{title} is a delta, and this site does not hold all that it leaves out:{}",
+        left_out::lines(lacking)
+    )]
+    LeftOut {
+        /// Product and version.
+        title: String,
+        /// Every blob that is missing or rotten.
+        lacking: Vec<Lacking>,
+    },
     /// All parts are what they must be, and the bundle is not whole.
     #[error("the bundle is not whole: {damage}")]
     Whole {
@@ -154,7 +166,7 @@ impl Classified for AdmitError {
             Self::Several => Exit::Usage,
             Self::Refused { .. } => Exit::Refused,
             Self::Site(error) => error.exit(),
-            Self::Space { .. } | Self::NotReady(_) => Exit::NotReady,
+            Self::Space { .. } | Self::NotReady(_) | Self::LeftOut { .. } => Exit::NotReady,
         }
     }
 
@@ -181,6 +193,10 @@ impl Classified for AdmitError {
             Self::Space { .. } => {
                 Some("free some space, or put the site directory on a larger disk".to_string())
             }
+            Self::LeftOut { .. } => Some(
+                "nothing was written; apply the base first if its order is above what runs here, or ask the sender for a whole bundle, or for a delta for a receipt of today: installer receipt"
+                    .to_string(),
+            ),
             Self::Site(error) => error.hint(),
             Self::NotReady(error) => error.hint(),
             _ => None,
@@ -370,10 +386,11 @@ pub fn verify_watched<S: Sink>(
     let Opened { mut reader, accepted } = open(site, config, path)?;
     let head = reader.head().clone();
     let (contents, documents) = reader.contents(accepted.signed().manifest()).map_err(damaged)?;
+    let left_out = complete(site, &accepted, &contents, progress)?;
     let mut watcher = watcher(&head, &documents, contents.inventory());
     let checked =
         reader.stream(contents, &mut watcher, &mut |count| progress.advance(count)).map_err(damaged)?;
-    let bundle = VerifiedBundle::new(accepted, checked).map_err(AdmitError::Mixed)?;
+    let bundle = VerifiedBundle::new(accepted, left_out.complete(checked)?).map_err(AdmitError::Mixed)?;
     Ok((bundle, watcher))
 }
 
@@ -389,12 +406,26 @@ fn verify_into<S: Sink>(
     let Opened { mut reader, accepted } = open_stream(site, config, path, input)?;
     // 6. SHA256SUMS and inventory by digest, and each agrees with the other
     let (contents, _) = reader.contents(accepted.signed().manifest()).map_err(damaged)?;
+    // what a delta leaves out, in the site store
+    let left_out = complete(site, &accepted, &contents, progress)?;
     let mut sink = sink(contents.inventory());
     // 7. blobs
     let checked =
         reader.stream(contents, &mut sink, &mut |count| progress.advance(count)).map_err(damaged)?;
-    let bundle = VerifiedBundle::new(accepted, checked).map_err(AdmitError::Mixed)?;
+    let bundle = VerifiedBundle::new(accepted, left_out.complete(checked)?).map_err(AdmitError::Mixed)?;
     Ok((bundle, sink))
+}
+
+/// What a delta leaves out, looked for and then read in the site store.
+pub(crate) fn complete(
+    site: &Site,
+    accepted: &AcceptedManifest,
+    contents: &Contents,
+    progress: &mut dyn Progress,
+) -> Result<left_out::Read, AdmitError> {
+    let manifest = accepted.signed().manifest();
+    left_out::look(site, manifest, contents)?;
+    left_out::read(site, manifest, contents, progress)
 }
 
 /// What `inspect` needs: signatures, site and inventory checked, blobs not read.
@@ -446,8 +477,10 @@ pub fn admit_stream(
     let head = reader.head().clone();
     let (contents, documents) = reader.contents(accepted.signed().manifest()).map_err(damaged)?;
     let store = site.store();
+    left_out::look(site, accepted.signed().manifest(), &contents)?;
     gate(accepted.signed().digest(), contents.inventory())?;
     check_space(&store, contents.inventory(), |_| 0)?;
+    let left_out = left_out::read(site, accepted.signed().manifest(), &contents, progress)?;
     let mut sink = IntoQuarantine {
         store: &store,
         quarantine: store.quarantine().map_err(AdmitError::Store)?,
@@ -455,7 +488,7 @@ pub fn admit_stream(
     };
     let checked =
         reader.stream(contents, &mut sink, &mut |count| progress.advance(count)).map_err(damaged)?;
-    let bundle = VerifiedBundle::new(accepted, checked).map_err(AdmitError::Mixed)?;
+    let bundle = VerifiedBundle::new(accepted, left_out.complete(checked)?).map_err(AdmitError::Mixed)?;
     sink.quarantine.release().map_err(AdmitError::Store)?;
     crate::incoming::forget(&store).map_err(AdmitError::Store)?;
     site.keep_evidence(&head, &documents)?;

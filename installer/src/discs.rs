@@ -22,6 +22,7 @@ use manifests::{BundleManifest, PartsList, Trust, VerifiedBundle};
 
 use crate::admit::{self, AdmitError, Gate};
 use crate::incoming::{self, Incoming};
+use crate::left_out;
 use crate::site::Site;
 use crate::site::config::SiteConfig;
 
@@ -206,6 +207,8 @@ struct Session<'a> {
     documents: Documents,
     list: PartsList,
     assembly: Assembly,
+    /// The signed lists, for what a delta leaves out.
+    left_out: Contents,
     /// The ranges of the archive that were read, whole.
     done: Ranges,
     /// What is wrong with the parts that were not whole when they were last read.
@@ -268,6 +271,8 @@ impl<'a> Session<'a> {
     ) -> Result<Self, AdmitError> {
         let (trust, opened) = first(site, config, places, changer)?;
         let Opened { accepted, head, documents, contents, expected, list } = opened;
+        left_out::look(site, accepted.signed().manifest(), &contents)?;
+        let left_out = contents.clone();
         let assembly = Assembly::new(expected, contents);
         Ok(Self {
             site,
@@ -279,12 +284,24 @@ impl<'a> Session<'a> {
             documents,
             list,
             assembly,
+            left_out,
             done: Ranges::default(),
             bad: BTreeMap::new(),
             whole: BTreeSet::new(),
             discs: BTreeSet::new(),
             edges: 0,
         })
+    }
+
+    /// What a delta leaves out, read in the site store.
+    fn read_left_out(&self, progress: &mut dyn Progress) -> Result<left_out::Read, AdmitError> {
+        left_out::read(self.site, self.accepted.signed().manifest(), &self.left_out, progress)
+    }
+
+    /// Every part was read.
+    fn finish(self, left_out: left_out::Read) -> Result<VerifiedBundle, AdmitError> {
+        let checked = self.assembly.finish().map_err(|damage| AdmitError::Whole { damage })?;
+        VerifiedBundle::new(self.accepted, left_out.complete(checked)?).map_err(AdmitError::Mixed)
     }
 
     /// The parts of every disc that is in now and belongs to the set, by number.
@@ -505,10 +522,8 @@ pub fn verify(
             }
         }
         if session.missing().is_empty() {
-            let checked = session.assembly.finish();
-            let checked = checked.map_err(|damage| AdmitError::Whole { damage })?;
-            let bundle = VerifiedBundle::new(session.accepted, checked).map_err(AdmitError::Mixed)?;
-            return Ok(Looked::Whole(Box::new(bundle)));
+            let left_out = session.read_left_out(progress)?;
+            return session.finish(left_out).map(|bundle| Looked::Whole(Box::new(bundle)));
         }
         if !session.change(changer) {
             break;
@@ -558,6 +573,7 @@ pub fn admit_through(
     progress.total(session.list.total());
     // Discs of different bundles are noticed before anything is written.
     let found = session.scan(changer)?;
+    let left_out = session.read_left_out(progress)?;
     let store = site.store();
     let opened = Incoming::open(&store, session.accepted.signed().digest());
     let mut incoming = opened.map_err(AdmitError::Store)?;
@@ -569,10 +585,10 @@ pub fn admit_through(
         return Err(error);
     }
     let blobs: Vec<Content> = session.assembly.tally().inventory().blobs.clone();
-    let checked = session.assembly.finish().map_err(|damage| AdmitError::Whole { damage })?;
-    let bundle = VerifiedBundle::new(session.accepted, checked).map_err(AdmitError::Mixed)?;
+    let (head, documents) = (session.head.clone(), session.documents.clone());
+    let bundle = session.finish(left_out)?;
     incoming.release(&blobs).map_err(AdmitError::Store)?;
-    site.keep_evidence(&session.head, &session.documents)?;
+    site.keep_evidence(&head, &documents)?;
     incoming.dismiss().map_err(AdmitError::Store)?;
     Ok(bundle)
 }

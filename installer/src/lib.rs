@@ -23,6 +23,7 @@ pub mod health;
 pub mod holdings;
 pub mod incoming;
 pub mod journal;
+pub mod left_out;
 pub mod loan;
 pub mod machine;
 pub mod origins;

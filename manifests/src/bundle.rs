@@ -24,9 +24,13 @@ pub enum BundleSchema {
     V1,
 }
 
-/// Something a reader must understand or refuse the bundle. None exist yet, so any name is refused.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Feature {}
+/// Something a reader must understand or refuse the bundle. Any other name is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Feature {
+    /// Blobs are left out that other bundles hold.
+    Delta,
+}
 
 /// A file by content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +70,24 @@ pub struct Counts {
     pub blobs: u64,
     /// Their lengths together.
     pub blob_bytes: u64,
+    /// How many of these blobs a delta leaves out.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_out: u64,
+    /// Their lengths together.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_out_bytes: u64,
+}
+
+impl Counts {
+    /// The lengths of the blobs that travel, together.
+    #[must_use]
+    pub fn carried_bytes(&self) -> u64 {
+        self.blob_bytes.saturating_sub(self.left_out_bytes)
+    }
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// The order of the bundles of one product. The epoch comes first.

@@ -16,6 +16,7 @@ use crate::archive_path::ArchivePath;
 use crate::bundle::{Content, Counts};
 use crate::canonical::{self, CanonicalError};
 use crate::companion::Companion;
+use crate::delta::{Delta, DeltaError};
 use crate::digest::Digest;
 use crate::health::HealthChecks;
 use crate::key::KeyId;
@@ -58,7 +59,10 @@ pub struct Inventory {
     /// What has to hold once everything is in place.
     #[serde(default, skip_serializing_if = "HealthChecks::is_empty")]
     pub health: HealthChecks,
-    /// Every blob once, sorted by digest.
+    /// What does not travel, if this is a delta.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delta: Option<Delta>,
+    /// Every blob once, sorted by digest, whether it travels or not.
     pub blobs: Vec<Content>,
 }
 
@@ -498,6 +502,9 @@ pub enum InventoryError {
         /// The blob.
         blob: Digest,
     },
+    /// What it leaves out does not fit.
+    #[error("as a delta it contradicts itself: {0}")]
+    Delta(#[from] DeltaError),
 }
 
 impl Component {
@@ -661,6 +668,7 @@ impl Inventory {
             sbom,
             requires: Requires::default(),
             health: HealthChecks::default(),
+            delta: None,
             blobs,
         };
         inventory.files.oci_index = Content::of(&inventory.oci_index()?);
@@ -706,6 +714,9 @@ impl Inventory {
         self.check_scripts()?;
         self.check_companions()?;
         self.check_image_sboms()?;
+        if let Some(delta) = &self.delta {
+            delta.check(self)?;
+        }
         let sizes: BTreeMap<Digest, u64> = self.blobs.iter().map(|blob| (blob.digest, blob.size)).collect();
         let mut used = BTreeSet::new();
         for component in &self.components {
@@ -838,7 +849,11 @@ impl Inventory {
                 Component::Script(_) => &mut counts.scripts,
             } += 1;
         }
-        counts.blob_bytes = self.blobs.iter().fold(0_u64, |sum, blob| sum.saturating_add(blob.size));
+        let bytes = |blobs: &[Content]| blobs.iter().fold(0_u64, |sum, blob| sum.saturating_add(blob.size));
+        counts.blob_bytes = bytes(&self.blobs);
+        let left_out = self.left_out();
+        counts.left_out = left_out.len() as u64;
+        counts.left_out_bytes = bytes(&left_out);
         counts
     }
 
@@ -885,7 +900,7 @@ impl Inventory {
             (ArchivePath::OciIndex, self.files.oci_index),
             (ArchivePath::DockerManifest, self.files.docker_manifest),
         ];
-        let blobs = self.blobs.iter().map(|blob| (ArchivePath::Blob(blob.digest), *blob));
+        let blobs = self.carried().into_iter().map(|blob| (ArchivePath::Blob(blob.digest), blob));
         fixed.into_iter().chain(blobs)
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! Read in this order: [`digest`], [`key`], [`root`], [`revocation`] and
 //! [`trust`] (whom the site trusts), [`bundle`] (the signed
-//! bytes), [`inventory`] (what is inside), [`verify`] (the order of checks, as types).
+//! bytes), [`inventory`] (what is inside), [`delta`] (what of it does not travel), [`verify`] (the order of checks, as types).
 //!
 //! *Invariant:* a [`verify::VerifiedBundle`] exists only if every check of `docs/format.md` was made,
 //! in that order, on the bytes that will be used.
@@ -29,6 +29,7 @@ pub mod checkpoint;
 pub mod clock;
 mod closure;
 pub mod companion;
+pub mod delta;
 pub mod digest;
 pub mod health;
 pub mod inventory;

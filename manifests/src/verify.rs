@@ -7,7 +7,8 @@
 //! 3. [`AcceptedManifest`]: audience and order fit this site;
 //! 4. [`Contents`]: `inventory.json` and `SHA256SUMS` by digest, and each agrees with the other;
 //! 5. [`Checklist`] and [`CheckedContents`]: every later byte seen, once, in order, with its digest;
-//! 6. [`VerifiedBundle`]: 3 and 5 of the same manifest.
+//! 6. [`VerifiedBundle`]: 3 and 5 of the same manifest; of a delta also every blob that it leaves out, read where
+//!    the site holds it.
 //!
 //! Nothing here reads: whoever does (`layout::reader`) hands bytes in. *Invariant:* there is no other way
 //! to a [`VerifiedBundle`], and a plan needs one.
@@ -18,7 +19,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use crate::archive_path::ArchivePath;
-use crate::bundle::{BundleDigest, BundleManifest, Content, Sequence};
+use crate::bundle::{BundleDigest, BundleManifest, Content, Feature, Sequence};
 use crate::canonical::CanonicalError;
 use crate::closure::Manifests;
 use crate::digest::Digest;
@@ -104,9 +105,12 @@ pub enum Refusal {
     /// Going back is only possible to what was here.
     #[error("bundle {0} was never applied here, so there is no going back to it")]
     NeverHere(BundleDigest),
-    /// A delta, which this reader cannot complete.
-    #[error("the bundle is a delta on {0} other bundle(s), which is not supported yet")]
-    Delta(usize),
+    /// A delta that does not say so, or a bundle that says it is one and names no bases.
+    #[error("bundle.json names {bases} base(s), which does not fit its features")]
+    Features {
+        /// How many.
+        bases: usize,
+    },
 }
 
 /// Bytes are not what the signed documents say they must be. Exit code 4.
@@ -157,6 +161,9 @@ pub enum Damage {
     /// Two signed documents contradict each other.
     #[error("{0} does not agree with inventory.json")]
     Disagreement(ArchivePath),
+    /// A delta of which nobody has seen what it leaves out.
+    #[error("the bundle is a delta, and {0} of the blobs that it leaves out were not looked at")]
+    LeftOut(usize),
 }
 
 /// `bundle.json` whose signatures meet the root's release role, and that nobody has revoked.
@@ -209,6 +216,7 @@ impl SignedManifest {
         let manifest = BundleManifest::from_bytes(bytes).map_err(Refusal::Document)?;
         let signed = Self { manifest, digest, signatures, root_version: root.document().version };
         signed.check_root(root)?;
+        signed.check_features()?;
         signed.check_revocations(trust)?;
         Ok(signed)
     }
@@ -226,6 +234,13 @@ impl SignedManifest {
             return Err(Refusal::Epoch { found: manifest.order.epoch, expected: root.epoch });
         }
         Ok(())
+    }
+
+    /// A reader that does not know deltas refuses the feature by its name; one that does wants both or neither.
+    fn check_features(&self) -> Result<(), Refusal> {
+        let bases = self.manifest.bases.len();
+        let fits = self.manifest.features.contains(&Feature::Delta) == (bases > 0);
+        if fits { Ok(()) } else { Err(Refusal::Features { bases }) }
     }
 
     fn check_revocations(&self, trust: &Trust) -> Result<(), Refusal> {
@@ -270,12 +285,9 @@ impl SignedManifest {
     /// Checks what depends on the site.
     ///
     /// # Errors
-    /// [`Refusal::Delta`], [`Refusal::Audience`], [`Refusal::Rollback`] or [`Refusal::Equivocation`].
+    /// [`Refusal::Audience`], [`Refusal::Rollback`] or [`Refusal::Equivocation`].
     pub fn accept(self, standing: &Standing) -> Result<AcceptedManifest, Refusal> {
         let manifest = &self.manifest;
-        if !manifest.bases.is_empty() {
-            return Err(Refusal::Delta(manifest.bases.len()));
-        }
         standing.check_audience(&manifest.audience)?;
         standing.check_order(manifest.order, self.digest)?;
         Ok(AcceptedManifest { signed: self })
@@ -389,7 +401,9 @@ impl Contents {
         if Content::of(&index) != parsed.files.oci_index {
             return Err(Damage::Disagreement(ArchivePath::OciIndex));
         }
-        if parsed.counts() != manifest.counts {
+        let delta = (parsed.features(), parsed.bases());
+        if parsed.counts() != manifest.counts || delta != (manifest.features.clone(), manifest.bases.clone())
+        {
             return Err(Damage::Disagreement(ArchivePath::Manifest));
         }
         Ok(Self { bundle: digest, inventory: parsed })
@@ -401,33 +415,51 @@ impl Contents {
         &self.inventory
     }
 
+    /// What a blob is to the component that needs it, as far as the inventory alone tells.
+    #[must_use]
+    pub fn role(&self, digest: &Digest) -> Option<String> {
+        Manifests::default().role(&self.inventory, digest)
+    }
+
+    /// What a delta leaves out: nobody has looked at it yet.
+    fn awaited(&self) -> BTreeMap<Digest, Content> {
+        self.inventory.left_out().into_iter().map(|content| (content.digest, content)).collect()
+    }
+
     /// Starts ticking off what follows in the archive.
     #[must_use]
     pub fn checklist(self) -> Checklist {
         let expected: Vec<(ArchivePath, Content)> = self.inventory.contents().collect();
-        self.ticking_off(expected)
+        let awaited = self.awaited();
+        self.ticking_off(expected, awaited)
     }
 
-    /// Starts ticking off what a site's store keeps of the archive: every blob. The lists for other
+    /// Starts ticking off what a site's store keeps of the archive: every blob, wherever it came from. The lists for other
     /// programs (`index.json` and its kin) are not kept, and nothing on site is made from them.
     #[must_use]
     pub fn checklist_of_blobs(self) -> Checklist {
-        let blobs = self.inventory.contents().filter(|(path, _)| matches!(path, ArchivePath::Blob(_)));
+        let blobs = self.inventory.blobs.iter().map(|blob| (ArchivePath::Blob(blob.digest), *blob));
         let expected: Vec<(ArchivePath, Content)> = blobs.collect();
-        self.ticking_off(expected)
+        self.ticking_off(expected, BTreeMap::new())
     }
 
     /// Starts ticking off what comes in any order, as the discs of a set do.
     #[must_use]
     pub fn tally(self) -> Tally {
         let expected = self.inventory.contents().collect();
-        Tally { contents: self, expected, manifests: Manifests::default() }
+        let awaited = self.awaited();
+        Tally { contents: self, expected, awaited, manifests: Manifests::default() }
     }
 
-    fn ticking_off(self, expected: Vec<(ArchivePath, Content)>) -> Checklist {
+    fn ticking_off(
+        self,
+        expected: Vec<(ArchivePath, Content)>,
+        awaited: BTreeMap<Digest, Content>,
+    ) -> Checklist {
         Checklist {
             contents: self,
             expected: expected.into_iter(),
+            awaited,
             current: None,
             manifests: Manifests::default(),
         }
@@ -464,6 +496,7 @@ fn named(damage: Damage, inventory: &Inventory, manifests: &Manifests) -> Damage
 pub struct Checklist {
     contents: Contents,
     expected: alloc::vec::IntoIter<(ArchivePath, Content)>,
+    awaited: BTreeMap<Digest, Content>,
     current: Option<(ArchivePath, Content)>,
     manifests: Manifests,
 }
@@ -533,7 +566,8 @@ impl Checklist {
             }
             None => {
                 self.manifests.check(&self.contents.inventory)?;
-                Ok(CheckedContents { contents: self.contents, manifests: self.manifests })
+                let Self { contents, manifests, awaited, .. } = self;
+                Ok(CheckedContents { contents, manifests, awaited })
             }
         }
     }
@@ -544,6 +578,7 @@ impl Checklist {
 pub struct Tally {
     contents: Contents,
     expected: BTreeMap<ArchivePath, Content>,
+    awaited: BTreeMap<Digest, Content>,
     manifests: Manifests,
 }
 
@@ -601,17 +636,20 @@ impl Tally {
             }
             None => {
                 self.manifests.check(&self.contents.inventory)?;
-                Ok(CheckedContents { contents: self.contents, manifests: self.manifests })
+                let Self { contents, manifests, awaited, .. } = self;
+                Ok(CheckedContents { contents, manifests, awaited })
             }
         }
     }
 }
 
-/// Contents of which every byte was seen and had the signed digest.
+/// Contents of which every byte that travels was seen and had the signed digest.
 #[derive(Debug, Clone)]
 pub struct CheckedContents {
     contents: Contents,
     manifests: Manifests,
+    /// What a delta leaves out and nobody has looked at.
+    awaited: BTreeMap<Digest, Content>,
 }
 
 impl CheckedContents {
@@ -619,6 +657,22 @@ impl CheckedContents {
     #[must_use]
     pub fn inventory(&self) -> &Inventory {
         self.contents.inventory()
+    }
+
+    /// A blob that a delta leaves out was read where the site holds it: is it the signed one?
+    ///
+    /// # Errors
+    /// Other bytes, or a blob that is not left out.
+    pub fn settle_left_out(&mut self, expected: Digest, found: Content) -> Result<(), Damage> {
+        let path = ArchivePath::Blob(expected);
+        let Some(content) = self.awaited.get(&expected).copied() else {
+            let (found, expected) = (path.to_string(), "a blob that is left out".to_string());
+            return Err(Damage::Unexpected { found, expected });
+        };
+        check(path, found, content)
+            .map_err(|damage| named(damage, &self.contents.inventory, &self.manifests))?;
+        self.awaited.remove(&expected);
+        Ok(())
     }
 }
 
@@ -633,10 +687,13 @@ impl VerifiedBundle {
     /// The only way to one.
     ///
     /// # Errors
-    /// The contents of another bundle.
+    /// The contents of another bundle, or a delta of which something that it leaves out was not looked at.
     pub fn new(accepted: AcceptedManifest, contents: CheckedContents) -> Result<Self, Damage> {
         if accepted.signed.digest() != contents.contents.bundle {
             return Err(Damage::Disagreement(ArchivePath::Manifest));
+        }
+        if !contents.awaited.is_empty() {
+            return Err(Damage::LeftOut(contents.awaited.len()));
         }
         Ok(Self { accepted, contents })
     }

@@ -208,7 +208,7 @@ pub(super) const CASES: &[(&str, Generator)] = &[
             // What is left out of an object has its place in an array.
             object["requires"] = serde_json::json!({});
             object["health"] = serde_json::json!([]);
-            let fields = ["schema", "files", "components", "sbom", "requires", "health", "blobs"];
+            let fields = ["schema", "files", "components", "sbom", "requires", "health", "delta", "blobs"];
             let values: Vec<&Value> = fields.iter().map(|field| &object[*field]).collect();
             format!("{}\n", serde_json::to_string(&values).unwrap())
         })

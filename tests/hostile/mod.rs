@@ -9,6 +9,7 @@ use testkit::sample::{Draft, Entry, Field, ImageParts, put_image};
 use crate::{Case, Generator, forged, signed};
 
 mod archives;
+pub(crate) mod deltas;
 mod documents;
 mod entries;
 mod headers;
@@ -27,6 +28,7 @@ pub(crate) fn bundles() -> impl Iterator<Item = &'static (&'static str, Generato
         archives::CASES,
         images::CASES,
         scripted::CASES,
+        deltas::CASES,
     ];
     parts.into_iter().flatten()
 }
@@ -34,6 +36,16 @@ pub(crate) fn bundles() -> impl Iterator<Item = &'static (&'static str, Generato
 /// A bundle whose `inventory.json` hangs from the signature and has these bytes.
 pub(crate) fn signed_inventory(change: impl FnOnce(String) -> String) -> Case {
     signed(|draft| {
+        draft.inventory_bytes =
+            change(String::from_utf8(draft.inventory_bytes.clone()).unwrap()).into_bytes();
+        draft.redo_checksums();
+    })
+}
+
+/// The same, of a draft that was changed before.
+fn signed_inventory_of(before: impl FnOnce(&mut Draft), change: impl FnOnce(String) -> String) -> Case {
+    signed(|draft| {
+        before(draft);
         draft.inventory_bytes =
             change(String::from_utf8(draft.inventory_bytes.clone()).unwrap()).into_bytes();
         draft.redo_checksums();

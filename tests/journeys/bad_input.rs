@@ -579,12 +579,6 @@ fn a_file_that_is_gone_since_it_was_locked_is_named() {
 // ---- commands -----------------------------------------------------------------------------------------
 
 #[test]
-fn commands_and_flags_that_are_not_there_yet_say_so() {
-    let world = with_file();
-    fails(&world, &["build", "--base", "old.tar"], Exit::Usage, &["not there yet", "--base"]);
-}
-
-#[test]
 fn a_target_that_lacks_what_it_needs_is_named_before_a_bundle_is_read() {
     let world = with_file();
     world.trust();

@@ -5,17 +5,20 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use edge::progress::Shown;
-use edge::show::bytes;
-use edge::{Failure, Screen};
+use edge::show::{bytes, delta_rows};
+use edge::{Exit, Failure, Screen};
 use layout::recovery::Percent;
 use manifests::bundle::{BundleDigest, Counts, Sequence};
+use manifests::delta::Base;
 use manifests::{Digest, KeyId, SecretKey};
 use serde::Serialize;
 
+use super::bases::BaseArgs;
 use super::signers::PassphraseArgs;
 use crate::cache::Cache;
 use crate::ceremony;
 use crate::countersign::{self, CountersignError, Countersigned, Signers};
+use crate::delta;
 use crate::discs::{self, Documents, Recovering, Staging, Wish};
 use crate::export::{self, ExportError};
 use crate::keys::{KeyFileError, Passphrases};
@@ -52,9 +55,8 @@ pub(super) struct BuildArgs {
     /// With --media: an ISO image of each disc in place of its directory, made by xorriso
     #[arg(long, requires = "media")]
     iso: bool,
-    /// Leave out what a base holds (not there yet)
-    #[arg(long, hide = true)]
-    base: Vec<PathBuf>,
+    #[command(flatten)]
+    bases: BaseArgs,
     /// Write recovery data beside the archive or onto each disc, from which so much damage can be repaired on site: 1% to 100%
     #[arg(long, value_name = "N%")]
     recovery: Option<String>,
@@ -72,6 +74,9 @@ struct Document {
     counts: Counts,
     inventory: Digest,
     signed_by: Vec<KeyId>,
+    /// What a delta builds on. How much it leaves out is in `counts`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    bases: Vec<Base>,
     #[serde(skip_serializing_if = "Option::is_none")]
     countersigned: Option<Countersigned>,
     /// With `--media`; `archive` is their directory then.
@@ -87,7 +92,6 @@ struct Document {
 
 impl BuildArgs {
     pub(super) fn run(self, screen: &mut Screen<'_>) -> Result<(), Failure> {
-        self.refuse_what_is_not_there_yet()?;
         // Keys first: nobody should wait for gigabytes to learn that a key is not readable.
         let mut passphrases =
             Passphrases { file: self.passphrase.file(screen.env), terminal: &mut *screen.env.terminal };
@@ -96,6 +100,8 @@ impl BuildArgs {
         };
         let (secrets, countersigners) = (unlock(&self.key)?, unlock(&self.countersign)?);
         let loaded = spec::load(&screen.env.path(&self.spec))?;
+        let cache = Cache::of(screen.env);
+        let held = self.bases.held(screen, &cache)?;
         let lock = current_lock(screen, &loaded)?;
         let media: Option<Media> = self.media.as_deref().map(str::parse).transpose()?;
         if self.iso {
@@ -106,7 +112,6 @@ impl BuildArgs {
         if percent.is_some() && media.is_none() {
             recovery::must_not_exist(&destination)?;
         }
-        let cache = Cache::of(screen.env);
         let (http, registries) = super::lock::clients(screen, &loaded)?;
         let shown = screen.progress();
         let interrupted = super::interruption()?;
@@ -127,7 +132,7 @@ impl BuildArgs {
         let documents = export::documents(&lock, &world).map_err(unwritten)?;
         let (lock, countersigned) = countersign(lock, &documents, &countersigners)?;
         let (lock, sbom) = sbom::add(&loaded.spec, lock, &documents)?;
-        let mut packed = pack::pack(&loaded.spec, &lock, sbom, &documents)?;
+        let mut packed = pack::pack(&loaded.spec, &lock, sbom, &documents, held.as_ref())?;
         let signed_by = sign(&mut packed, &secrets)?;
         let mut made = match &media {
             None => Made {
@@ -141,11 +146,10 @@ impl BuildArgs {
             let bundle = BundleDigest(Digest::of(&packed.head.manifest));
             made.recovery = recovery::make(&destination, bundle, percent, 1, &mut *bar, &interrupted)?;
         }
+        delta::remember(&cache, &packed).map_err(|source| {
+            Failure::new(Exit::Unreachable, format!("the cache {}: {source}", cache.root().display()))
+        })?;
         report(screen, destination, made, &packed, signed_by, countersigned)
-    }
-
-    fn refuse_what_is_not_there_yet(&self) -> Result<(), Failure> {
-        if self.base.is_empty() { Ok(()) } else { Err(Failure::not_yet("`bundler build --base`")) }
     }
 
     fn destination(&self, screen: &Screen<'_>, loaded: &LoadedSpec, discs: bool) -> PathBuf {
@@ -257,6 +261,7 @@ fn report(
         counts: manifest.counts,
         inventory: manifest.inventory.digest,
         signed_by,
+        bases: packed.inventory.delta.iter().flat_map(|delta| delta.bases.clone()).collect(),
         countersigned,
         discs: made.discs,
         recovery: made.recovery,
@@ -274,12 +279,13 @@ fn report(
         let (images, signatures) = (count(*images, "image"), count(*companions, "signature"));
         format!("images   {images} counter-signed ({signatures}) by\n         {}\n", lines(by))
     });
+    let delta = delta_rows(&packed.inventory, 9);
     let what = if document.discs.is_empty() { "archive" } else { "discs  " };
     let mut rows = document.recovery_on_discs.as_ref().map_or(String::new(), super::split::Recovery::line);
     rows.push_str(&super::split::rows(&document.discs));
     rows.extend(document.recovery.iter().map(recovery::row));
     let human = format!(
-        "{}\n{} {} (order {})\nbundle   {}\n{what}  {} ({})\nholds    {}\n{countersigned}signed   {}\n{rows}",
+        "{}\n{} {} (order {})\nbundle   {}\n{what}  {} ({})\nholds    {}\n{delta}{countersigned}signed   {}\n{rows}",
         document.marking,
         document.product,
         document.version,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use edge::show::bytes;
+use edge::show::{bytes, delta_rows};
 use edge::{Failure, Screen};
 use layout::reader::BundleReader;
 use manifests::bundle::BundleDigest;
@@ -106,7 +106,7 @@ fn human(opened: &Opened) -> String {
     let conditions: String =
         inventory.conditions().iter().map(|(head, line)| format!("{head:<10} {line}\n")).collect();
     format!(
-        "{}\n{} {} {} (order {})\nbundle     {bundle}\narchive    {}\naudience   {}\ncreated    {}\n{}{sbom}{conditions}holds      {}\n{}",
+        "{}\n{} {} {} (order {})\nbundle     {bundle}\narchive    {}\naudience   {}\ncreated    {}\n{}{sbom}{conditions}{}holds      {}\n{}",
         manifest.marking,
         manifest.publisher,
         manifest.product,
@@ -116,6 +116,7 @@ fn human(opened: &Opened) -> String {
         audience.join(", "),
         manifest.created,
         if signed.is_empty() { "signature  none\n".to_string() } else { signed },
+        delta_rows(inventory, 11),
         counts(&manifest.counts),
         rows(&components),
     )

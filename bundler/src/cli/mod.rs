@@ -1,6 +1,7 @@
 //! The command line of `bundler`: what can be typed. One file for each subcommand.
 
 mod attest;
+mod bases;
 mod build;
 mod diff;
 mod images;

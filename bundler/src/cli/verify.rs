@@ -1,9 +1,11 @@
 //! `bundler verify`: the checks of a site, with the very code that sites run, apart from what only the
 //! site knows (its name and what was applied there).
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use edge::show::{bytes, delta_rows};
 use edge::{Classified, Exit, Failure, Screen};
 use layout::disc::{self, Disc, DiscError};
 use layout::map::Ranges;
@@ -11,12 +13,12 @@ use layout::medium::MediumError;
 use layout::parts::{Assembly, Expected, Nothing};
 use layout::reader::{BundleReader, Discard, ReadError};
 use layout::signed_file::{self, SignedFileError};
-use manifests::bundle::{BundleDigest, Counts};
+use manifests::bundle::{BundleDigest, Content, Counts};
 use manifests::canonical::CanonicalError;
 use manifests::revocation::REVOCATIONS_BYTES_MAX;
 use manifests::root::{ROOT_BYTES_MAX, SignatureVerdict};
 use manifests::verify::{Contents, Damage, Refusal, SignedManifest};
-use manifests::{BundleManifest, Digest, PartsList, Trust};
+use manifests::{BundleManifest, Digest, Inventory, PartsList, Trust};
 use serde::Serialize;
 
 use crate::parted::{self, PartedError, Source};
@@ -30,6 +32,10 @@ pub(super) struct VerifyArgs {
     /// The trust root
     #[arg(long, value_name = "ROOT.JSON")]
     trust: PathBuf,
+    /// A bundle on which a delta builds: an archive, or a directory of its discs. With all of them it is said
+    /// whether they hold what the delta leaves out; their own signatures and blobs are not looked at
+    #[arg(long, value_name = "BUNDLE")]
+    base: Vec<PathBuf>,
     /// What the publisher has revoked
     #[arg(long, value_name = "REVOCATIONS.JSON")]
     revocations: Option<PathBuf>,
@@ -83,6 +89,14 @@ pub(super) enum BundleError {
         /// Every place of damage.
         lines: Vec<String>,
     },
+    /// A delta, and bases that do not hold what it leaves out.
+    #[error("{} is a delta, and the bases that were named do not hold all that it leaves out:\n{}", path.display(), lines.join("\n"))]
+    LeftOut {
+        /// Which.
+        path: PathBuf,
+        /// Every blob that is missing.
+        lines: Vec<String>,
+    },
     /// The trust root or the revocations.
     #[error(transparent)]
     Trust(SignedFileError),
@@ -103,6 +117,7 @@ impl Classified for BundleError {
             Self::Disc(_) | Self::Lists { .. } | Self::List { .. } | Self::Parts { .. } => Exit::Damaged,
             Self::Trust(SignedFileError::Read { .. }) => Exit::Unreachable,
             Self::Trust(_) | Self::Refused { .. } => Exit::Refused,
+            Self::LeftOut { .. } => Exit::NotReady,
         }
     }
 
@@ -135,21 +150,24 @@ struct Document<'a> {
     signatures: &'a [SignatureVerdict],
     manifest: &'a BundleManifest,
     counts: Counts,
+    /// With `--base`: whether these bundles hold all that the delta leaves out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left_out_is_held: Option<bool>,
 }
 
 fn verify_archive(
     source: &Source,
     trust: &Trust,
     passed: &mut dyn FnMut(u64),
-) -> Result<SignedManifest, Failure> {
+) -> Result<(SignedManifest, Inventory), Failure> {
     let damaged = |error| BundleError::Read { path: source.path.clone(), source: error };
     let mut reader = BundleReader::open(std::io::BufReader::new(source.stream()?)).map_err(damaged)?;
     let head = reader.head().clone();
     let signed = SignedManifest::authenticate(trust, &head.manifest, &head.signatures);
     let signed = signed.map_err(|error| BundleError::Refused { path: source.path.clone(), source: error })?;
     let (contents, _) = reader.contents(signed.manifest()).map_err(damaged)?;
-    reader.stream(contents, &mut Discard, passed).map_err(damaged)?;
-    Ok(signed)
+    let checked = reader.stream(contents, &mut Discard, passed).map_err(damaged)?;
+    Ok((signed, checked.inventory().clone()))
 }
 
 /// One disc by its own documents, as a site does it.
@@ -178,7 +196,7 @@ fn verify_discs(
     source: &Source,
     trust: &Trust,
     passed: &mut dyn FnMut(u64),
-) -> Result<SignedManifest, Failure> {
+) -> Result<(SignedManifest, Inventory), Failure> {
     let mut whole: Option<(SignedManifest, Assembly, PartsList)> = None;
     let mut files = Vec::new();
     for disc in &source.discs {
@@ -204,8 +222,13 @@ fn verify_discs(
     if !lines.is_empty() {
         return Err(BundleError::Parts { path: path(), lines }.into());
     }
-    assembly.finish().map_err(|damage| BundleError::Lists { path: path(), damage })?;
-    Ok(signed)
+    let checked = assembly.finish().map_err(|damage| BundleError::Lists { path: path(), damage })?;
+    Ok((signed, checked.inventory().clone()))
+}
+
+fn missing_line(inventory: &Inventory, blob: &Content) -> String {
+    let bases: Vec<String> = inventory.bases_of(&blob.digest).iter().map(ToString::to_string).collect();
+    format!("{} ({}), which is in {}", blob.digest, bytes(blob.size), bases.join(" or in "))
 }
 
 impl VerifyArgs {
@@ -222,6 +245,29 @@ impl VerifyArgs {
         Ok(trust)
     }
 
+    /// Whether the bases that were named hold what the bundle leaves out; `None` if none was named.
+    fn look_at_bases(
+        &self,
+        screen: &Screen<'_>,
+        archive: &Path,
+        inventory: &Inventory,
+    ) -> Result<Option<bool>, Failure> {
+        if self.base.is_empty() {
+            return Ok(None);
+        }
+        let mut held = BTreeSet::new();
+        for path in &self.base {
+            let base = super::inspect::Opened::read(&[screen.env.path(path)])?;
+            held.extend(base.inventory.blobs.iter().map(|blob| blob.digest));
+        }
+        let missing = inventory.left_out().into_iter().filter(|blob| !held.contains(&blob.digest));
+        let lines: Vec<String> = missing.map(|blob| missing_line(inventory, &blob)).collect();
+        if lines.is_empty() {
+            return Ok(Some(true));
+        }
+        Err(BundleError::LeftOut { path: archive.to_path_buf(), lines }.into())
+    }
+
     pub(super) fn run(self, screen: &mut Screen<'_>) -> Result<(), Failure> {
         let trust = self.read_trust(screen).map_err(BundleError::Trust)?;
         let root = trust.root();
@@ -229,17 +275,18 @@ impl VerifyArgs {
         let source = parted::open(&paths)?;
         let archive = source.path.clone();
         let mut bar = screen.progress().begin("verifying", source.bytes);
-        let signed = if source.is_parted() {
+        let (signed, inventory) = if source.is_parted() {
             verify_discs(&source, &trust, &mut |count| bar.advance(count))?
         } else {
             verify_archive(&source, &trust, &mut |count| bar.advance(count))?
         };
         drop(bar);
+        let left_out_is_held = self.look_at_bases(screen, &archive, &inventory)?;
         let manifest = signed.manifest();
         let counts = manifest.counts;
         let line = |verdict: &SignatureVerdict| format!("signature  {}\n", verdict.line());
         let human = format!(
-            "{}\nverified: {} {} (order {})\nbundle     {}\ntrust root {} ({})\n{}holds      {}\nnot checked here: audience and order, which only a site can judge\n",
+            "{}\nverified: {} {} (order {})\nbundle     {}\ntrust root {} ({})\n{}holds      {}\n{}{}not checked here: audience and order, which only a site can judge\n",
             manifest.marking,
             manifest.product,
             manifest.version,
@@ -249,6 +296,13 @@ impl VerifyArgs {
             root.title(),
             signed.signatures().iter().map(line).collect::<String>(),
             super::inspect::counts(&counts),
+            delta_rows(&inventory, 11),
+            match (&inventory.delta, left_out_is_held) {
+                (None, _) => "",
+                (Some(_), None) =>
+                    "not checked here: what is left out; --base looks for it, and a site does before it writes anything\n",
+                (Some(_), Some(_)) => "the bases that were named hold all of it\n",
+            },
         );
         let document = Document {
             archive,
@@ -259,6 +313,7 @@ impl VerifyArgs {
             signatures: signed.signatures(),
             manifest,
             counts,
+            left_out_is_held,
         };
         screen.result(&human, &document)
     }

@@ -119,12 +119,6 @@ impl Failure {
         Self::new(Exit::Usage, message)
     }
 
-    /// The design has it and this version does not.
-    #[must_use]
-    pub fn not_yet(what: &str) -> Self {
-        Self::new(Exit::Usage, format!("{what} is not there yet in version {}", env!("CARGO_PKG_VERSION")))
-    }
-
     /// With the next step.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

@@ -4,6 +4,7 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 
+use manifests::Inventory;
 use serde::Serialize;
 
 use crate::progress::Shown;
@@ -239,6 +240,23 @@ pub fn bytes(count: u64) -> String {
         name = unit.next().copied().unwrap_or(name);
     }
     format!("{}.{} {name}", tenths / 10, tenths % 10)
+}
+
+/// What a delta leaves out and which bundles hold it, for people: the first row with a head, all with an indent of
+/// `width`. Nothing for a whole bundle.
+#[must_use]
+pub fn delta_rows(inventory: &Inventory, width: usize) -> String {
+    let Some(delta) = &inventory.delta else { return String::new() };
+    let counts = inventory.counts();
+    let (left_out, all) = (counts.left_out, counts.blobs);
+    let held = if delta.bases.len() == 1 { "this bundle holds them" } else { "these bundles hold them" };
+    let (less, of) = (bytes(counts.left_out_bytes), bytes(counts.blob_bytes));
+    let mut rows =
+        format!("{:<width$}leaves out {left_out} of {all} blobs, {less} of {of}; {held}:\n", "delta");
+    for base in &delta.bases {
+        rows.push_str(&format!("{:<width$}{base}\n", ""));
+    }
+    rows
 }
 
 /// The width of a terminal that nobody has made wider.

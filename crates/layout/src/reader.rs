@@ -250,7 +250,7 @@ impl<R: Read> BundleReader<R> {
         sink: &mut dyn Sink,
         passed: &mut dyn FnMut(u64),
     ) -> Result<CheckedContents, ReadError> {
-        let entries = contents.inventory().blobs.len().saturating_add(3);
+        let entries = contents.inventory().contents().count();
         let mut checklist = contents.checklist();
         let mut buffer = vec![0_u8; CHUNK_BYTES];
         for _ in 0..entries {

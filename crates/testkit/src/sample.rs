@@ -264,6 +264,10 @@ impl Draft {
     pub fn redo_inventory(&mut self) {
         self.inventory_bytes = canonical::to_canonical(&self.inventory).unwrap();
         self.manifest.counts = self.inventory.counts();
+        if self.inventory.delta.is_some() {
+            self.manifest.features = self.inventory.features();
+            self.manifest.bases = self.inventory.bases();
+        }
         self.redo_checksums();
     }
 
@@ -300,7 +304,7 @@ impl Draft {
             docker_manifest: self.docker_manifest.clone(),
         };
         let mut writer = ArchiveWriter::begin(Vec::new(), &head).unwrap();
-        for blob in &self.inventory.blobs {
+        for blob in &self.inventory.carried() {
             let mut source = self.blobs[&blob.digest].as_slice();
             writer.blob(*blob, &mut source, &mut |_| {}).unwrap();
         }
@@ -324,7 +328,9 @@ impl Draft {
         forge.push("oci-layout", &self.oci_layout);
         forge.push("index.json", &self.oci_index);
         forge.push("manifest.json", &self.docker_manifest);
-        for (digest, bytes) in &self.blobs {
+        let left_out = self.inventory.left_out();
+        let travels = |digest: &Digest| left_out.iter().all(|blob| blob.digest != *digest);
+        for (digest, bytes) in self.blobs.iter().filter(|(digest, _)| travels(digest)) {
             forge.push(&format!("blobs/sha256/{}", digest.hex()), bytes);
         }
         forge

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use edge::show::{bytes, table};
+use edge::show::{bytes, delta_rows, table};
 use edge::{Failure, Screen};
 use manifests::bundle::BundleDigest;
 use manifests::companion;
@@ -65,13 +65,14 @@ impl InspectArgs {
         let conditions: String =
             inventory.conditions().iter().map(|(head, line)| format!("{head}  {line}\n")).collect();
         let human = format!(
-            "{}\n{} {} {} (order {})\nbundle {}\nsignatures good; contents not read (`installer verify` does)\n{}{conditions}",
+            "{}\n{} {} {} (order {})\nbundle {}\nsignatures good; contents not read (`installer verify` does)\n{}{}{conditions}",
             manifest.marking,
             manifest.publisher,
             manifest.product,
             manifest.version,
             manifest.order,
             signed.digest(),
+            delta_rows(inventory, 7),
             table(&rows),
         );
         let document = Document {

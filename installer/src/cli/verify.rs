@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use edge::progress::{Progress, Shown};
-use edge::show::bytes;
+use edge::show::{bytes, delta_rows};
 use edge::{Env, Failure, Screen};
 use layout::medium;
 use manifests::audit::Outcome;
@@ -93,7 +93,12 @@ impl VerifyArgs {
         let findings = preflight::clock::check(&preflight::times(&bundle, &judged, screen.env), &config.time);
         let findings = preflight::report::Report::of(findings, &Overrides::default());
         let human = format!(
-            "verified: every signature, every digest, every byte\n{}{}{}",
+            "verified: every signature, every digest, every byte{}\n{}{}{}",
+            if bundle.inventory().delta.is_some() {
+                ", and of what is left out every byte in the site store"
+            } else {
+                ""
+            },
             summary(&bundle),
             repair.as_ref().map_or(String::new(), Report::text),
             findings.table()
@@ -296,7 +301,7 @@ pub(super) fn summary(bundle: &VerifiedBundle) -> String {
     let signature = |verdict: &SignatureVerdict| format!("signature  {}\n", verdict.line());
     let audience: Vec<String> = manifest.audience.iter().map(ToString::to_string).collect();
     format!(
-        "{}\n{} {} {} (order {})\nbundle     {}\n{}audience   {}\ncreated    {}\n",
+        "{}\n{} {} {} (order {})\nbundle     {}\n{}audience   {}\ncreated    {}\n{}",
         manifest.marking,
         manifest.publisher,
         manifest.product,
@@ -306,5 +311,6 @@ pub(super) fn summary(bundle: &VerifiedBundle) -> String {
         bundle.signatures().iter().map(signature).collect::<String>(),
         audience.join(", "),
         manifest.created,
+        delta_rows(bundle.inventory(), 11),
     )
 }

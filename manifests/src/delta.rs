@@ -1,0 +1,218 @@
+//! What a delta leaves out, and which bundles hold it. The inventory of a delta lists every blob of the release, as
+//! ever; beside that it says which of them do not travel, and of which bundles a site has them.
+//!
+//! Who makes a delta believes that a site holds something. Nothing here depends on whether that is true: a site looks
+//! for each blob itself, and hashes it, before anything else of the bundle is used (`docs/format.md` §5.11).
+
+use alloc::collections::BTreeSet;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use crate::bundle::{BundleDigest, Content, Feature, Sequence};
+use crate::digest::Digest;
+use crate::inventory::Inventory;
+use crate::text::{BundleVersion, Name};
+
+/// What is left out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Delta {
+    /// The bundles that it builds on, sorted by digest.
+    pub bases: Vec<Base>,
+    /// The blobs that do not travel, sorted by the bases that hold them.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// A bundle that a delta builds on. Its digest is what it is; the rest is what people call it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Base {
+    /// SHA-256 of its `bundle.json`.
+    pub bundle: BundleDigest,
+    /// Whose it is.
+    pub publisher: Name,
+    /// What it is a version of.
+    pub product: Name,
+    /// Its label.
+    pub version: BundleVersion,
+    /// Its place in the product's history.
+    pub order: Sequence,
+}
+
+impl core::fmt::Display for Base {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let Self { bundle, publisher, product, version, order } = self;
+        write!(f, "{publisher} {product} {version} (order {order}, {bundle})")
+    }
+}
+
+/// Blobs that do not travel because these bases hold them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeftOut {
+    /// Which bases, sorted. More than one if the sender knows only that one of them does.
+    pub bases: Vec<BundleDigest>,
+    /// The blobs, sorted.
+    pub blobs: Vec<Digest>,
+}
+
+/// Why a delta contradicts itself or the inventory around it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeltaError {
+    /// Not in order, or twice.
+    #[error("{0} is out of order or there twice")]
+    Order(String),
+    /// It leaves out nothing.
+    #[error("it leaves out nothing")]
+    Nothing,
+    /// A group without bases or without blobs.
+    #[error("it has a group without bases or without blobs")]
+    Empty,
+    /// A base that is not in the list.
+    #[error("it leaves out blobs for base {0}, which it does not name")]
+    UnknownBase(BundleDigest),
+    /// A base that holds nothing of it.
+    #[error("it names base {0} and leaves out nothing for it")]
+    IdleBase(BundleDigest),
+    /// A blob that is not one of the bundle.
+    #[error("it leaves out {0}, which is no blob of the bundle")]
+    UnknownBlob(Digest),
+    /// A document, which always travels.
+    #[error("it leaves out {0}, which is a manifest: those always travel")]
+    Manifest(Digest),
+}
+
+impl Delta {
+    /// Holds it to the inventory around it.
+    pub(crate) fn check(&self, inventory: &Inventory) -> Result<(), DeltaError> {
+        if self.left_out.is_empty() {
+            return Err(DeltaError::Nothing);
+        }
+        ascending(self.bases.iter().map(|base| base.bundle))?;
+        let known: BTreeSet<BundleDigest> = self.bases.iter().map(|base| base.bundle).collect();
+        let manifests = inventory.manifests();
+        let (mut used, mut seen) = (BTreeSet::new(), BTreeSet::new());
+        let mut before: Option<&[BundleDigest]> = None;
+        for LeftOut { bases, blobs } in &self.left_out {
+            let (Some(first), false) = (bases.first(), blobs.is_empty()) else {
+                return Err(DeltaError::Empty);
+            };
+            if before.is_some_and(|before| before >= bases.as_slice()) {
+                return Err(DeltaError::Order(alloc::format!("the group of base {first}")));
+            }
+            before = Some(bases);
+            ascending(bases.iter().copied())?;
+            ascending(blobs.iter().copied())?;
+            if let Some(unknown) = bases.iter().find(|base| !known.contains(*base)) {
+                return Err(DeltaError::UnknownBase(*unknown));
+            }
+            used.extend(bases.iter().copied());
+            for blob in blobs {
+                check_blob(inventory, &manifests, blob)?;
+                if !seen.insert(*blob) {
+                    return Err(DeltaError::Order(alloc::format!("{blob}")));
+                }
+            }
+        }
+        match known.difference(&used).next() {
+            Some(idle) => Err(DeltaError::IdleBase(*idle)),
+            None => Ok(()),
+        }
+    }
+
+    /// The blobs that do not travel.
+    #[must_use]
+    pub fn blobs(&self) -> BTreeSet<Digest> {
+        self.left_out.iter().flat_map(|group| &group.blobs).copied().collect()
+    }
+
+    /// A base by its digest.
+    #[must_use]
+    pub fn base(&self, bundle: BundleDigest) -> Option<&Base> {
+        self.bases.iter().find(|base| base.bundle == bundle)
+    }
+}
+
+fn check_blob(inventory: &Inventory, manifests: &BTreeSet<Digest>, blob: &Digest) -> Result<(), DeltaError> {
+    if inventory.blob_size(blob).is_none() {
+        return Err(DeltaError::UnknownBlob(*blob));
+    }
+    if manifests.contains(blob) {
+        return Err(DeltaError::Manifest(*blob));
+    }
+    Ok(())
+}
+
+fn ascending<T: PartialOrd + core::fmt::Display>(items: impl Iterator<Item = T>) -> Result<(), DeltaError> {
+    let mut before: Option<T> = None;
+    for item in items {
+        if before.as_ref().is_some_and(|before| *before >= item) {
+            return Err(DeltaError::Order(alloc::format!("{item}")));
+        }
+        before = Some(item);
+    }
+    Ok(())
+}
+
+impl Inventory {
+    /// The same bundle as a delta.
+    ///
+    /// # Errors
+    /// What is left out does not fit.
+    pub fn with_delta(mut self, delta: Option<Delta>) -> Result<Self, DeltaError> {
+        if let Some(delta) = &delta {
+            delta.check(&self)?;
+        }
+        self.delta = delta;
+        Ok(self)
+    }
+
+    /// The manifests that the inventory names itself. The others are named by these, and whoever follows them needs
+    /// their bytes, so they travel as well.
+    #[must_use]
+    pub fn manifests(&self) -> BTreeSet<Digest> {
+        let of_components = self.components.iter().flat_map(|component| component.manifests());
+        of_components
+            .chain(self.sbom.iter().map(|sbom| &sbom.manifest))
+            .map(|manifest| manifest.digest)
+            .collect()
+    }
+
+    /// The blobs that do not travel, the lowest digest first.
+    #[must_use]
+    pub fn left_out(&self) -> Vec<Content> {
+        let left_out = self.delta.as_ref().map(Delta::blobs).unwrap_or_default();
+        self.blobs.iter().filter(|blob| left_out.contains(&blob.digest)).copied().collect()
+    }
+
+    /// The blobs that travel, in the order of the archive.
+    #[must_use]
+    pub fn carried(&self) -> Vec<Content> {
+        let left_out = self.delta.as_ref().map(Delta::blobs).unwrap_or_default();
+        self.blobs.iter().filter(|blob| !left_out.contains(&blob.digest)).copied().collect()
+    }
+
+    /// What a reader must understand of a bundle with this inventory.
+    #[must_use]
+    pub fn features(&self) -> Vec<Feature> {
+        self.delta.iter().map(|_| Feature::Delta).collect()
+    }
+
+    /// The bundles that it builds on, by digest.
+    #[must_use]
+    pub fn bases(&self) -> Vec<Digest> {
+        self.delta.iter().flat_map(|delta| &delta.bases).map(|base| base.bundle.0).collect()
+    }
+
+    /// The bases that hold a blob that is left out.
+    #[must_use]
+    pub fn bases_of(&self, blob: &Digest) -> Vec<&Base> {
+        let Some(delta) = &self.delta else { return Vec::new() };
+        let group = delta.left_out.iter().find(|group| group.blobs.binary_search(blob).is_ok());
+        let bases = group.map(|group| group.bases.as_slice()).unwrap_or_default();
+        bases.iter().filter_map(|base| delta.base(*base)).collect()
+    }
+}
