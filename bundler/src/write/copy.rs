@@ -465,3 +465,43 @@ fn difference(place: &Path, source: &Path, piece: &Range<u64>) -> Option<Range<u
     }
     Some(first?..last?.saturating_add(1))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use edge::progress::Silent;
+
+    const BYTES: usize = 9_000_000;
+
+    #[test]
+    fn what_a_medium_gives_back_changed_is_named_by_its_bytes_and_gets_no_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, path) = (dir.path().join("from"), dir.path().join("x"));
+        let content: Vec<u8> = (0..BYTES).map(|at| (at * 31 / 7) as u8).collect();
+        std::fs::write(&from, &content).unwrap();
+        let bytes = BYTES as u64;
+        let item = Item { from: from.clone(), name: "x".into(), bytes, must: Must::Anything };
+        let target = Target::open(&path, bytes).unwrap();
+        let mut copy = Copy { target, item: &item, at: 0, whole: Hasher::new(), pieces: Pieces::of(bytes) };
+        let reader = Reader { file: File::open(&from).unwrap(), interrupted: &|| false };
+        copy.run(reader, |_| {}, &|| false).unwrap();
+        // A stick that keeps something else.
+        let file = OpenOptions::new().write(true).open(partial(&path)).unwrap();
+        for range in [5_000_000..5_000_001, 8_900_000..8_900_100] {
+            let changed: Vec<u8> = content[range.clone()].iter().map(|byte| byte ^ 1).collect();
+            file.write_all_at(&changed, range.start as u64).unwrap();
+        }
+        let error = copy.finish(path.clone(), Became::Written, &mut Silent, &|| false).unwrap_err();
+        let WriteError::Differs { ranges, more, .. } = error else { panic!("{error:?}") };
+        assert_eq!((ranges.as_slice(), more), ([5_000_000..5_000_001, 8_900_000..8_900_100].as_slice(), 0));
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_terabyte_is_remembered_in_few_pieces() {
+        assert_eq!(Pieces::of(1).length, PIECE_BYTES);
+        for total in [1 << 38, (1 << 38) + 1, 1 << 40, u64::MAX / 4] {
+            assert!(total.div_ceil(Pieces::of(total).length) <= PIECES_MAX, "{total}");
+        }
+    }
+}
