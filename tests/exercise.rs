@@ -110,7 +110,8 @@ fn no_reader_of_recovery_data_breaks_its_promise_on_a_real_file_with_bytes_chang
     let archive = (0..1500_u32).flat_map(u32::to_le_bytes).collect::<Vec<u8>>();
     let bundle = BundleDigest(manifests::Digest::of(b"bundle"));
     let whole = "100%".parse().unwrap();
-    encode(&archive, archive.len() as u64, bundle, whole, std::slice::from_ref(&file), &mut |_| {}).unwrap();
+    encode(&archive, archive.len() as u64, bundle, whole, &[Some(file.try_clone().unwrap())], &mut |_| {})
+        .unwrap();
     let mut good = Vec::new();
     std::io::Seek::rewind(&mut file).unwrap();
     std::io::Read::read_to_end(&mut file, &mut good).unwrap();
