@@ -165,7 +165,7 @@ fn every_command_has_a_help_that_fits_a_screen() {
         ),
         (
             "bundler",
-            "key trust lock images build split sign attest inspect verify diff receipt completions man",
+            "key trust lock images build split write sign attest inspect verify diff receipt completions man",
         ),
     ] {
         let run = |args: &[&str]| {
