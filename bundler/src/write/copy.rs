@@ -459,7 +459,7 @@ fn difference(place: &Path, source: &Path, piece: &Range<u64>) -> Option<Range<u
         let pairs = || found.iter().zip(&wanted).take(count);
         let differs = |(found, wanted): (&u8, &u8)| found != wanted;
         first = first.or(pairs().position(differs).map(|position| at.saturating_add(position as u64)));
-        let here = pairs().enumerate().filter(|(_, pair)| differs(*pair)).last();
+        let here = pairs().enumerate().rfind(|(_, pair)| differs(*pair));
         last = here.map(|(position, _)| at.saturating_add(position as u64)).or(last);
         at = at.saturating_add(count as u64);
     }
