@@ -325,6 +325,9 @@ fn any_one_disc_may_be_lost_where_the_sender_was_told_so_and_two_are_named() {
     assert_eq!(world.snapshot("site/store"), before);
 }
 
+/// What is done to the discs of a set.
+type Harm = fn(&[PathBuf]);
+
 #[test]
 fn whatever_is_wrong_with_one_disc_the_others_tell_what_it_was() {
     let (world, discs) = with_discs(6, "2MB", "30%");
@@ -334,7 +337,7 @@ fn whatever_is_wrong_with_one_disc_the_others_tell_what_it_was() {
         .filter(|path| path.is_file())
         .map(|path| (path.clone(), std::fs::read(&path).unwrap()))
         .collect();
-    let harms: [(&str, fn(&[PathBuf])); 7] = [
+    let harms: [(&str, Harm); 7] = [
         ("a list that lies", |discs| {
             change(&discs[0].join("parts.json"), |bytes| {
                 let at = bytes.len() - 60;
