@@ -90,7 +90,9 @@ pub(crate) fn read(
 ) -> Result<Read, AdmitError> {
     let store = site.store();
     let (mut good, mut bad) = (Vec::new(), Vec::new());
-    for content in contents.inventory().left_out() {
+    let left_out = contents.inventory().left_out();
+    progress.longer(left_out.iter().map(|content| content.size).fold(0, u64::saturating_add));
+    for content in left_out {
         match found(&store, &content, progress)? {
             Some(found) if found == content => good.push(content),
             found => bad.push((content, found.is_some())),

@@ -34,6 +34,9 @@ pub trait Progress: Send {
 
     /// The length of the whole, for whom it was not known at the beginning.
     fn total(&mut self, _bytes: u64) {}
+
+    /// The whole is longer by so much than was said.
+    fn longer(&mut self, _bytes: u64) {}
 }
 
 /// Shows nothing.
@@ -78,6 +81,10 @@ impl Progress for InParts {
 
     fn total(&mut self, bytes: u64) {
         self.progress.total(bytes);
+    }
+
+    fn longer(&mut self, bytes: u64) {
+        self.progress.longer(bytes);
     }
 }
 
@@ -170,6 +177,10 @@ impl Progress for Bars {
     fn total(&mut self, bytes: u64) {
         style(&self.whole, bytes);
         self.whole.set_length(bytes);
+    }
+
+    fn longer(&mut self, bytes: u64) {
+        self.total(self.whole.length().unwrap_or(0).saturating_add(bytes));
     }
 }
 
@@ -292,6 +303,10 @@ impl Progress for Lines {
 
     fn total(&mut self, bytes: u64) {
         self.whole.total = bytes;
+    }
+
+    fn longer(&mut self, bytes: u64) {
+        self.whole.total = self.whole.total.saturating_add(bytes);
     }
 }
 
