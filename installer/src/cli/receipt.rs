@@ -109,7 +109,6 @@ fn give(
     let (signed, verified) = receipt::compose(site, kept, &moment, extent, &mut *bar)?;
     drop(bar);
     let (bytes, codes) = rendered(&signed, &verified, form)?;
-    let staged = Staged::file_of(&out, &bytes, FOR_OTHERS)?;
     let facts = about([
         ("receipt", verified.digest().to_string()),
         ("keyid", verified.document().keyid.to_string()),
@@ -118,7 +117,7 @@ fn give(
     ]);
     // What leaves the site is in the log before it can leave.
     log.append(screen.env, "receipt", Outcome::Intent, facts.clone())?;
-    if let Err(error) = staged.keep() {
+    if let Err(error) = Staged::file_of(&out, &bytes, FOR_OTHERS).and_then(Staged::keep) {
         log.append(screen.env, "receipt", Outcome::Failed, facts)?;
         return Err(error.into());
     }

@@ -116,23 +116,29 @@ impl Withdrawn {
 
     /// Withdraws a blob that looked so when it was read.
     pub(super) fn add(&self, blob: Digest, look: Look, trouble: &Trouble) {
-        if self.lock().insert(blob, look).is_some() {
-            return;
+        let reason = trouble.reason();
+        {
+            let mut blobs = self.lock();
+            if blobs.insert(blob, look).is_some() {
+                return;
+            }
+            self.tell(Note::Withdrawn { blob, reason: reason.clone() });
         }
         self.generation.fetch_add(1, Ordering::AcqRel);
-        let reason = trouble.reason();
-        (self.report)(Trouble::Withdrawn { blob, reason: reason.clone() });
-        self.tell(Note::Withdrawn { blob, reason });
+        (self.report)(Trouble::Withdrawn { blob, reason });
     }
 
     /// Serves a blob again.
     pub(super) fn restore(&self, blob: Digest) {
-        if self.lock().remove(&blob).is_none() {
-            return;
+        {
+            let mut blobs = self.lock();
+            if blobs.remove(&blob).is_none() {
+                return;
+            }
+            self.tell(Note::Restored { blob });
         }
         self.generation.fetch_add(1, Ordering::AcqRel);
         (self.report)(Trouble::Restored(blob));
-        self.tell(Note::Restored { blob });
     }
 
     /// Says that the server ends.
@@ -140,6 +146,7 @@ impl Withdrawn {
         let _ = self.news.send(News::Stop);
     }
 
+    /// Called while the list is held: what anybody sees of it was told before, in the order in which it happened.
     fn tell(&self, note: Note) {
         // Nobody listens once the server ends, and what is found then is found again.
         let _ = self.news.send(News::Note(note));
