@@ -6,11 +6,12 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use edge::show::bytes;
 use edge::{Classified, Exit};
 use manifests::bundle::Content;
 use manifests::canonical::CanonicalError;
 use manifests::inventory::{Component, FileMode, FileSet, SetFile};
-use manifests::oci::{ANNOTATION_TITLE, ARTIFACT_FILES, Descriptor, MEDIA_FILE};
+use manifests::oci::{ANNOTATION_TITLE, ARTIFACT_FILES, Descriptor, MANIFEST_BYTES_MAX, MEDIA_FILE};
 use manifests::text::{Name, TextError};
 
 use super::select::{self, SelectError};
@@ -50,6 +51,16 @@ pub enum FilesError {
         /// What is wrong.
         source: TextError,
     },
+    /// A set that no site takes: the manifest that lists its files is longer than one may be.
+    #[error("{} has {count} files, and the manifest that lists them would be {} long, which is more than {}", path.display(), bytes(*size), bytes(MANIFEST_BYTES_MAX))]
+    TooMany {
+        /// The source of the set.
+        path: PathBuf,
+        /// How many files.
+        count: usize,
+        /// The length of the manifest.
+        size: u64,
+    },
     /// A document of ours that is not one.
     #[error(transparent)]
     Document(#[from] CanonicalError),
@@ -60,7 +71,7 @@ impl Classified for FilesError {
         match self {
             Self::Read { .. } | Self::NotAFile { .. } => Exit::Unreachable,
             Self::Select(error) => error.exit(),
-            Self::Name { .. } => Exit::Usage,
+            Self::Name { .. } | Self::TooMany { .. } => Exit::Usage,
             Self::Document(_) => Exit::Unexpected,
         }
     }
@@ -69,6 +80,10 @@ impl Classified for FilesError {
         match self {
             Self::NotAFile { .. } => Some("copy the file that the link points to into its place".to_string()),
             Self::Select(error) => error.hint(),
+            Self::TooMany { .. } => Some(
+                "name them by several entries with the same `dest`, such as `source: data/[a-m]*`, or carry them in one archive"
+                    .to_string(),
+            ),
             _ => None,
         }
     }
@@ -103,6 +118,10 @@ pub fn resolve(spec: &FilesSpec, world: &World<'_>, taken: &[Name]) -> Result<Re
             .annotated(ANNOTATION_MODE, &file.mode.to_string())
     };
     let manifest = author_artifact(ARTIFACT_FILES, files.iter().map(layer).collect(), &mut blobs)?;
+    if manifest.size > MANIFEST_BYTES_MAX {
+        let (path, count) = (shown.clone(), files.len());
+        return Err(FilesError::TooMany { path, count, size: manifest.size });
+    }
     let text = |source| FilesError::Name { path: shown.clone(), source };
     let source = shown.display().to_string().parse().map_err(text)?;
     let name = set_name(spec.dest.as_str(), taken).map_err(text)?;
