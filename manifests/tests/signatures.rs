@@ -454,6 +454,16 @@ fn a_raw_signature_is_none_for_ssh_nor_the_other_way_round() {
 // Explanations.
 
 #[test]
+fn a_raw_signature_that_begins_with_a_brace_is_not_taken_for_json() {
+    let secret = SecretKey::from_seed(&[3; 32]);
+    let public = secret.public().unwrap();
+    let of = |number: u32| secret.sign(&[b"{}\n".as_slice(), &number.to_be_bytes()].concat()).unwrap();
+    let braced = (0..).map(of).find(|signature| signature[0] == b'{').unwrap();
+    assert_eq!(public.mistake(b"other", &braced), None);
+    assert_eq!(public.mistake(b"other", b" {\"base64Signature\":\"\"}\n"), Some(Mistake::SigstoreBundle));
+}
+
+#[test]
 fn a_signature_over_something_else_is_explained() {
     let document = b"{}\n";
     let digest = manifests::Digest::of(document);

@@ -62,7 +62,10 @@ impl PublicKey {
     /// for another key, other bytes, or no signature at all.
     #[must_use]
     pub fn mistake(&self, bytes: &[u8], given: &[u8]) -> Option<Mistake> {
-        if given.trim_ascii_start().starts_with(b"{") {
+        // The whole of it is read: one raw signature in 256 begins with a brace.
+        if given.trim_ascii_start().starts_with(b"{")
+            && serde_json::from_slice::<serde::de::IgnoredAny>(given).is_ok()
+        {
             return Some(Mistake::SigstoreBundle);
         }
         let over = |other: &[u8]| self.stored_form(other, given).is_some();
