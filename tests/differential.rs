@@ -67,9 +67,10 @@ impl Sink for Kept {
         self.current.as_mut().unwrap().2.extend_from_slice(bytes);
         Ok(())
     }
-    fn end(&mut self) -> io::Result<()> {
+    fn end(&mut self, found: Content) -> io::Result<()> {
         let (path, content, bytes) = self.current.take().unwrap();
         assert_eq!(content.size, bytes.len() as u64);
+        assert_eq!(found, Content::of(&bytes));
         self.found.push(seen(path.to_string(), &bytes));
         Ok(())
     }

@@ -384,7 +384,7 @@ impl layout::reader::Sink for Take {
         self.0.last_mut().unwrap().1.extend_from_slice(bytes);
         Ok(())
     }
-    fn end(&mut self) -> std::io::Result<()> {
+    fn end(&mut self, _found: Content) -> std::io::Result<()> {
         Ok(())
     }
 }

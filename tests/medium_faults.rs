@@ -18,13 +18,15 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{LazyLock, Mutex};
 
 use edge::progress::Progress;
 use edge::{Exit, Failure};
-use layout::reader::{BundleReader, Discard, ReadError};
+use layout::reader::{BundleReader, Discard, Places, ReadError, Sink, Sinks};
+use manifests::bundle::Content;
 use manifests::{ArchivePath, BundleManifest, Digest};
 use support::{Picture, Scene, blames_the_bundle, holds_exactly, message};
 use testkit::real_part;
@@ -457,16 +459,155 @@ fn a_read_that_fails_says_where() {
 
 // ---- system calls that fail -----------------------------------------------------------------------------
 
+// ---- several places at the same time --------------------------------------------------------------------
+
+/// An archive of which every place can be read, but for one.
+struct Anywhere<'a> {
+    bytes: &'a [u8],
+    fails: Option<u64>,
+}
+
+impl Places for Anywhere<'_> {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let there = usize::try_from(offset).unwrap().min(self.bytes.len());
+        let mut count = buffer.len().min(self.bytes.len() - there);
+        if let Some(at) = self.fails.and_then(|at| at.checked_sub(offset)) {
+            count = count.min(usize::try_from(at).unwrap());
+            if count == 0 {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+        }
+        buffer[..count].copy_from_slice(&self.bytes[there..there + count]);
+        Ok(count)
+    }
+}
+
+/// Keeps what it gets, and takes no entry of one name.
+#[derive(Default)]
+struct Shelf {
+    kept: Mutex<BTreeMap<String, Vec<u8>>>,
+    refuses: Option<String>,
+}
+
+struct Board<'a>(&'a Shelf, String, Vec<u8>);
+
+impl Sinks for Shelf {
+    type Sink<'a> = Board<'a>;
+    fn sink(&self) -> Board<'_> {
+        Board(self, String::new(), Vec::new())
+    }
+}
+
+impl Sink for Board<'_> {
+    fn begin(&mut self, path: &ArchivePath, _content: Content) -> io::Result<()> {
+        (self.1, self.2) = (path.to_string(), Vec::new());
+        if self.0.refuses.as_ref() == Some(&self.1) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.2.extend_from_slice(bytes);
+        Ok(())
+    }
+    fn end(&mut self, found: Content) -> io::Result<()> {
+        assert_eq!(found, Content::of(&self.2));
+        self.0.kept.lock().unwrap().insert(self.1.clone(), std::mem::take(&mut self.2));
+        Ok(())
+    }
+}
+
+/// What comes of an archive, read forward or in several places.
+fn outcome(anywhere: &Anywhere<'_>, shelf: &Shelf, abreast: bool) -> Result<u64, String> {
+    let said = |error: ReadError| format!("{error} {error:?}");
+    let fails = anywhere.fails.map(|at| (usize::try_from(at).unwrap(), io::ErrorKind::InvalidData));
+    let input = Pieces { fails, ..Pieces::of(anywhere.bytes, usize::MAX) };
+    let mut reader = BundleReader::open(input).map_err(said)?;
+    let manifest = BundleManifest::from_bytes(&reader.head().manifest).unwrap();
+    let (contents, _) = reader.contents(&manifest).map_err(said)?;
+    let mut passed = 0;
+    let places = abreast.then_some(anywhere as &dyn Places);
+    reader.stream_abreast(contents, places, shelf, &mut |count| passed += count).map_err(said)?;
+    Ok(passed)
+}
+
+/// The entries that are read in several places.
+fn after_the_documents(archive: &[u8]) -> Vec<(ArchivePath, usize, usize)> {
+    let all = contents(archive).into_iter();
+    all.skip_while(|(path, ..)| *path != ArchivePath::Inventory).skip(1).collect()
+}
+
+#[test]
+fn several_places_at_the_same_time_give_what_one_gives_or_the_same_refusal() {
+    // Entries of every size around that of a turn, and many small ones.
+    let sizes = [0, 1, 511, 512, 513, 70_000, 1_048_064, 1_048_576, 1_300_000];
+    let sizes = sizes.into_iter().chain((0..200).map(|small| small * 7));
+    let files = sizes.enumerate().map(|(seed, size)| {
+        let bytes = (0..size).map(|at| u8::try_from((at * 31 + seed * 17) % 251).unwrap());
+        (format!("f/{seed}"), bytes.collect::<Vec<u8>>())
+    });
+    let archive = draft_of_files(&SampleOptions::default(), &files.collect()).archive();
+    let both = |bytes: &[u8], fails: Option<u64>, refuses: Option<&str>| {
+        let [forward, abreast] = [false, true].map(|abreast| {
+            let shelf = Shelf { refuses: refuses.map(ToString::to_string), ..Shelf::default() };
+            let found = outcome(&Anywhere { bytes, fails }, &shelf, abreast);
+            (found, shelf.kept.into_inner().unwrap())
+        });
+        assert_eq!(forward.0, abreast.0);
+        if forward.0.is_ok() {
+            assert!(forward.1 == abreast.1, "other bytes were handed on");
+        }
+        forward.0
+    };
+    assert!(both(&archive, None, None).is_ok());
+    let entries = after_the_documents(&archive);
+    // The large ones, and some of the small ones: the digests of the files have mixed them.
+    let some = entries.iter().enumerate().filter(|(number, (.., size))| *size > 65_536 || number % 12 == 0);
+    for (_, (path, from, size)) in some {
+        assert!(both(&archive, None, Some(&path.to_string())).unwrap_err().contains("cannot be stored"));
+        // The header, the first and the last byte, the padding.
+        for at in [from - 512, from - 300, *from, from + size.saturating_sub(1), from + size] {
+            let mut bytes = archive.clone();
+            bytes[at] ^= 4;
+            assert!(both(&bytes, None, None).is_err(), "byte {at} of {path}");
+        }
+    }
+    let first = entries.first().unwrap().1 - 512;
+    for at in (first..archive.len()).step_by(archive.len() / 37).chain([archive.len() - 1]) {
+        assert!(both(&archive[..at], None, None).is_err());
+        assert!(both(&archive, Some(at as u64), None).unwrap_err().contains("cannot be read"));
+    }
+    assert!(both(&[&archive[..], b"x"].concat(), None, None).unwrap_err().contains("goes on"));
+}
+
+#[test]
+fn of_two_errors_the_first_one_in_the_archive_is_told() {
+    let files = (0..40).map(|seed| (format!("f/{seed}"), vec![seed; 300_000])).collect();
+    let archive = draft_of_files(&SampleOptions::default(), &files).archive();
+    let mut bytes = archive.clone();
+    for (_, from, _) in after_the_documents(&archive).iter().skip(20) {
+        bytes[*from] ^= 1;
+    }
+    let expected = outcome(&Anywhere { bytes: &bytes, fails: None }, &Shelf::default(), false).unwrap_err();
+    for _ in 0..50 {
+        let found = outcome(&Anywhere { bytes: &bytes, fails: None }, &Shelf::default(), true);
+        assert_eq!(found.unwrap_err(), expected);
+    }
+}
+
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// The installer itself on a scene's site; under `strace` with these options if there are any.
+/// The installer itself on a scene's site; under `strace` with these options if there are any. Then it is on one
+/// processor, where it reads forward: `strace` counts the calls of each thread by itself.
 fn installer(scene: &Scene, strace: Option<&[&str]>, args: &[&str]) -> Output {
+    started(scene, strace, &["-c", "0"], args)
+}
+
+fn started(scene: &Scene, strace: Option<&[&str]>, processors: &[&str], args: &[&str]) -> Output {
     let program = env!("CARGO_BIN_EXE_e2e-installer");
     let mut command = match strace {
         Some(options) => {
-            let mut command = Command::new(real_part("strace").unwrap());
+            let mut command = Command::new("taskset");
+            command.args(processors).arg(real_part("strace").unwrap());
             command.args(["-f", "-y", "-qq", "-e", "signal=none"]).args(options).arg(program);
             command
         }
@@ -534,6 +675,42 @@ fn a_medium_that_fails_at_any_read_is_damage() {
         }
     }
     assert_eq!(installer(&scene, None, APPLY).status.code(), Some(0));
+}
+
+#[test]
+fn a_medium_that_fails_in_one_of_several_places_is_damage() {
+    if real_part("strace").is_none() {
+        return;
+    }
+    let processors = std::thread::available_parallelism().unwrap().get();
+    if processors == 1 || !Path::new("/dev/shm").is_dir() {
+        eprintln!("skipped: a medium is read forward on one processor, and here on every disk there is");
+        return;
+    }
+    let scene = Scene::new(&SampleOptions::default());
+    scene.carry(large());
+    // Where it lies, several places are read.
+    let memory = tempfile::tempdir_in("/dev/shm").unwrap();
+    let medium = memory.path().join("b.tar");
+    std::fs::copy(&scene.bundle, &medium).unwrap();
+    let before = scene.picture_without_log();
+    let all = ["-c", &format!("0-{}", processors - 1)];
+    let mut damaged = 0;
+    for when in 1..=4 {
+        for command in [&["verify"][..], &["apply", "--yes"]] {
+            let args = [command, &[medium.to_str().unwrap()]].concat();
+            let inject = format!("inject=pread64:error=EIO:when={when}");
+            let only =
+                ["-o", "/dev/null", "-P", medium.to_str().unwrap(), "-e", "trace=pread64", "-e", &inject];
+            let ran = started(&scene, Some(&only), &all, &args);
+            assert_eq!(ran.status.code(), Some(4), "read {when}: {ran:?}");
+            let said = text(&ran.stderr);
+            assert!(said.contains("the medium cannot be read at byte"), "read {when}: {said}");
+            assert!(scene.picture_without_log() == before, "read {when}: the site has changed");
+            damaged += 1;
+        }
+    }
+    assert_eq!(damaged, 8);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use edge::{Classified, Exit};
 use layout::disc::{self, Disc, DiscError, Named};
-use layout::medium::{self, MediumError};
+use layout::medium::{self, Input, MediumError};
 use layout::recovery::Pieces;
 use layout::split::Joined;
 
@@ -98,6 +98,14 @@ impl Source {
             return Ok(Box::new(Joined::new(self.parts.clone())));
         }
         Ok(Box::new(medium::open(&self.path)?.0))
+    }
+
+    /// The archive from its first byte, or in several places at the same time where that is no burden.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn input(&self) -> Result<Input, PartedError> {
+        if self.is_parted() { Ok(Input::Forward(self.stream()?)) } else { Ok(Input::open(&self.path)?) }
     }
 
     /// The archive at any place.

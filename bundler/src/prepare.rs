@@ -3,7 +3,7 @@
 //! The archive is only read. Nothing of it but its first kilobytes is looked at.
 
 use std::fs::{DirBuilder, File};
-use std::io::{self, BufReader, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -39,7 +39,7 @@ pub struct Prepared {
 pub fn prepare(archive: &Path, directory: &Path) -> Result<Prepared, SignError> {
     let (file, archive_bytes) = medium::open(archive)?;
     let damaged = |source| SignError::Read { path: archive.to_path_buf(), source };
-    let mut reader = BundleReader::open(BufReader::new(file)).map_err(damaged)?;
+    let mut reader = BundleReader::open(file).map_err(damaged)?;
     let signed = reader.head().manifest.clone();
     let manifest = BundleManifest::from_bytes(&signed)
         .map_err(|source| SignError::Manifest { path: archive.to_path_buf(), source })?;

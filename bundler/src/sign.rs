@@ -170,7 +170,7 @@ impl Candidate {
 
 fn read_head(path: &Path) -> Result<Head, SignError> {
     let (file, _) = medium::open(path)?;
-    let reader = BundleReader::open(std::io::BufReader::new(file));
+    let reader = BundleReader::open(file);
     let reader = reader.map_err(|source| SignError::Read { path: path.to_path_buf(), source })?;
     Ok(reader.head().clone())
 }

@@ -1,23 +1,25 @@
 //! Admission: a bundle's bytes from the medium, through every check, into the site store.
 //!
 //! This file is the order of checks of `docs/format.md` as a reader of the code meets it. The medium is
-//! read once, forward, and never written to; what was checked is what is kept.
+//! read once, forward where it spins, and never written to; what was checked is what is kept.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use edge::progress::Progress;
 use edge::{Classified, Exit};
 use layout::disc::DiscError;
 use layout::hashing::{self, ManifestKeeper};
-use layout::medium::{self, MediumError};
-use layout::reader::{BundleReader, Discard, Documents, Head, ReadError, Sink};
+use layout::medium::{self, Input, MediumError};
+use layout::reader::{BundleReader, Discard, Documents, Head, Places, ReadError, Sink, Sinks};
 use layout::store::{BlobWriter, Quarantine, Store};
 use manifests::bundle::{BundleDigest, Content};
 use manifests::root::NotMet;
 use manifests::verify::{
-    AcceptedManifest, CheckedContents, Contents, Damage, Refusal, SignedManifest, Standing,
+    AcceptedManifest, CheckedContents, Contents, Damage, MaybeManifest, Refusal, SignedManifest, Standing,
 };
 use manifests::{ArchivePath, BundleManifest, Digest, Inventory, Trust, VerifiedBundle};
 
@@ -269,26 +271,24 @@ fn hint_for(refusal: &Refusal) -> Option<String> {
 
 /// A bundle whose signatures were checked and that this site may use; its contents were not read yet.
 struct Opened {
-    reader: BundleReader<io::BufReader<Box<dyn Read>>>,
+    reader: BundleReader<Box<dyn Read>>,
+    /// The same file, if several places of it may be read at the same time.
+    places: Option<Arc<File>>,
     accepted: AcceptedManifest,
 }
 
 /// The first five checks.
 fn open(site: &Site, config: &SiteConfig, path: &Path) -> Result<Opened, AdmitError> {
-    open_stream(site, config, path, Box::new(medium::open(path)?.0))
+    open_input(site, config, path, Input::open(path)?)
 }
 
-/// The same of a stream, for which `path` stands in messages.
-fn open_stream(
-    site: &Site,
-    config: &SiteConfig,
-    path: &Path,
-    input: Box<dyn Read>,
-) -> Result<Opened, AdmitError> {
+/// The same of what was opened already, for which `path` stands in messages.
+fn open_input(site: &Site, config: &SiteConfig, path: &Path, input: Input) -> Result<Opened, AdmitError> {
     let refused = |source| AdmitError::Refused { path: path.to_path_buf(), source };
     let trust = site.trust()?;
     // 1. read at most the limit of bundle.json and signatures
-    let reader = BundleReader::open(io::BufReader::with_capacity(layout::writer::CHUNK_BYTES, input))
+    let (input, places) = input.into_parts();
+    let reader = BundleReader::open(input)
         .map_err(|source| AdmitError::Damaged { path: path.to_path_buf(), source })?;
     // 2.–4. signatures over those very bytes; then parse them; then require canonical form; then
     // publisher, root version, epoch and revocations
@@ -297,7 +297,7 @@ fn open_stream(
     // 5. audience, order
     let standing = standing(site, config, signed.manifest())?;
     let accepted = signed.accept(&standing).map_err(refused)?;
-    Ok(Opened { reader, accepted })
+    Ok(Opened { reader, places, accepted })
 }
 
 /// What the site is, and what it knows of this product.
@@ -322,7 +322,7 @@ pub(crate) fn standing(
 /// See [`AdmitError`].
 pub fn authenticate(trust: &Trust, path: &Path) -> Result<SignedManifest, AdmitError> {
     let (file, _) = medium::open(path)?;
-    let reader = BundleReader::open(io::BufReader::new(file))
+    let reader = BundleReader::open(file)
         .map_err(|source| AdmitError::Damaged { path: path.to_path_buf(), source })?;
     let head = reader.head();
     SignedManifest::authenticate(trust, &head.manifest, &head.signatures)
@@ -339,18 +339,18 @@ pub fn verify(
     path: &Path,
     progress: &mut dyn Progress,
 ) -> Result<VerifiedBundle, AdmitError> {
-    verify_stream(site, config, path, Box::new(medium::open(path)?.0), progress)
+    verify_input(site, config, path, Input::open(path)?, progress)
 }
 
-/// The same of a stream, for which `path` stands in messages.
+/// The same of what was opened already, for which `path` stands in messages.
 ///
 /// # Errors
 /// See [`AdmitError`].
-pub fn verify_stream(
+pub fn verify_input(
     site: &Site,
     config: &SiteConfig,
     path: &Path,
-    input: Box<dyn Read>,
+    input: Input,
     progress: &mut dyn Progress,
 ) -> Result<VerifiedBundle, AdmitError> {
     verify_into(site, config, path, input, progress, |_| Discard).map(|(bundle, _)| bundle)
@@ -364,7 +364,7 @@ pub fn verify_lending(
     site: &Site,
     config: &SiteConfig,
     path: &Path,
-    input: Box<dyn Read>,
+    input: Input,
     progress: &mut dyn Progress,
 ) -> Result<(VerifiedBundle, Loan), AdmitError> {
     verify_into(site, config, path, input, progress, |inventory| Loan::prepare(site, config, inventory))
@@ -383,7 +383,7 @@ pub fn verify_watched<S: Sink>(
     watcher: impl FnOnce(&Head, &Documents, &Inventory) -> S,
 ) -> Result<(VerifiedBundle, S), AdmitError> {
     let damaged = |source| AdmitError::Damaged { path: path.to_path_buf(), source };
-    let Opened { mut reader, accepted } = open(site, config, path)?;
+    let Opened { mut reader, accepted, .. } = open(site, config, path)?;
     let head = reader.head().clone();
     let (contents, documents) = reader.contents(accepted.signed().manifest()).map_err(damaged)?;
     let left_out = complete(site, &accepted, &contents, progress)?;
@@ -394,26 +394,37 @@ pub fn verify_watched<S: Sink>(
     Ok((bundle, watcher))
 }
 
-fn verify_into<S: Sink>(
+fn verify_into<S: Sinks>(
     site: &Site,
     config: &SiteConfig,
     path: &Path,
-    input: Box<dyn Read>,
+    input: Input,
     progress: &mut dyn Progress,
-    sink: impl FnOnce(&Inventory) -> S,
+    sinks: impl FnOnce(&Inventory) -> S,
 ) -> Result<(VerifiedBundle, S), AdmitError> {
     let damaged = |source| AdmitError::Damaged { path: path.to_path_buf(), source };
-    let Opened { mut reader, accepted } = open_stream(site, config, path, input)?;
+    let Opened { mut reader, places, accepted } = open_input(site, config, path, input)?;
     // 6. SHA256SUMS and inventory by digest, and each agrees with the other
     let (contents, _) = reader.contents(accepted.signed().manifest()).map_err(damaged)?;
     // what a delta leaves out, in the site store
     let left_out = complete(site, &accepted, &contents, progress)?;
-    let mut sink = sink(contents.inventory());
+    let sinks = sinks(contents.inventory());
     // 7. blobs
-    let checked =
-        reader.stream(contents, &mut sink, &mut |count| progress.advance(count)).map_err(damaged)?;
+    let checked = read_all(reader, places.as_deref(), contents, &sinks, progress).map_err(damaged)?;
     let bundle = VerifiedBundle::new(accepted, left_out.complete(checked)?).map_err(AdmitError::Mixed)?;
-    Ok((bundle, sink))
+    Ok((bundle, sinks))
+}
+
+/// Everything after the documents, wherever it may be read.
+fn read_all<S: Sinks>(
+    reader: BundleReader<Box<dyn Read>>,
+    places: Option<&File>,
+    contents: Contents,
+    sinks: &S,
+    progress: &mut dyn Progress,
+) -> Result<CheckedContents, ReadError> {
+    let places = places.map(|file| file as &dyn Places);
+    reader.stream_abreast(contents, places, sinks, &mut |count| progress.advance(count))
 }
 
 /// What a delta leaves out, looked for and then read in the site store.
@@ -438,7 +449,7 @@ pub fn inspect(
     path: &Path,
 ) -> Result<(AcceptedManifest, Contents), AdmitError> {
     let damaged = |source| AdmitError::Damaged { path: path.to_path_buf(), source };
-    let Opened { mut reader, accepted } = open(site, config, path)?;
+    let Opened { mut reader, accepted, .. } = open(site, config, path)?;
     let (contents, _) = reader.contents(accepted.signed().manifest()).map_err(damaged)?;
     Ok((accepted, contents))
 }
@@ -454,26 +465,26 @@ pub fn admit(
     path: &Path,
     progress: &mut dyn Progress,
 ) -> Result<VerifiedBundle, AdmitError> {
-    admit_stream(site, config, path, Box::new(medium::open(path)?.0), &|_, _| Ok(()), progress)
+    admit_input(site, config, path, Input::open(path)?, &|_, _| Ok(()), progress)
 }
 
 /// Asked once the signed lists are known, before the first byte is copied: whether anything stops that.
 pub type Gate<'a> = dyn Fn(BundleDigest, &Inventory) -> Result<(), NotReady> + 'a;
 
-/// The same of a stream, for which `path` stands in messages, if the gate lets it in.
+/// The same of what was opened already, for which `path` stands in messages, if the gate lets it in.
 ///
 /// # Errors
 /// See [`AdmitError`].
-pub fn admit_stream(
+pub fn admit_input(
     site: &Site,
     config: &SiteConfig,
     path: &Path,
-    input: Box<dyn Read>,
+    input: Input,
     gate: &Gate<'_>,
     progress: &mut dyn Progress,
 ) -> Result<VerifiedBundle, AdmitError> {
     let damaged = |source| AdmitError::Damaged { path: path.to_path_buf(), source };
-    let Opened { mut reader, accepted } = open_stream(site, config, path, input)?;
+    let Opened { mut reader, places, accepted } = open_input(site, config, path, input)?;
     let head = reader.head().clone();
     let (contents, documents) = reader.contents(accepted.signed().manifest()).map_err(damaged)?;
     let store = site.store();
@@ -481,15 +492,11 @@ pub fn admit_stream(
     gate(accepted.signed().digest(), contents.inventory())?;
     check_space(&store, contents.inventory(), |_| 0)?;
     let left_out = left_out::read(site, accepted.signed().manifest(), &contents, progress)?;
-    let mut sink = IntoQuarantine {
-        store: &store,
-        quarantine: store.quarantine().map_err(AdmitError::Store)?,
-        current: Current::Nothing,
-    };
-    let checked =
-        reader.stream(contents, &mut sink, &mut |count| progress.advance(count)).map_err(damaged)?;
+    let quarantine = store.quarantine().map_err(AdmitError::Store)?;
+    let sinks = IntoQuarantine { store: &store, quarantine: &quarantine };
+    let checked = read_all(reader, places.as_deref(), contents, &sinks, progress).map_err(damaged)?;
     let bundle = VerifiedBundle::new(accepted, left_out.complete(checked)?).map_err(AdmitError::Mixed)?;
-    sink.quarantine.release().map_err(AdmitError::Store)?;
+    quarantine.release().map_err(AdmitError::Store)?;
     crate::incoming::forget(&store).map_err(AdmitError::Store)?;
     site.keep_evidence(&head, &documents)?;
     Ok(bundle)
@@ -552,7 +559,7 @@ fn reread(
         checklist.begin(&path, size).map_err(AdmitError::Rotten)?;
         let (found, document) = hashed(file, size, progress).map_err(AdmitError::Store)?;
         checklist.settle(found).map_err(AdmitError::Rotten)?;
-        checklist.remember(found.digest, document);
+        checklist.remember(found.digest, MaybeManifest::of(document));
     }
     checklist.finish().map_err(AdmitError::Rotten)
 }
@@ -604,26 +611,42 @@ pub(crate) fn check_space(
     if free < needed { Err(AdmitError::Space { free, needed }) } else { Ok(()) }
 }
 
+/// Copies what the store lacks.
+struct IntoQuarantine<'a> {
+    store: &'a Store,
+    quarantine: &'a Quarantine<'a>,
+}
+
+impl Sinks for IntoQuarantine<'_> {
+    type Sink<'b>
+        = Copy<'b>
+    where
+        Self: 'b;
+
+    fn sink(&self) -> Copy<'_> {
+        Copy { into: self, current: Current::Nothing }
+    }
+}
+
+/// Copies one blob after the other.
+struct Copy<'a> {
+    into: &'a IntoQuarantine<'a>,
+    current: Current,
+}
+
 enum Current {
     Nothing,
     /// The store has it, or it is one of the fixed documents: hashed on the way, not kept.
     Skipped,
-    Kept(BlobWriter, Content),
+    Kept(BlobWriter),
 }
 
-/// Copies what the store lacks.
-struct IntoQuarantine<'a> {
-    store: &'a Store,
-    quarantine: Quarantine<'a>,
-    current: Current,
-}
-
-impl Sink for IntoQuarantine<'_> {
+impl Sink for Copy<'_> {
     fn begin(&mut self, path: &ArchivePath, content: Content) -> io::Result<()> {
         self.current = match path {
             // One that has rotted on this disk keeps its size: with the medium at hand it is replaced.
-            ArchivePath::Blob(_) if !self.store.is_whole(&content).unwrap_or(false) => {
-                Current::Kept(self.quarantine.blob()?, content)
+            ArchivePath::Blob(_) if !self.into.store.is_whole(&content).unwrap_or(false) => {
+                Current::Kept(self.into.quarantine.blob(content)?)
             }
             _ => Current::Skipped,
         };
@@ -632,14 +655,14 @@ impl Sink for IntoQuarantine<'_> {
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         match &mut self.current {
-            Current::Kept(writer, _) => writer.write_all(bytes),
+            Current::Kept(writer) => writer.write_all(bytes),
             Current::Nothing | Current::Skipped => Ok(()),
         }
     }
 
-    fn end(&mut self) -> io::Result<()> {
+    fn end(&mut self, found: Content) -> io::Result<()> {
         match std::mem::replace(&mut self.current, Current::Nothing) {
-            Current::Kept(writer, content) => self.quarantine.keep(writer, content),
+            Current::Kept(writer) => self.into.quarantine.keep(writer, found),
             Current::Nothing | Current::Skipped => Ok(()),
         }
     }

@@ -9,8 +9,10 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
-use layout::reader::Sink;
+use layout::reader::{Sink, Sinks};
 use manifests::bundle::Content;
 use manifests::inventory::{Component, SetFile};
 use manifests::{ArchivePath, Digest, Inventory};
@@ -36,9 +38,9 @@ pub fn is_for_everybody(mode: u32) -> bool {
 /// Content that is kept for a run.
 #[derive(Debug, Default)]
 pub struct Loan {
-    scratch: Option<Scratch>,
+    /// Gone as soon as something could not be written to it.
+    scratch: Mutex<Option<Scratch>>,
     wanted: BTreeSet<Digest>,
-    current: Option<File>,
 }
 
 impl Loan {
@@ -58,16 +60,24 @@ impl Loan {
             return Self::default();
         }
         let wanted = missing.iter().map(|blob| blob.digest).collect();
-        Self { scratch: Scratch::make(site, "loan").ok(), wanted, current: None }
+        Self { scratch: Mutex::new(Scratch::make(site, "loan").ok()), wanted }
     }
 
     /// The site with what was lent.
     #[must_use]
     pub fn to(&self, site: &Site) -> Site {
-        match &self.scratch {
-            Some(scratch) => site.lent(scratch.path()),
-            None => site.clone(),
-        }
+        self.place().map_or_else(|| site.clone(), |place| site.lent(&place))
+    }
+
+    fn place(&self) -> Option<PathBuf> {
+        let scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
+        scratch.as_ref().map(|scratch| scratch.path().to_path_buf())
+    }
+
+    /// Whatever is lent is only for checks, which say what they could not look at: a disk that is full is no reason
+    /// to stop verifying.
+    fn give_up(&self) {
+        *self.scratch.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
@@ -92,29 +102,47 @@ fn read_by_checks(component: &Component, config: &SiteConfig) -> Vec<Digest> {
     }
 }
 
-impl Sink for Loan {
+impl Sinks for Loan {
+    type Sink<'a> = Lending<'a>;
+
+    fn sink(&self) -> Lending<'_> {
+        Lending { loan: self, current: None }
+    }
+}
+
+/// Lends one blob after the other.
+#[derive(Debug)]
+pub struct Lending<'a> {
+    loan: &'a Loan,
+    current: Option<File>,
+}
+
+impl Sink for Lending<'_> {
     fn begin(&mut self, path: &ArchivePath, content: Content) -> io::Result<()> {
-        let wanted = matches!(path, ArchivePath::Blob(_)) && self.wanted.contains(&content.digest);
-        self.current = match &self.scratch {
-            Some(scratch) if wanted => {
-                let path = scratch.path().join(content.digest.hex());
-                Some(File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?)
+        let wanted = matches!(path, ArchivePath::Blob(_)) && self.loan.wanted.contains(&content.digest);
+        self.current = match self.loan.place() {
+            Some(place) if wanted => {
+                let path = place.join(content.digest.hex());
+                // Somebody else may have given up meanwhile.
+                File::options().write(true).create(true).truncate(true).mode(0o600).open(path).ok()
             }
             _ => None,
         };
-        Ok(())
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        // Whatever is lent is only for checks, which say what they could not look at: a disk that is full is no
-        // reason to stop verifying.
-        if self.current.as_mut().is_some_and(|file| file.write_all(bytes).is_err()) {
-            *self = Self::default();
+        if wanted && self.current.is_none() {
+            self.loan.give_up();
         }
         Ok(())
     }
 
-    fn end(&mut self) -> io::Result<()> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.current.as_mut().is_some_and(|file| file.write_all(bytes).is_err()) {
+            self.loan.give_up();
+            self.current = None;
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, _found: Content) -> io::Result<()> {
         self.current = None;
         Ok(())
     }

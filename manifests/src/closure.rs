@@ -17,19 +17,31 @@ use crate::verify::Damage;
 /// An index in an index in an index is nobody's image.
 const NESTING_MAX: usize = 4;
 
+/// What passed by, as far as it is worth remembering: bytes that have the shape of a manifest or an index.
+/// Configurations and layers have not.
+#[derive(Debug, Clone, Default)]
+pub struct MaybeManifest(Option<Vec<u8>>);
+
+impl MaybeManifest {
+    /// Looks at the bytes of a blob.
+    #[must_use]
+    pub fn of(bytes: Vec<u8>) -> Self {
+        let has_shape = |media_type| {
+            !matches!(ManifestDocument::parse(&bytes, media_type), Err(crate::oci::OciError::Shape(_)))
+        };
+        let is_one = bytes.first() == Some(&b'{') && (has_shape(MEDIA_MANIFEST) || has_shape(MEDIA_INDEX));
+        Self(is_one.then_some(bytes))
+    }
+}
+
 /// The manifests that passed by.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Manifests(BTreeMap<Digest, Vec<u8>>);
 
 impl Manifests {
-    /// Keeps these bytes if they have the shape of a manifest; configurations and layers have not.
-    pub(crate) fn remember(&mut self, digest: Digest, bytes: Vec<u8>) {
-        let has_shape = |media_type| {
-            !matches!(ManifestDocument::parse(&bytes, media_type), Err(crate::oci::OciError::Shape(_)))
-        };
-        if bytes.first() == Some(&b'{') && (has_shape(MEDIA_MANIFEST) || has_shape(MEDIA_INDEX)) {
-            self.0.insert(digest, bytes);
-        }
+    /// Keeps these bytes if they have the shape of a manifest.
+    pub(crate) fn remember(&mut self, digest: Digest, document: MaybeManifest) {
+        self.0.extend(document.0.map(|bytes| (digest, bytes)));
     }
 
     /// One of them, if it is what its descriptor says.

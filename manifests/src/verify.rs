@@ -22,6 +22,7 @@ use crate::archive_path::ArchivePath;
 use crate::bundle::{BundleDigest, BundleManifest, Content, Feature, Sequence};
 use crate::canonical::CanonicalError;
 use crate::closure::Manifests;
+pub use crate::closure::MaybeManifest;
 use crate::digest::Digest;
 use crate::inventory::{Inventory, InventoryError};
 use crate::oci::{Descriptor, ManifestDocument};
@@ -547,8 +548,8 @@ impl Checklist {
 
     /// Keeps the bytes of a settled blob if they are a manifest: when everything was seen, each component
     /// is followed from its manifest to its last layer.
-    pub fn remember(&mut self, digest: Digest, bytes: Vec<u8>) {
-        self.manifests.remember(digest, bytes);
+    pub fn remember(&mut self, digest: Digest, document: MaybeManifest) {
+        self.manifests.remember(digest, document);
     }
 
     fn named(&self, damage: Damage) -> Damage {
@@ -614,7 +615,7 @@ impl Tally {
         check(path.clone(), found, expected)
             .map_err(|damage| named(damage, &self.contents.inventory, &self.manifests))?;
         self.expected.remove(path);
-        self.manifests.remember(found.digest, document);
+        self.manifests.remember(found.digest, MaybeManifest::of(document));
         Ok(())
     }
 

@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 use e2e::{Ran, World};
 use edge::progress::Progress;
 use edge::{Exit, Failure};
-use installer::admit;
+use installer::admit::{self, AdmitError};
 use installer::site::Site;
 use installer::site::config::SiteConfig;
+use layout::medium::{self, Input};
 use manifests::audit::Entry;
 use manifests::{Digest, KeyId, VerifiedBundle};
 use testkit::sample::{SampleOptions, sample_root};
@@ -144,12 +145,16 @@ impl Scene {
 
     /// What `apply` does first: every check, and the content into the store.
     pub(crate) fn admit(&self) -> Result<VerifiedBundle, Failure> {
-        self.admit_while(&mut edge::progress::Silent)
+        admit::admit(&self.site, &self.config, &self.bundle, &mut edge::progress::Silent)
+            .map_err(Failure::from)
     }
 
-    /// The same, with somebody who is told how far it is.
+    /// The same from a medium that is read forward, with somebody who is told how far it is.
     pub(crate) fn admit_while(&self, progress: &mut dyn Progress) -> Result<VerifiedBundle, Failure> {
-        admit::admit(&self.site, &self.config, &self.bundle, progress).map_err(Failure::from)
+        let (file, _) = medium::open(&self.bundle).map_err(AdmitError::from)?;
+        let (input, gate) = (Input::Forward(Box::new(file)), &|_, _: &_| Ok(()));
+        admit::admit_input(&self.site, &self.config, &self.bundle, input, gate, progress)
+            .map_err(Failure::from)
     }
 
     /// What `verify` does: every check.

@@ -102,7 +102,7 @@ impl AttestArgs {
 fn read(archive: &Path) -> Result<Subject, Failure> {
     let (file, _) = medium::open(archive).map_err(BundleError::Medium)?;
     let damaged = |source| BundleError::Read { path: archive.to_path_buf(), source };
-    let mut reader = BundleReader::open(std::io::BufReader::new(file)).map_err(damaged)?;
+    let mut reader = BundleReader::open(file).map_err(damaged)?;
     let bundle = reader.head().bundle_digest();
     let manifest = BundleManifest::from_bytes(&reader.head().manifest)
         .map_err(|source| BundleError::Manifest { path: archive.to_path_buf(), source })?;

@@ -52,7 +52,7 @@ impl Opened {
         let source = parted::open(paths)?;
         let archive = &source.path;
         let damaged = |source| BundleError::Read { path: archive.clone(), source };
-        let mut reader = BundleReader::open(std::io::BufReader::new(source.stream()?)).map_err(damaged)?;
+        let mut reader = BundleReader::open(source.stream()?).map_err(damaged)?;
         let head = reader.head().clone();
         let manifest = BundleManifest::from_bytes(&head.manifest)
             .map_err(|source| BundleError::Manifest { path: archive.clone(), source })?;

@@ -134,7 +134,7 @@ impl SplitArgs {
         let path = source.path.clone();
         let damaged = |source| BundleError::Read { path: path.clone(), source };
         // Twice the beginning: what the discs are cut by is known before the first byte of a part is written.
-        let mut first = BundleReader::open(BufReader::new(source.stream()?)).map_err(damaged)?;
+        let mut first = BundleReader::open(source.stream()?).map_err(damaged)?;
         let head = first.head().clone();
         let manifest = BundleManifest::from_bytes(&head.manifest)
             .map_err(|source| BundleError::Manifest { path: path.clone(), source })?;

@@ -11,7 +11,7 @@ use layout::disc::{self, Disc, DiscError};
 use layout::map::Ranges;
 use layout::medium::MediumError;
 use layout::parts::{Assembly, Expected, Nothing};
-use layout::reader::{BundleReader, Discard, ReadError};
+use layout::reader::{BundleReader, Discard, Places, ReadError};
 use layout::signed_file::{self, SignedFileError};
 use manifests::bundle::{BundleDigest, Content, Counts};
 use manifests::canonical::CanonicalError;
@@ -161,12 +161,14 @@ fn verify_archive(
     passed: &mut dyn FnMut(u64),
 ) -> Result<(SignedManifest, Inventory), Failure> {
     let damaged = |error| BundleError::Read { path: source.path.clone(), source: error };
-    let mut reader = BundleReader::open(std::io::BufReader::new(source.stream()?)).map_err(damaged)?;
+    let (input, places) = source.input()?.into_parts();
+    let mut reader = BundleReader::open(input).map_err(damaged)?;
     let head = reader.head().clone();
     let signed = SignedManifest::authenticate(trust, &head.manifest, &head.signatures);
     let signed = signed.map_err(|error| BundleError::Refused { path: source.path.clone(), source: error })?;
     let (contents, _) = reader.contents(signed.manifest()).map_err(damaged)?;
-    let checked = reader.stream(contents, &mut Discard, passed).map_err(damaged)?;
+    let places = places.as_deref().map(|file| file as &dyn Places);
+    let checked = reader.stream_abreast(contents, places, &Discard, passed).map_err(damaged)?;
     Ok((signed, checked.inventory().clone()))
 }
 

@@ -82,8 +82,8 @@ fn parsed(path: &Path, bytes: &[u8]) -> Result<BundleManifest, WriteError> {
 
 fn archive(path: &Path) -> Result<Plan, WriteError> {
     let (file, _) = medium::open(path)?;
-    let reader = BundleReader::open(std::io::BufReader::new(file))
-        .map_err(|source| WriteError::Rotten { path: path.to_path_buf(), source })?;
+    let reader =
+        BundleReader::open(file).map_err(|source| WriteError::Rotten { path: path.to_path_buf(), source })?;
     let head = reader.head();
     let (bundle, manifest) = (head.bundle_digest(), parsed(path, &head.manifest)?);
     let name = path.file_name().unwrap_or_default();

@@ -1,11 +1,92 @@
 //! Opening what lies on a medium: read-only, without following a link in the last step, without waiting
 //! for a writer, and only regular files.
+//!
+//! Whether several places of a file may be read at the same time is asked here as well. Only what is known not to have
+//! to look for its places is read so: file systems that lie on disks, on a disk that does not spin, or in memory. A
+//! disc in a drive, a stick, a share, whatever the kernel does not tell about: those are read forward.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags};
+
+/// `f_type` of tmpfs and ramfs, by `linux/magic.h`.
+const IN_MEMORY: [u64; 2] = [0x0102_1994, 0x8584_58f6];
+/// Of ext2 to ext4, XFS and F2FS: file systems that lie on one block device, which the kernel names.
+const ON_A_DISK: [u64; 3] = [0xef53, 0x5846_5342, 0xf2f5_2010];
+
+/// What is read ahead of documents at most.
+const AHEAD_BYTES: usize = 64 * 1024;
+
+/// Where the bytes of an archive come from.
+pub enum Input {
+    /// They are read from the first to the last.
+    Forward(Box<dyn Read>),
+    /// Several places may be read at the same time.
+    Anywhere(Arc<File>),
+}
+
+impl Input {
+    /// A regular file, as [`open`] opens it.
+    ///
+    /// # Errors
+    /// See [`MediumError`].
+    pub fn open(path: &Path) -> Result<Self, MediumError> {
+        let (file, _) = open(path)?;
+        Ok(if is_read_anywhere(&file) {
+            Self::Anywhere(Arc::new(file))
+        } else {
+            Self::Forward(Box::new(file))
+        })
+    }
+
+    /// The bytes from the first to the last, and the file if several places of it may be read at the same time.
+    #[must_use]
+    pub fn into_parts(self) -> (Box<dyn Read>, Option<Arc<File>>) {
+        match self {
+            Self::Forward(input) => (input, None),
+            Self::Anywhere(file) => (Box::new(Documents(Arc::clone(&file))), Some(file)),
+        }
+    }
+}
+
+/// A file of which only the documents are read forward: not much is read ahead, which would be read again.
+struct Documents(Arc<File>);
+
+impl Read for Documents {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let wanted = buffer.len().min(AHEAD_BYTES);
+        self.0.read(buffer.get_mut(..wanted).unwrap_or_default())
+    }
+}
+
+/// Whether reading several places at the same time is known to cost this file's disk nothing.
+fn is_read_anywhere(file: &File) -> bool {
+    let Ok(stat) = rustix::fs::fstatfs(file) else { return false };
+    let kind = u64::try_from(stat.f_type).unwrap_or_default();
+    if IN_MEMORY.contains(&kind) {
+        return true;
+    }
+    let device = rustix::fs::fstat(file).map(|stat| stat.st_dev);
+    ON_A_DISK.contains(&kind) && device.is_ok_and(|device| !spins(device))
+}
+
+/// Whether a disk spins, or may. Disks of virtual machines say that they do without knowing: they are files of the
+/// host, or parts of an array.
+fn spins(device: u64) -> bool {
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    let Ok(place) = std::fs::canonicalize(format!("/sys/dev/block/{major}:{minor}")) else { return true };
+    if place.components().any(|part| part.as_os_str().to_string_lossy().starts_with("virtio")) {
+        return false;
+    }
+    // A partition has no queue of its own.
+    let said = [place.join("queue/rotational"), place.join("../queue/rotational")]
+        .iter()
+        .find_map(|file| read_bounded(file, 16).ok());
+    said.as_deref().map(<[u8]>::trim_ascii) != Some(b"0")
+}
 
 /// Why a file on a medium cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +151,19 @@ pub fn read_bounded(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_is_known_not_to_spin_is_read_in_several_places() {
+        // No file system of files on a disk, and no device of the kernel's.
+        assert!(!is_read_anywhere(&File::open("/proc/self/status").unwrap()));
+        assert!(spins(rustix::fs::makedev(0, 0)));
+        if Path::new("/dev/shm").is_dir() {
+            let file = tempfile::NamedTempFile::new_in("/dev/shm").unwrap();
+            assert!(is_read_anywhere(file.as_file()));
+            let Input::Anywhere(opened) = Input::open(file.path()).unwrap() else { panic!("forward") };
+            assert_eq!(opened.metadata().unwrap().len(), 0);
+        }
+    }
 
     #[test]
     fn reads_small_files_and_links_to_them_and_never_waits_for_a_pipe() {

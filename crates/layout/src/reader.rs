@@ -2,17 +2,23 @@
 //! it concerns bytes: what is read, how much of it at most, and that nothing else is there.
 //!
 //! It reads forward only and never goes back: what was checked is what was handed on. It never decides
-//! on trust: the caller asks `manifests::verify` between the calls.
+//! on trust: the caller asks `manifests::verify` between the calls. What follows the documents may be read in
+//! several places at the same time, if the caller has a file for which that is no burden: the same checks, the same
+//! first error.
 
-use std::io::{self, Read};
+mod abreast;
+mod cursor;
+
+use std::io::{self, BufReader, Read};
 
 use manifests::bundle::{BundleDigest, Content, MANIFEST_BYTES_MAX};
 use manifests::inventory::INVENTORY_BYTES_MAX;
 use manifests::root::{FoundSignature, SIGNATURE_BYTES_MAX};
-use manifests::verify::{CheckedContents, Contents, Damage};
-use manifests::{ArchivePath, BundleManifest, Digest, Hasher, KeyId, sigstore};
+use manifests::verify::{CheckedContents, Contents, Damage, MaybeManifest};
+use manifests::{ArchivePath, BundleManifest, Digest, KeyId, sigstore};
 
-use crate::hashing::ManifestKeeper;
+pub use self::abreast::Places;
+use self::cursor::Cursor;
 use crate::header::{self, BLOCK_BYTES, Block};
 use crate::signatures::AREA_BYTES;
 use crate::writer::CHUNK_BYTES;
@@ -117,8 +123,8 @@ pub enum ReadError {
     },
 }
 
-/// Takes content while it is being checked. Nothing that it has taken may be used before `stream` has
-/// returned without error.
+/// Takes content while it is being checked, one entry after the other. Nothing that it has taken may be used before
+/// [`BundleReader::stream`] or [`BundleReader::stream_abreast`] has returned without error.
 pub trait Sink {
     /// An entry starts.
     ///
@@ -130,15 +136,34 @@ pub trait Sink {
     /// # Errors
     /// They cannot be taken.
     fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
-    /// It is complete and had the signed digest.
+    /// It is complete: `found` is what the bytes were that were written, and what was signed.
     ///
     /// # Errors
     /// It cannot be kept.
-    fn end(&mut self) -> io::Result<()>;
+    fn end(&mut self, found: Content) -> io::Result<()>;
+}
+
+/// Makes sinks, one for each place of an archive that is read at the same time.
+pub trait Sinks: Sync {
+    /// What each place hands its bytes to.
+    type Sink<'a>: Sink + Send
+    where
+        Self: 'a;
+
+    /// One more.
+    fn sink(&self) -> Self::Sink<'_>;
 }
 
 /// Takes nothing: for a check without a copy.
 pub struct Discard;
+
+impl Sinks for Discard {
+    type Sink<'a> = Self;
+
+    fn sink(&self) -> Self {
+        Self
+    }
+}
 
 impl Sink for Discard {
     fn begin(&mut self, _path: &ArchivePath, _content: Content) -> io::Result<()> {
@@ -147,7 +172,7 @@ impl Sink for Discard {
     fn write(&mut self, _bytes: &[u8]) -> io::Result<()> {
         Ok(())
     }
-    fn end(&mut self) -> io::Result<()> {
+    fn end(&mut self, _found: Content) -> io::Result<()> {
         Ok(())
     }
 }
@@ -182,10 +207,9 @@ pub struct Documents {
     pub inventory: Vec<u8>,
 }
 
-/// Reads one archive.
+/// Reads one archive. It reads ahead by a chunk, so the input needs no buffer.
 pub struct BundleReader<R> {
-    input: R,
-    offset: u64,
+    cursor: Cursor<BufReader<R>>,
     head: Head,
     /// The first derived form that is not one, until somebody goes on reading.
     odd_form: Option<ReadError>,
@@ -199,13 +223,14 @@ impl<R: Read> BundleReader<R> {
     pub fn open(input: R) -> Result<Self, ReadError> {
         let head =
             Head { manifest: Vec::new(), signatures: Vec::new(), reserved_offset: 0, reserved_bytes: 0 };
-        let mut reader = Self { input, offset: 0, head, odd_form: None };
-        let size = match reader.header("the first header") {
+        let input = BufReader::with_capacity(CHUNK_BYTES, input);
+        let mut reader = Self { cursor: Cursor::new(input, 0), head, odd_form: None };
+        let size = match reader.cursor.header("the first header") {
             Ok((ArchivePath::Manifest, size)) => size,
             Err(error @ (ReadError::Medium { .. } | ReadError::Truncated { .. })) => return Err(error),
             Ok(_) | Err(_) => return Err(ReadError::NotABundle),
         };
-        reader.head.manifest = reader.document(ArchivePath::Manifest, size, MANIFEST_BYTES_MAX)?;
+        reader.head.manifest = reader.cursor.document(ArchivePath::Manifest, size, MANIFEST_BYTES_MAX)?;
         reader.signature_area()?;
         Ok(reader)
     }
@@ -235,7 +260,8 @@ impl<R: Read> BundleReader<R> {
         let checksums = self.signed_document(ArchivePath::Checksums, "SHA256SUMS", manifest.checksums)?;
         let inventory = self.signed_document(ArchivePath::Inventory, "inventory.json", manifest.inventory)?;
         let contents = Contents::agree(manifest, self.head.bundle_digest(), &checksums, &inventory);
-        let contents = contents.map_err(|damage| ReadError::Damaged { offset: self.offset, damage })?;
+        let contents =
+            contents.map_err(|damage| ReadError::Damaged { offset: self.cursor.offset(), damage })?;
         Ok((contents, Documents { checksums, inventory }))
     }
 
@@ -252,59 +278,51 @@ impl<R: Read> BundleReader<R> {
     ) -> Result<CheckedContents, ReadError> {
         let entries = contents.inventory().contents().count();
         let mut checklist = contents.checklist();
-        let mut buffer = vec![0_u8; CHUNK_BYTES];
+        let cursor = &mut self.cursor;
         for _ in 0..entries {
-            let before = self.offset;
-            let (path, size) = self.header("a header")?;
+            let before = cursor.offset();
+            let (path, size) = cursor.header("a header")?;
             checklist.begin(&path, size).map_err(|damage| ReadError::Damaged { offset: before, damage })?;
-            let (found, document) = self.content(&path, size, sink, &mut buffer, passed)?;
-            checklist.settle(found).map_err(|damage| ReadError::Damaged { offset: self.offset, damage })?;
-            checklist.remember(found.digest, document);
-            sink.end().map_err(|source| ReadError::Sink { path: path.clone(), source })?;
-            self.zeros(header::padding(size), "between entries")?;
+            let (found, document) = cursor.content(&path, size, sink, passed)?;
+            let settled = checklist.settle(found);
+            settled.map_err(|damage| ReadError::Damaged { offset: cursor.offset(), damage })?;
+            checklist.remember(found.digest, MaybeManifest::of(document));
+            sink.end(found).map_err(|source| ReadError::Sink { path: path.clone(), source })?;
+            cursor.zeros(header::padding(size), "between entries")?;
         }
-        self.end()?;
-        checklist.finish().map_err(|damage| ReadError::Damaged { offset: self.offset, damage })
+        cursor.end()?;
+        checklist.finish().map_err(|damage| ReadError::Damaged { offset: cursor.offset(), damage })
     }
 
-    /// Streams one entry; gives what passed, and the bytes of what may be a manifest.
-    fn content(
-        &mut self,
-        path: &ArchivePath,
-        size: u64,
-        sink: &mut dyn Sink,
-        buffer: &mut [u8],
+    /// The same in several places at the same time, if there is `file`: what this reader reads as well, for which that
+    /// is no burden. What is wrong is what [`BundleReader::stream`] finds: of several errors the one that is first in
+    /// the archive.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn stream_abreast<S: Sinks>(
+        self,
+        contents: Contents,
+        file: Option<&dyn Places>,
+        sinks: &S,
         passed: &mut dyn FnMut(u64),
-    ) -> Result<(Content, Vec<u8>), ReadError> {
-        let failed = |source| ReadError::Sink { path: path.clone(), source };
-        let digest = match path {
-            ArchivePath::Blob(digest) => *digest,
-            // Only for the sink's book-keeping; the checklist has the signed one.
-            _ => Digest::of(b""),
-        };
-        sink.begin(path, Content { digest, size }).map_err(failed)?;
-        let (mut hasher, mut document) = (Hasher::new(), ManifestKeeper::of_size(size));
-        let mut left = size;
-        while left > 0 {
-            let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
-            let chunk = buffer.get_mut(..wanted).unwrap_or_default();
-            self.fill(chunk, &path.to_string())?;
-            hasher.update(chunk);
-            sink.write(chunk).map_err(failed)?;
-            document.pass(chunk);
-            passed(wanted as u64);
-            left = left.saturating_sub(wanted as u64);
+    ) -> Result<CheckedContents, ReadError> {
+        match (file, abreast::workers()) {
+            (None, _) | (_, 0 | 1) => self.stream(contents, &mut sinks.sink(), passed),
+            (Some(file), workers) => {
+                abreast::stream((self.cursor.offset(), file), workers, contents, sinks, passed)
+            }
         }
-        Ok((Content { size: hasher.size(), digest: hasher.finish() }, document.finish()))
     }
 
     fn signature_area(&mut self) -> Result<(), ReadError> {
         let (mut used, mut before) = (0_u64, None);
         loop {
-            let offset = self.offset;
-            match self.header("the signature area")? {
+            let offset = self.cursor.offset();
+            match self.cursor.header("the signature area")? {
                 (ArchivePath::Signature(claimed), size) => {
-                    let bytes = self.document(ArchivePath::Signature(claimed), size, SIGNATURE_BYTES_MAX)?;
+                    let bytes =
+                        self.cursor.document(ArchivePath::Signature(claimed), size, SIGNATURE_BYTES_MAX)?;
                     self.head.signatures.push(FoundSignature { claimed, bytes });
                     used = used.saturating_add(header::entry_bytes(size));
                     before = Some(claimed);
@@ -320,7 +338,7 @@ impl<R: Read> BundleReader<R> {
                     }
                     self.head.reserved_offset = offset;
                     self.head.reserved_bytes = size;
-                    return self.zeros(size, RESERVED_AREA);
+                    return self.cursor.zeros(size, RESERVED_AREA);
                 }
                 (found, _) => {
                     let expected = "a signature or the reserved area";
@@ -336,7 +354,7 @@ impl<R: Read> BundleReader<R> {
     /// Reads the form that is derived from the last signature. It is never parsed: it is derived again.
     fn sigstore_form(&mut self, offset: u64, keyid: KeyId, size: u64) -> Result<(), ReadError> {
         let path = ArchivePath::Sigstore(keyid);
-        let found = self.document(path.clone(), size, sigstore::FORM_BYTES_MAX)?;
+        let found = self.cursor.document(path.clone(), size, sigstore::FORM_BYTES_MAX)?;
         let signature = self.head.signatures.last();
         let derived = signature.and_then(|s| sigstore::derive(keyid, &s.bytes, &self.head.manifest));
         if derived.is_none_or(|derived| derived != found) {
@@ -351,8 +369,8 @@ impl<R: Read> BundleReader<R> {
         name: &'static str,
         signed: Content,
     ) -> Result<Vec<u8>, ReadError> {
-        let offset = self.offset;
-        let (found, size) = self.header(name)?;
+        let offset = self.cursor.offset();
+        let (found, size) = self.cursor.header(name)?;
         if found != path {
             return Err(ReadError::Order { offset, found: found.to_string(), expected: name });
         }
@@ -360,72 +378,7 @@ impl<R: Read> BundleReader<R> {
             let damage = Damage::Size { path, found: size, expected: signed.size };
             return Err(ReadError::Damaged { offset, damage });
         }
-        self.document(path, size, INVENTORY_BYTES_MAX)
-    }
-
-    /// A small document with its padding.
-    fn document(&mut self, path: ArchivePath, size: u64, limit: u64) -> Result<Vec<u8>, ReadError> {
-        if size > limit {
-            return Err(ReadError::TooLarge { path, size, limit });
-        }
-        let mut content = vec![0_u8; usize::try_from(size).unwrap_or(0)];
-        self.fill(&mut content, &path.to_string())?;
-        self.zeros(header::padding(size), "between entries")?;
-        Ok(content)
-    }
-
-    fn header(&mut self, inside: &str) -> Result<(ArchivePath, u64), ReadError> {
-        let offset = self.offset;
-        let mut block: Block = [0; BLOCK_BYTES as usize];
-        self.fill(&mut block, inside)?;
-        header::decode(&block).map_err(|source| ReadError::Header { offset, source })
-    }
-
-    fn end(&mut self) -> Result<(), ReadError> {
-        self.zeros(2 * BLOCK_BYTES, "at the end")?;
-        let mut one = [0_u8; 1];
-        loop {
-            return match self.input.read(&mut one) {
-                Ok(0) => Ok(()),
-                Ok(_) => Err(ReadError::Trailing { offset: self.offset }),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(source) => Err(ReadError::Medium { offset: self.offset, source }),
-            };
-        }
-    }
-
-    fn zeros(&mut self, count: u64, place: &'static str) -> Result<(), ReadError> {
-        let mut block: Block = [0; BLOCK_BYTES as usize];
-        let mut left = count;
-        while left > 0 {
-            let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(block.len());
-            let offset = self.offset;
-            let chunk = block.get_mut(..wanted).unwrap_or_default();
-            self.fill(chunk, "padding")?;
-            if let Some(position) = chunk.iter().position(|byte| *byte != 0) {
-                return Err(ReadError::NotZero { offset: offset.saturating_add(position as u64), place });
-            }
-            left = left.saturating_sub(wanted as u64);
-        }
-        Ok(())
-    }
-
-    fn fill(&mut self, buffer: &mut [u8], inside: &str) -> Result<(), ReadError> {
-        let mut filled = 0;
-        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            match self.input.read(rest) {
-                Ok(0) => {
-                    return Err(ReadError::Truncated { offset: self.offset, inside: inside.to_string() });
-                }
-                Ok(count) => {
-                    filled = filled.saturating_add(count);
-                    self.offset = self.offset.saturating_add(count as u64);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(source) => return Err(ReadError::Medium { offset: self.offset, source }),
-            }
-        }
-        Ok(())
+        self.cursor.document(path, size, INVENTORY_BYTES_MAX)
     }
 }
 

@@ -8,9 +8,10 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
+use manifests::Digest;
 use manifests::bundle::Content;
-use manifests::{Digest, Hasher};
 
 use crate::durable;
 
@@ -125,42 +126,42 @@ impl Store {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => durable::make_directory(&dir)?,
         }
-        Ok(Quarantine { store: self, dir, admitted: Vec::new() })
+        Ok(Quarantine { store: self, dir, admitted: Mutex::default() })
     }
 }
 
-/// Content on its way into a store. Dropped without [`Quarantine::release`], it leaves nothing behind.
+/// Content on its way into a store, several blobs at the same time. Dropped without [`Quarantine::release`], it leaves
+/// nothing behind.
 #[derive(Debug)]
 pub struct Quarantine<'a> {
     store: &'a Store,
     dir: PathBuf,
-    admitted: Vec<Digest>,
+    admitted: Mutex<Vec<Digest>>,
 }
 
 impl Quarantine<'_> {
-    /// Starts a blob.
+    /// Starts the blob that is to have this digest and size.
     ///
     /// # Errors
     /// It cannot be made.
-    pub fn blob(&self) -> io::Result<BlobWriter> {
-        let path = self.dir.join(".incoming");
+    pub fn blob(&self, expected: Content) -> io::Result<BlobWriter> {
+        let path = self.dir.join(format!(".{}", expected.digest.hex()));
         let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&path)?;
-        Ok(BlobWriter { file, path, hasher: Hasher::new() })
+        Ok(BlobWriter { file, path, written: 0, expected })
     }
 
-    /// Keeps a blob that turned out to be `expected`.
+    /// Keeps a blob of which `found` was written, as whoever read it has hashed it.
     ///
     /// # Errors
-    /// It is something else, or the disk fails.
-    pub fn keep(&mut self, writer: BlobWriter, expected: Content) -> io::Result<()> {
-        let (found, path) = writer.finish();
-        if found != expected {
-            let message =
-                format!("blob {} arrived as {} ({} bytes)", expected.digest, found.digest, found.size);
+    /// It is something else, or not all of it was written, or the disk fails.
+    pub fn keep(&self, writer: BlobWriter, found: Content) -> io::Result<()> {
+        let BlobWriter { path, written, expected, .. } = writer;
+        if found != expected || written != expected.size {
+            let message = format!("blob {} arrived as {} ({written} bytes)", expected.digest, found.digest);
             return Err(io::Error::new(io::ErrorKind::InvalidData, message));
         }
         std::fs::rename(path, self.dir.join(expected.digest.hex()))?;
-        self.admitted.push(expected.digest);
+        self.admitted.lock().unwrap_or_else(PoisonError::into_inner).push(expected.digest);
         Ok(())
     }
 
@@ -169,16 +170,17 @@ impl Quarantine<'_> {
     /// # Errors
     /// The disk fails. Blobs that were renamed before that are whole and right, so they may stay.
     pub fn release(self) -> io::Result<usize> {
-        if self.admitted.is_empty() {
+        let admitted = self.admitted.lock().unwrap_or_else(PoisonError::into_inner);
+        if admitted.is_empty() {
             return Ok(0);
         }
         // One flush of the file system instead of one for each of thousands of files.
         rustix::fs::syncfs(File::open(&self.dir)?)?;
-        for digest in &self.admitted {
+        for digest in admitted.iter() {
             std::fs::rename(self.dir.join(digest.hex()), self.store.blob_path(digest))?;
         }
         durable::flush_directory(&self.store.root.join("blobs/sha256"))?;
-        Ok(self.admitted.len())
+        Ok(admitted.len())
     }
 }
 
@@ -189,24 +191,19 @@ impl Drop for Quarantine<'_> {
     }
 }
 
-/// One blob on its way in; hashed as it is written.
+/// One blob on its way in. Whoever writes it has hashed the very bytes; they are not hashed again.
 #[derive(Debug)]
 pub struct BlobWriter {
     file: File,
     path: PathBuf,
-    hasher: Hasher,
-}
-
-impl BlobWriter {
-    fn finish(self) -> (Content, PathBuf) {
-        (Content { size: self.hasher.size(), digest: self.hasher.finish() }, self.path)
-    }
+    written: u64,
+    expected: Content,
 }
 
 impl Write for BlobWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let count = self.file.write(bytes)?;
-        self.hasher.update(bytes.get(..count).unwrap_or_default());
+        self.written = self.written.saturating_add(count as u64);
         Ok(count)
     }
 
@@ -233,8 +230,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::at(dir.path().join("store"));
         let content = Content::of(b"hello");
-        let mut quarantine = store.quarantine().unwrap();
-        let mut writer = quarantine.blob().unwrap();
+        let quarantine = store.quarantine().unwrap();
+        let mut writer = quarantine.blob(content).unwrap();
         writer.write_all(b"hello").unwrap();
         quarantine.keep(writer, content).unwrap();
         assert!(!store.has(&content));
@@ -248,10 +245,12 @@ mod tests {
     fn other_bytes_than_expected_are_never_kept() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::at(dir.path().join("store"));
-        let mut quarantine = store.quarantine().unwrap();
-        let mut writer = quarantine.blob().unwrap();
-        writer.write_all(b"hellO").unwrap();
-        assert!(quarantine.keep(writer, Content::of(b"hello")).is_err());
+        let quarantine = store.quarantine().unwrap();
+        for (bytes, found) in [("hellO", Content::of(b"hellO")), ("hell", Content::of(b"hello"))] {
+            let mut writer = quarantine.blob(Content::of(b"hello")).unwrap();
+            writer.write_all(bytes.as_bytes()).unwrap();
+            assert!(quarantine.keep(writer, found).is_err());
+        }
         drop(quarantine);
         assert!(names(&store.root().join("blobs/sha256")).is_empty());
         assert_eq!(names(store.root()), ["blobs", "oci-layout"]);

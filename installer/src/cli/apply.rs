@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use edge::progress::Shown;
 use edge::{Exit, Failure, Screen};
-use layout::medium;
+use layout::medium::Input;
 use manifests::audit::Outcome;
 use manifests::bundle::BundleDigest;
 use manifests::{Inventory, VerifiedBundle};
@@ -226,14 +226,13 @@ fn admitted(
             super::verify::repaired(site, context.env, log, given, shown).and_then(|(input, report)| {
                 context.env.stderr.say(report.text().trim_end());
                 let title = given.title();
-                admit::admit_stream(site, config, &title, input, &gate, &mut *bar()).map_err(Failure::from)
+                let input = Input::Forward(input);
+                admit::admit_input(site, config, &title, input, &gate, &mut *bar()).map_err(Failure::from)
             })
         }
-        Given::Archive(path) => medium::open(path)
+        Given::Archive(path) => Input::open(path)
             .map_err(AdmitError::from)
-            .and_then(|(input, _)| {
-                admit::admit_stream(site, config, path, Box::new(input), &gate, &mut *bar())
-            })
+            .and_then(|input| admit::admit_input(site, config, path, input, &gate, &mut *bar()))
             .map_err(Failure::from),
         Given::Discs(places) => {
             discs::admit_through(site, config, places, changer, &gate, &mut *bar()).map_err(Failure::from)

@@ -214,7 +214,7 @@ impl Taken {
             Given::Archive(path) => {
                 let (file, _) = medium::open(path).map_err(AdmitError::from)?;
                 let damaged = |source| AdmitError::Damaged { path: path.clone(), source };
-                let reader = BundleReader::open(std::io::BufReader::new(file)).map_err(damaged)?;
+                let reader = BundleReader::open(file).map_err(damaged)?;
                 let head = reader.head().clone();
                 let signed = admit::authenticate(&trust, path)?;
                 (signed, vec![path.clone()], head.manifest, head.signatures)

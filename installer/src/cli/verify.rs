@@ -7,7 +7,7 @@ use clap::Args;
 use edge::progress::{Progress, Shown};
 use edge::show::{bytes, delta_rows};
 use edge::{Env, Failure, Screen};
-use layout::medium;
+use layout::medium::Input;
 use manifests::audit::Outcome;
 use manifests::bundle::BundleDigest;
 use manifests::root::SignatureVerdict;
@@ -222,8 +222,8 @@ pub(super) fn verified(
     repair: bool,
     event: &str,
 ) -> Result<(VerifiedBundle, Option<Report>), Failure> {
-    let verify = |config: &SiteConfig, path: &Path, input: Box<dyn Read>, bar: &mut dyn Progress| {
-        admit::verify_stream(site, config, path, input, bar).map(|bundle| (bundle, Loan::default()))
+    let verify = |config: &SiteConfig, path: &Path, input: Input, bar: &mut dyn Progress| {
+        admit::verify_input(site, config, path, input, bar).map(|bundle| (bundle, Loan::default()))
     };
     let (found, repair) = checked(site, screen, given, repair, event, &verify)?;
     Ok((found.bundle, repair))
@@ -243,15 +243,15 @@ pub(super) fn lent(
     repair: bool,
     event: &str,
 ) -> Result<Lent, Failure> {
-    let verify = |config: &SiteConfig, path: &Path, input: Box<dyn Read>, bar: &mut dyn Progress| {
+    let verify = |config: &SiteConfig, path: &Path, input: Input, bar: &mut dyn Progress| {
         admit::verify_lending(site, config, path, input, bar)
     };
     checked(site, screen, given, repair, event, &verify).map(|(found, _)| found)
 }
 
-/// How the stream of an archive is checked.
-type Verify<'a> = dyn Fn(&SiteConfig, &Path, Box<dyn Read>, &mut dyn Progress) -> Result<(VerifiedBundle, Loan), AdmitError>
-    + 'a;
+/// How an archive is checked.
+type Verify<'a> =
+    dyn Fn(&SiteConfig, &Path, Input, &mut dyn Progress) -> Result<(VerifiedBundle, Loan), AdmitError> + 'a;
 
 fn checked(
     site: &Site,
@@ -268,13 +268,12 @@ fn checked(
     let bar = || shown.begin("verifying", given.bytes());
     let verdict = match given {
         _ if repair => repaired(site, screen.env, &log, given, &shown).and_then(|(input, report)| {
-            let (bundle, loan) = verify(&config, &given.title(), input, &mut *bar())?;
+            let (bundle, loan) = verify(&config, &given.title(), Input::Forward(input), &mut *bar())?;
             Ok((Lent { bundle, loan }, Some(report)))
         }),
         Given::Archive(path) => {
-            let input = medium::open(path).map(|(file, _)| Box::new(file) as Box<dyn Read>);
-            let found =
-                input.map_err(AdmitError::from).and_then(|input| verify(&config, path, input, &mut *bar()));
+            let input = Input::open(path).map_err(AdmitError::from);
+            let found = input.and_then(|input| verify(&config, path, input, &mut *bar()));
             found.map(|(bundle, loan)| (Lent { bundle, loan }, None)).map_err(Failure::from)
         }
         Given::Discs(places) => {

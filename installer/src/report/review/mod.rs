@@ -267,7 +267,7 @@ impl Sink for Reviewer {
         Ok(())
     }
 
-    fn end(&mut self) -> io::Result<()> {
+    fn end(&mut self, _found: Content) -> io::Result<()> {
         self.current.take().map_or(Ok(()), |current| self.close(current))
     }
 }
