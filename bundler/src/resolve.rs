@@ -67,7 +67,9 @@ fn find(loaded: &LoadedSpec, world: &World<'_>) -> Result<(Found, Vec<Charted>),
     for set in &loaded.spec.files {
         (world.note)(&format!("files {}", set.source.display()));
         let taken = found.file_sets();
-        found.add(files::resolve(set, world, &taken)?)?;
+        for portion in files::resolve(set, world, &taken)? {
+            found.add(portion)?;
+        }
     }
     let mut taken = kubernetes::Taken::default();
     for set in &loaded.spec.manifests {

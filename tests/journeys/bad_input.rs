@@ -69,23 +69,6 @@ fn with_file() -> World {
     world
 }
 
-#[test]
-fn a_set_of_more_files_than_a_site_takes_is_not_locked_and_does_as_two_entries() {
-    let world = with_spec("files: [{source: configs, dest: /etc/demo}]\n");
-    for number in 0..20_000 {
-        world.write(&format!("configs/{number:05}.conf"), "x");
-    }
-    fails(
-        &world,
-        &["lock"],
-        Exit::Usage,
-        &["configs has 20000 files", "more than 4.0 MiB", "several entries"],
-    );
-    let two = "files: [{source: 'configs/0*', dest: /etc/demo}, {source: 'configs/1*', dest: /etc/demo}]\n";
-    world.spec("1.0.0", 1, two);
-    world.bundler(&["lock"]).ok();
-}
-
 // ---- bundle.yaml --------------------------------------------------------------------------------------
 
 #[test]

@@ -370,6 +370,26 @@ fn files_travel_with_the_mode_that_was_asked_for_or_one_of_two() {
 // ---- wheels -------------------------------------------------------------------------------------------
 
 #[test]
+fn more_files_than_one_manifest_lists_travel_in_several_sets_for_the_same_place() {
+    let world = World::new();
+    world.trust();
+    for number in 0..20_000 {
+        world.write(&format!("data/{number:05}.conf"), "x");
+    }
+    world.spec("1.0.0", 1, "files: [{source: data, dest: /opt/data}]\n");
+    let (components, _) = built(&world);
+    let sets = &components;
+    assert_eq!(sets.iter().map(|set| &set["name"]).collect::<Vec<_>>(), ["opt-data", "opt-data-2"]);
+    assert!(sets.iter().all(|set| set["dest"] == "/opt/data"));
+    let paths =
+        sets.iter().flat_map(|set| set["files"].as_array().unwrap()).map(|file| file["path"].as_str());
+    let paths: Vec<&str> = paths.map(Option::unwrap).collect();
+    assert!(paths.len() == 20_000 && paths.is_sorted() && paths[19_999] == "19999.conf");
+    world.bundler(&["build", "--out", "signed.tar", "--key", "keys/rel.key.pem"]).ok();
+    world.installer(&["verify", "signed.tar"]).ok();
+}
+
+#[test]
 fn wheels_of_a_directory_travel_as_they_are() {
     let (world, (name, bytes)) = (World::new(), wheel("tiny", "1.0", "x"));
     world.write(&format!("wheels/{name}"), &bytes);

@@ -6,10 +6,10 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use edge::show::bytes;
 use edge::{Classified, Exit};
+use manifests::Digest;
 use manifests::bundle::Content;
-use manifests::canonical::CanonicalError;
+use manifests::canonical::{self, CanonicalError};
 use manifests::inventory::{Component, FileMode, FileSet, SetFile};
 use manifests::oci::{ANNOTATION_TITLE, ARTIFACT_FILES, Descriptor, MANIFEST_BYTES_MAX, MEDIA_FILE};
 use manifests::text::{Name, TextError};
@@ -21,6 +21,9 @@ use crate::spec::FilesSpec;
 
 /// Our annotation for permission bits; the OCI spec has none.
 const ANNOTATION_MODE: &str = "io.airlock.file.mode";
+
+/// The layers of a manifest, so that it is no longer than one may be with all that is around them.
+const LAYERS_BYTES_MAX: u64 = MANIFEST_BYTES_MAX - 64 * 1024;
 
 /// Why files cannot be locked.
 #[derive(Debug, thiserror::Error)]
@@ -51,16 +54,6 @@ pub enum FilesError {
         /// What is wrong.
         source: TextError,
     },
-    /// A set that no site takes: the manifest that lists its files is longer than one may be.
-    #[error("{} has {count} files, and the manifest that lists them would be {} long, which is more than {}", path.display(), bytes(*size), bytes(MANIFEST_BYTES_MAX))]
-    TooMany {
-        /// The source of the set.
-        path: PathBuf,
-        /// How many files.
-        count: usize,
-        /// The length of the manifest.
-        size: u64,
-    },
     /// A document of ours that is not one.
     #[error(transparent)]
     Document(#[from] CanonicalError),
@@ -71,7 +64,7 @@ impl Classified for FilesError {
         match self {
             Self::Read { .. } | Self::NotAFile { .. } => Exit::Unreachable,
             Self::Select(error) => error.exit(),
-            Self::Name { .. } | Self::TooMany { .. } => Exit::Usage,
+            Self::Name { .. } => Exit::Usage,
             Self::Document(_) => Exit::Unexpected,
         }
     }
@@ -80,10 +73,6 @@ impl Classified for FilesError {
         match self {
             Self::NotAFile { .. } => Some("copy the file that the link points to into its place".to_string()),
             Self::Select(error) => error.hint(),
-            Self::TooMany { .. } => Some(
-                "name them by several entries with the same `dest`, such as `source: data/[a-m]*`, or carry them in one archive"
-                    .to_string(),
-            ),
             _ => None,
         }
     }
@@ -99,34 +88,59 @@ pub fn hash(world: &World<'_>, shown: &Path) -> Result<Content, FilesError> {
     layout::hashing::hash(&mut file).map_err(failed)
 }
 
-/// Resolves a file set to digests. `taken` are the names of the sets before it.
+/// Resolves a file set to digests. `taken` are the names of the sets before it. One manifest lists some fifteen thousand
+/// files; of more than that, several sets are made for the same place.
 ///
 /// # Errors
 /// See [`FilesError`].
-pub fn resolve(spec: &FilesSpec, world: &World<'_>, taken: &[Name]) -> Result<Resolved, FilesError> {
+pub fn resolve(spec: &FilesSpec, world: &World<'_>, taken: &[Name]) -> Result<Vec<Resolved>, FilesError> {
     let shown = &spec.source;
     let found = select::select(shown, &spec.exclude, &world.base)?.found;
-    let mut blobs = BTreeMap::new();
     let mut files = Vec::new();
     for (below, path) in found {
-        files.push(take(spec, world, &below, path, &mut blobs)?);
+        files.push(take(spec, world, &below, path)?);
     }
-    files.sort_by(|left, right| left.path.cmp(&right.path));
-    let layer = |file: &SetFile| {
-        Descriptor::new(MEDIA_FILE, file.digest, file.size)
-            .annotated(ANNOTATION_TITLE, file.path.as_str())
-            .annotated(ANNOTATION_MODE, &file.mode.to_string())
-    };
-    let manifest = author_artifact(ARTIFACT_FILES, files.iter().map(layer).collect(), &mut blobs)?;
-    if manifest.size > MANIFEST_BYTES_MAX {
-        let (path, count) = (shown.clone(), files.len());
-        return Err(FilesError::TooMany { path, count, size: manifest.size });
+    files.sort_by(|(left, _), (right, _)| left.path.cmp(&right.path));
+    let (mut taken, mut sets) = (taken.to_vec(), Vec::new());
+    for portion in portions(files)? {
+        let text = |source| FilesError::Name { path: shown.clone(), source };
+        let name = set_name(spec.dest.as_str(), &taken).map_err(text)?;
+        taken.push(name.clone());
+        let mut blobs: BTreeMap<Digest, LockedBlob> =
+            portion.iter().map(|(file, blob)| (file.digest, blob.clone())).collect();
+        let files: Vec<SetFile> = portion.into_iter().map(|(file, _)| file).collect();
+        let manifest = author_artifact(ARTIFACT_FILES, files.iter().map(layer).collect(), &mut blobs)?;
+        let source = shown.display().to_string().parse().map_err(text)?;
+        let set = FileSet { name, source, dest: spec.dest.clone(), files, manifest };
+        sets.push(Resolved { component: Component::FileSet(set), blobs });
     }
-    let text = |source| FilesError::Name { path: shown.clone(), source };
-    let source = shown.display().to_string().parse().map_err(text)?;
-    let name = set_name(spec.dest.as_str(), taken).map_err(text)?;
-    let component = Component::FileSet(FileSet { name, source, dest: spec.dest.clone(), files, manifest });
-    Ok(Resolved { component, blobs })
+    Ok(sets)
+}
+
+/// A file as the manifest of its set lists it.
+fn layer(file: &SetFile) -> Descriptor {
+    Descriptor::new(MEDIA_FILE, file.digest, file.size)
+        .annotated(ANNOTATION_TITLE, file.path.as_str())
+        .annotated(ANNOTATION_MODE, &file.mode.to_string())
+}
+
+/// Files and where they are.
+type Portion = Vec<(SetFile, LockedBlob)>;
+
+/// As many files in each as a manifest can list, in their order.
+fn portions(files: Portion) -> Result<Vec<Portion>, CanonicalError> {
+    let (mut portions, mut bytes) = (vec![Portion::new()], 0);
+    for file in files {
+        bytes += canonical::to_canonical(&layer(&file.0))?.len() as u64;
+        if bytes > LAYERS_BYTES_MAX {
+            portions.push(Portion::new());
+            bytes = canonical::to_canonical(&layer(&file.0))?.len() as u64;
+        }
+        if let Some(portion) = portions.last_mut() {
+            portion.push(file);
+        }
+    }
+    Ok(portions)
 }
 
 fn take(
@@ -134,8 +148,7 @@ fn take(
     world: &World<'_>,
     below: &Path,
     path: PathBuf,
-    blobs: &mut BTreeMap<manifests::Digest, LockedBlob>,
-) -> Result<SetFile, FilesError> {
+) -> Result<(SetFile, LockedBlob), FilesError> {
     let metadata = regular(world, &path)?;
     let content = hash(world, &path)?;
     // Two modes only, as Git has them: the umask of whoever checked the files out must not show.
@@ -144,8 +157,8 @@ fn take(
         spec.mode.or_else(|| FileMode::new(bits)).unwrap_or_else(|| unreachable!("both are within 0777"));
     let name = below.to_string_lossy().parse();
     let name = name.map_err(|source| FilesError::Name { path: path.clone(), source })?;
-    blobs.insert(content.digest, LockedBlob { size: content.size, from: Origin::File(path) });
-    Ok(SetFile { path: name, digest: content.digest, size: content.size, mode })
+    let file = SetFile { path: name, digest: content.digest, size: content.size, mode };
+    Ok((file, LockedBlob { size: content.size, from: Origin::File(path) }))
 }
 
 /// What is known of a file, which has to be one.
