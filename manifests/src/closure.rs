@@ -238,7 +238,7 @@ impl Walk<'_> {
         if is_index && nesting == 0 {
             return Err(self.broken("its indexes are nested too deeply".to_string()));
         }
-        for child in document.children() {
+        for child in document.into_children() {
             if is_index {
                 self.follow(&child, nesting.saturating_sub(1), reached)?;
             } else {

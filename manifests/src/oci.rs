@@ -305,6 +305,7 @@ impl ManifestDocument {
         if let Some(digest) = probe.digests().find(|digest| !digest.starts_with("sha256:")) {
             return Err(OciError::Algorithm(crate::text::printable(digest)));
         }
+        drop(probe);
         let descriptor = Descriptor::new(media_type, Digest::of(b""), 0);
         if descriptor.is_index() {
             let index: ImageIndex = serde_json::from_slice(bytes).map_err(shape)?;
@@ -332,6 +333,15 @@ impl ManifestDocument {
         match self {
             Self::Image(image) => core::iter::once(&image.config).chain(&image.layers).cloned().collect(),
             Self::Index(index) => index.manifests.clone(),
+        }
+    }
+
+    /// The same, of a document of which nothing else is needed.
+    #[must_use]
+    pub fn into_children(self) -> Vec<Descriptor> {
+        match self {
+            Self::Image(image) => core::iter::once(image.config).chain(image.layers).collect(),
+            Self::Index(index) => index.manifests,
         }
     }
 }
