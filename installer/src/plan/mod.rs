@@ -27,7 +27,8 @@ use crate::site::SiteError;
 use crate::site::config::{ChangeId, HelmTarget, ImageReferences, SiteConfig};
 use crate::site::ledger::{Applied, Ledger, Signer};
 use crate::targets::{
-    Context, TargetError, containerd, docker, files, helm, kubernetes, mirror, python, registries, registry,
+    Context, TargetError, containerd, docker, files, helm, kubernetes, mirror, pushes, python, registries,
+    registry,
 };
 
 pub use away::*;
@@ -171,19 +172,18 @@ pub fn plan(
     let ledger = context.site.ledger(&manifest.publisher, &manifest.product)?;
     let mut steps = Steps { unchanged: due.unchanged.clone(), ..Steps::default() };
     steps.changes.extend(due.before.iter().cloned().map(Step::Script));
+    steps.to_registry(bundle, config, context)?;
     for component in &bundle.inventory().components {
         match component {
             Component::Image(image) => {
-                steps.image(image, config, context)?;
                 steps.load(image, bundle, config)?;
                 steps.import(image, config, context)?;
             }
-            Component::Chart(chart) => steps.chart(chart, config, context)?,
             Component::Wheelhouse(wheelhouse) => {
                 steps.wheelhouse(wheelhouse, bundle.digest(), config, context)?
             }
             Component::FileSet(set) => steps.file_set(set, config)?,
-            Component::KubernetesManifests(_) | Component::Script(_) => {}
+            Component::Chart(_) | Component::KubernetesManifests(_) | Component::Script(_) => {}
         }
     }
     steps.mirrors(bundle, config)?;
@@ -356,15 +356,38 @@ struct Steps {
     unchanged: Vec<String>,
     notes: Vec<String>,
     pushed: Vec<(String, Vec<Digest>)>,
+    pushes: Vec<Push>,
     engine: Option<docker::Facts>,
     released: Vec<PathBuf>,
 }
 
 impl Steps {
-    fn image(&mut self, image: &Image, config: &SiteConfig, context: &Context<'_>) -> Result<(), PlanError> {
+    /// What goes to the registry, first of all and next to each other: so it is pushed at once.
+    fn to_registry(
+        &mut self,
+        bundle: &VerifiedBundle,
+        config: &SiteConfig,
+        context: &Context<'_>,
+    ) -> Result<(), PlanError> {
+        for component in &bundle.inventory().components {
+            match component {
+                Component::Image(image) => self.image(image, config),
+                Component::Chart(chart) => self.chart(chart, config),
+                _ => {}
+            }
+        }
+        let mut pushes = std::mem::take(&mut self.pushes);
+        let in_place = pushes::look(&mut pushes, context)?;
+        for (push, in_place) in pushes.into_iter().zip(in_place) {
+            self.add(in_place, Step::Push(push));
+        }
+        Ok(())
+    }
+
+    fn image(&mut self, image: &Image, config: &SiteConfig) {
         let tag = image.name.tag().map(ToString::to_string);
         let push = (format!("image {}", image.name), image.name.site_path(), tag);
-        self.push(push, &image.manifest, image.blobs.clone(), &image.companions, config, context)
+        self.push(push, &image.manifest, image.blobs.clone(), &image.companions, config);
     }
 
     fn load(&mut self, image: &Image, bundle: &VerifiedBundle, config: &SiteConfig) -> Result<(), PlanError> {
@@ -420,7 +443,7 @@ impl Steps {
         self.add(in_place, Step::Mirror(step));
     }
 
-    fn chart(&mut self, chart: &Chart, config: &SiteConfig, context: &Context<'_>) -> Result<(), PlanError> {
+    fn chart(&mut self, chart: &Chart, config: &SiteConfig) {
         let (path, tag) = registry::chart_place(chart);
         let push = (format!("chart {}", chart.name), path, Some(tag));
         let own = [chart.manifest.digest, chart.metadata.digest, chart.archive.digest];
@@ -428,7 +451,7 @@ impl Steps {
         blobs.extend(chart.provenance.map(|file| file.digest));
         blobs.extend(chart.companions.iter().map(|companion| companion.manifest.digest));
         blobs.extend(&chart.companion_blobs);
-        self.push(push, &chart.manifest, blobs, &chart.companions, config, context)
+        self.push(push, &chart.manifest, blobs, &chart.companions, config);
     }
 
     fn push(
@@ -438,9 +461,8 @@ impl Steps {
         blobs: Vec<Digest>,
         companions: &[Companion],
         config: &SiteConfig,
-        context: &Context<'_>,
-    ) -> Result<(), PlanError> {
-        let Some(target) = &config.targets.registry else { return Ok(()) };
+    ) {
+        let Some(target) = &config.targets.registry else { return };
         let repository = registry::repository(target, &path);
         let mut mount_from = BTreeMap::new();
         for (other, theirs) in self.pushed.iter().filter(|(other, _)| *other != repository) {
@@ -450,7 +472,7 @@ impl Steps {
                 mount_from.insert(other.clone(), shared);
             }
         }
-        let mut push = Push {
+        let push = Push {
             url: target.url.trim_end_matches('/').to_string(),
             ca: target.ca.clone(),
             auth: target.auth,
@@ -464,10 +486,8 @@ impl Steps {
             was_there: false,
             companions: companions.iter().cloned().map(PushCompanion::new).collect(),
         };
-        let in_place = registry::look(&mut push, context)?;
         self.pushed.push((push.repository.clone(), push.blobs.clone()));
-        self.add(in_place, Step::Push(push));
-        Ok(())
+        self.pushes.push(push);
     }
 
     /// What goes to a cluster, from the lowest `order` to the highest.
