@@ -80,12 +80,19 @@ impl Place {
     /// Gives a manifest that was sent its tag, if it gets one.
     pub(super) fn tag(&self, placing: &Placing<'_>, bytes: &[u8]) -> Result<(), TargetError> {
         let Some(tag) = &placing.tag else { return Ok(()) };
-        // A registry whose tags cannot be moved refuses one that it has, also to what it names already.
-        if self.head(&self.reference(tag)?)?.is_some_and(|found| found.digest == placing.manifest.digest) {
+        let name = self.reference(tag)?;
+        let names_it = || -> Result<bool, TargetError> {
+            Ok(self.head(&name)?.is_some_and(|found| found.digest == placing.manifest.digest))
+        };
+        // A registry whose tags cannot be moved refuses one that it has, also to what it names already: by the plan,
+        // or since a run that was cut off.
+        if placing.old == Some(placing.manifest.digest) && names_it()? {
             return Ok(());
         }
-        let stored = self.repository.put_manifest(&self.reference(tag)?, &placing.manifest.media_type, bytes);
-        stored.map(|_| ()).map_err(|error| self.failed(error))
+        match self.repository.put_manifest(&name, &placing.manifest.media_type, bytes) {
+            Err(RegistryError::Refused { .. }) if names_it()? => Ok(()),
+            stored => stored.map(|_| ()).map_err(|error| self.failed(error)),
+        }
     }
 
     /// Whether the registry lists a manifest as a referrer of another.
