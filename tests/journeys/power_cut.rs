@@ -358,6 +358,16 @@ fn killed_among_blobs_manifests_or_tags_of_two_images_the_same_bundle_finishes_o
 }
 
 #[test]
+fn tags_that_were_put_before_the_power_went_are_left_alone_where_tags_cannot_be_moved() {
+    let state = undisturbed(&["1.tar"]).0;
+    let receiver = Receiver::new();
+    receiver.cut(&Cut::at(("performed", 0)));
+    receiver.registry.fault_on(Fault::Status(409), None, "PUT", "manifests/stable");
+    receiver.apply("1.tar").ok();
+    assert_eq!(receiver.state(), state);
+}
+
+#[test]
 fn cut_off_twice_the_same_bundle_still_finishes() {
     let (state, store) = undisturbed(&["1.tar"]);
     for first in [("begun", 1), ("performed", 3), ("done", 4)] {
