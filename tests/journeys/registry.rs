@@ -222,6 +222,22 @@ fn a_mount_is_asked_only_of_repositories_that_have_the_blob() {
 }
 
 #[test]
+fn what_an_image_that_is_in_place_already_has_is_mounted_from_there() {
+    let pair = pair();
+    let (world, source) = bundled(&pair);
+    let target = FakeRegistry::start();
+    site(&world, &target.url(), "");
+    let mirror = mirrored(&source.host(), "team/base");
+    pair.base.push(&target.url(), &mirror, "v1");
+    world.installer(&APPLY).ok();
+    assert_eq!(target.traffic(&pair.shared).writes, 1, "by this test, and not by the apply");
+    let requests = target.requests();
+    let mounts: Vec<_> =
+        requests.iter().filter_map(|asked| asked.query("mount").zip(asked.query("from"))).collect();
+    assert_eq!(mounts, [(pair.shared.to_string().as_str(), mirror.as_str())]);
+}
+
+#[test]
 fn a_registry_that_does_not_mount_gets_the_shared_layer_in_each_repository() {
     let pair = pair();
     let (world, source) = bundled(&pair);

@@ -172,7 +172,7 @@ pub fn plan(
     let ledger = context.site.ledger(&manifest.publisher, &manifest.product)?;
     let mut steps = Steps { unchanged: due.unchanged.clone(), ..Steps::default() };
     steps.changes.extend(due.before.iter().cloned().map(Step::Script));
-    steps.to_registry(bundle, config, context)?;
+    steps.pushed(bundle, config, context)?;
     for component in &bundle.inventory().components {
         match component {
             Component::Image(image) => {
@@ -349,13 +349,24 @@ pub fn objects_to_remove(
     }
 }
 
+/// The blobs of what is in place already, each with a repository that has it. What the pushes of a plan have in common
+/// they find by themselves.
+fn held(pushes: &[Push], in_place: &[bool]) -> BTreeMap<Digest, String> {
+    let mut held = BTreeMap::new();
+    for (push, _) in pushes.iter().zip(in_place).filter(|(_, in_place)| **in_place) {
+        for blob in &push.blobs {
+            held.entry(*blob).or_insert_with(|| push.repository.clone());
+        }
+    }
+    held
+}
+
 /// The plan while it is being made.
 #[derive(Default)]
 struct Steps {
     changes: Vec<Step>,
     unchanged: Vec<String>,
     notes: Vec<String>,
-    pushed: Vec<(String, Vec<Digest>)>,
     pushes: Vec<Push>,
     engine: Option<docker::Facts>,
     released: Vec<PathBuf>,
@@ -363,7 +374,7 @@ struct Steps {
 
 impl Steps {
     /// What goes to the registry, first of all and next to each other: so it is pushed at once.
-    fn to_registry(
+    fn pushed(
         &mut self,
         bundle: &VerifiedBundle,
         config: &SiteConfig,
@@ -378,7 +389,13 @@ impl Steps {
         }
         let mut pushes = std::mem::take(&mut self.pushes);
         let in_place = pushes::look(&mut pushes, context)?;
-        for (push, in_place) in pushes.into_iter().zip(in_place) {
+        let held = held(&pushes, &in_place);
+        for (mut push, in_place) in pushes.into_iter().zip(in_place) {
+            for blob in push.blobs.iter().filter(|_| !in_place) {
+                if let Some(other) = held.get(blob).filter(|other| **other != push.repository) {
+                    push.mount_from.entry(other.clone()).or_default().push(*blob);
+                }
+            }
             self.add(in_place, Step::Push(push));
         }
         Ok(())
@@ -464,14 +481,6 @@ impl Steps {
     ) {
         let Some(target) = &config.targets.registry else { return };
         let repository = registry::repository(target, &path);
-        let mut mount_from = BTreeMap::new();
-        for (other, theirs) in self.pushed.iter().filter(|(other, _)| *other != repository) {
-            let shared: Vec<Digest> =
-                theirs.iter().filter(|digest| blobs.contains(digest)).copied().collect();
-            if !shared.is_empty() {
-                mount_from.insert(other.clone(), shared);
-            }
-        }
         let push = Push {
             url: target.url.trim_end_matches('/').to_string(),
             ca: target.ca.clone(),
@@ -481,12 +490,11 @@ impl Steps {
             tag,
             manifest: manifest.clone(),
             blobs,
-            mount_from,
+            mount_from: BTreeMap::new(),
             old: None,
             was_there: false,
             companions: companions.iter().cloned().map(PushCompanion::new).collect(),
         };
-        self.pushed.push((push.repository.clone(), push.blobs.clone()));
         self.pushes.push(push);
     }
 

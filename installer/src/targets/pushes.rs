@@ -158,7 +158,7 @@ impl<'a> Work<'a> {
         let mut without = without.into_iter();
         let first = if holder.is_none() { without.next() } else { None };
         if let Some((number, item)) = first {
-            let held = self.from_elsewhere(item, blob, by).map_err(|error| (number, error))?;
+            let held = self.mounted_from_elsewhere(item, blob, by).map_err(|error| (number, error))?;
             if !held {
                 self.send(item, blob, turn).map_err(|error| (number, error))?;
             }
@@ -174,7 +174,12 @@ impl<'a> Work<'a> {
 
     /// Mounts a blob that a repository holds which is none of those that lack it: that of an image which was in place
     /// before.
-    fn from_elsewhere(&self, item: &Item<'_>, blob: &Descriptor, by: &[usize]) -> Result<bool, TargetError> {
+    fn mounted_from_elsewhere(
+        &self,
+        item: &Item<'_>,
+        blob: &Descriptor,
+        by: &[usize],
+    ) -> Result<bool, TargetError> {
         let lack: Vec<&str> = self.of_these(by).into_iter().map(|(_, item)| item.path()).collect();
         for (other, blobs) in &item.push.mount_from {
             if blobs.contains(&blob.digest) && !lack.contains(&other.as_str()) && item.mount(blob, other)? {
