@@ -1,5 +1,5 @@
 //! Runs a plan. There are no choices in here: intent is durable before each step and the outcome after
-//! it; the first failure takes everything back, in reverse; a run that was cut off is gone on with. A line
+//! it, with one flush for steps that are done together; the first failure takes everything back, in reverse; a run that was cut off is gone on with. A line
 //! of log or journal that cannot be written is a failure like any other: a full disk stops the work, not the
 //! log.
 
@@ -244,77 +244,97 @@ impl Run<'_> {
     }
 
     fn forward(&self, plan: &Plan, journal: &mut Journal, before: Option<&Found>) -> Result<(), ApplyError> {
-        let kept = journal.kept_dir();
-        let total = plan.steps.len();
-        for (number, step) in plan.steps.iter().enumerate() {
-            if before.is_some_and(|before| before.was_done(number)) {
-                continue;
-            }
-            (self.say)(&format!("[{}/{total}] {}", number.saturating_add(1), step.title()));
-            if let Err(unwritten) = self.announce(plan, journal, number) {
-                let was_begun = before.is_some_and(|before| before.was_begun(number));
-                let begun = number.saturating_add(usize::from(was_begun));
-                if begun == 0 {
-                    // Nothing to take back. A journal that stays open is looked at by the next run.
-                    let _ = self.audit.insist(|| journal.write(Line::RolledBack));
-                    return Err(unwritten.into());
-                }
-                return self.fail(plan, journal, Stop { number, begun, cause: unwritten.into() });
-            }
-            self.watch.at("begun", number)?;
-            let performed = targets::perform(step, &kept, self.context)
-                .and_then(|facts| self.confirm(plan, number).map(|()| facts));
-            self.watch.at("performed", number)?;
-            let outcome = match performed {
-                Ok(facts) => self.note_done(plan, journal, number, facts).map_err(Cause::from),
-                Err(source) => Err(Cause::from(source)),
-            };
-            if let Err(cause) = outcome {
-                return self.fail(plan, journal, Stop { number, begun: number.saturating_add(1), cause });
-            }
-            self.watch.at("done", number)?;
+        for group in groups(plan, before) {
+            self.group(plan, journal, &group, before)?;
         }
         match self.commit(plan, journal) {
             Ok(()) => Ok(()),
             Err(unwritten) => {
+                let total = plan.steps.len();
                 self.fail(plan, journal, Stop { number: total, begun: total, cause: unwritten.into() })
             }
         }
     }
 
-    fn announce(&self, plan: &Plan, journal: &mut Journal, number: usize) -> Result<(), Unwritten> {
-        self.log("apply.step", Outcome::Intent, plan, Some(number), About::new())?;
-        Ok(journal.write(Line::Begin(number))?)
+    /// Steps that are done together, or a single one. They stand and fall together: if one fails, none is done.
+    fn group(
+        &self,
+        plan: &Plan,
+        journal: &mut Journal,
+        group: &[usize],
+        before: Option<&Found>,
+    ) -> Result<(), ApplyError> {
+        let (Some(first), Some(last)) = (group.first(), group.last()) else { return Ok(()) };
+        for number in group {
+            let title = plan.steps.get(*number).map(Step::title).unwrap_or_default();
+            (self.say)(&format!("[{}/{}] {title}", number.saturating_add(1), plan.steps.len()));
+        }
+        if let Err(unwritten) = self.announce(plan, journal, group) {
+            let was_begun = |number: &&usize| before.is_some_and(|before| before.was_begun(**number));
+            let begun = group.iter().rfind(was_begun).map_or(*first, |number| number.saturating_add(1));
+            if begun == 0 {
+                // Nothing to take back. A journal that stays open is looked at by the next run.
+                let _ = self.audit.insist(|| journal.write(Line::RolledBack));
+                return Err(unwritten.into());
+            }
+            return self.fail(plan, journal, Stop { number: *first, begun, cause: unwritten.into() });
+        }
+        self.watch_each("begun", group)?;
+        let performed = self.perform(plan, journal, group);
+        self.watch_each("performed", group)?;
+        let outcome = performed.map_err(|(number, error)| (number, Cause::from(error))).and_then(|facts| {
+            let noted = self.note_done(plan, journal, group, facts);
+            noted.map_err(|unwritten| (*first, Cause::from(unwritten)))
+        });
+        if let Err((number, cause)) = outcome {
+            return self.fail(plan, journal, Stop { number, begun: last.saturating_add(1), cause });
+        }
+        Ok(self.watch_each("done", group)?)
+    }
+
+    fn watch_each(&self, moment: &'static str, group: &[usize]) -> Result<(), PowerCut> {
+        group.iter().try_for_each(|number| self.watch.at(moment, *number))
+    }
+
+    /// Does the steps of a group, and asks each that says it is done once more. A failure is told with the number
+    /// of its step.
+    fn perform(
+        &self,
+        plan: &Plan,
+        journal: &Journal,
+        group: &[usize],
+    ) -> Result<Vec<About>, (usize, TargetError)> {
+        let steps: Vec<&Step> = group.iter().filter_map(|number| plan.steps.get(*number)).collect();
+        let numbered = |(place, error)| (group.get(place).copied().unwrap_or_default(), error);
+        let facts = targets::perform_all(&steps, &journal.kept_dir(), self.context).map_err(numbered)?;
+        let states = targets::probe_all(&steps, self.context).map_err(numbered)?;
+        match states.iter().position(|state| *state == State::NotNew) {
+            None => Ok(facts),
+            Some(place) => Err(numbered((place, not_in_place(steps.get(place).copied())))),
+        }
+    }
+
+    fn announce(&self, plan: &Plan, journal: &mut Journal, group: &[usize]) -> Result<(), Unwritten> {
+        let facts = group.iter().map(|_| About::new()).collect();
+        self.log_each(Outcome::Intent, plan, group, facts)?;
+        Ok(journal.write_each(Line::Begin, group)?)
     }
 
     fn note_done(
         &self,
         plan: &Plan,
         journal: &mut Journal,
-        number: usize,
-        facts: About,
+        group: &[usize],
+        facts: Vec<About>,
     ) -> Result<(), Unwritten> {
-        journal.write(Line::Done(number))?;
-        Ok(self.log("apply.step", Outcome::Done, plan, Some(number), facts)?)
+        journal.write_each(Line::Done, group)?;
+        Ok(self.log_each(Outcome::Done, plan, group, facts)?)
     }
 
     /// In this order, so that the log never says done of what the next run would take back.
     fn commit(&self, plan: &Plan, journal: &mut Journal) -> Result<(), Unwritten> {
         self.audit.insist(|| journal.write(Line::Committed))?;
         Ok(self.audit.insist(|| self.log("apply", Outcome::Done, plan, None, About::new()))?)
-    }
-
-    /// A step that says it is done is asked once more.
-    fn confirm(&self, plan: &Plan, number: usize) -> Result<(), TargetError> {
-        let Some(step) = plan.steps.get(number) else { return Ok(()) };
-        match targets::probe(step, self.context)? {
-            State::New => Ok(()),
-            State::NotNew => Err(TargetError::Program {
-                doing: format!("reading back: {}", step.title()),
-                code: "none".to_string(),
-                last_words: "the new value is not in place".to_string(),
-            }),
-        }
     }
 
     fn fail(&self, plan: &Plan, journal: &mut Journal, stop: Stop) -> Result<(), ApplyError> {
@@ -408,17 +428,64 @@ impl Run<'_> {
         step: Option<usize>,
         mut about: About,
     ) -> Result<(), AuditError> {
-        let event = event.replacen("apply", plan.kind.word(), 1);
-        about.insert("bundle".to_string(), plan.bundle.to_string());
-        about.insert("product".to_string(), format!("{} {}", plan.product, plan.version));
-        if let Some((number, step)) = step.and_then(|number| Some((number, plan.steps.get(number)?))) {
-            about.insert("step".to_string(), format!("{}/{}", number.saturating_add(1), plan.steps.len()));
-            about.insert("action".to_string(), manifests::text::printable(&step.title()));
-        } else {
-            about.extend(applied_facts(plan));
-        }
-        self.audit.append(self.context.env, &event, outcome, about)
+        about.extend(facts_of(plan, step));
+        self.audit.append(self.context.env, &said_of(event, plan), outcome, about)
     }
+
+    fn log_each(
+        &self,
+        outcome: Outcome,
+        plan: &Plan,
+        group: &[usize],
+        mut abouts: Vec<About>,
+    ) -> Result<(), AuditError> {
+        for (about, number) in abouts.iter_mut().zip(group) {
+            about.extend(facts_of(plan, Some(*number)));
+        }
+        self.audit.append_each(self.context.env, &said_of("apply.step", plan), outcome, abouts)
+    }
+}
+
+/// The steps that are still to be done, in their order; those that are done together in one group.
+fn groups(plan: &Plan, before: Option<&Found>) -> Vec<Vec<usize>> {
+    let is_done = |number| before.is_some_and(|before| before.was_done(number));
+    let pending = plan.steps.iter().enumerate().filter(|(number, _)| !is_done(*number));
+    let (mut groups, mut previous): (Vec<Vec<usize>>, Option<&Step>) = (Vec::new(), None);
+    for (number, step) in pending {
+        let joins = previous.is_some_and(|previous| targets::go_together(previous, step));
+        match groups.last_mut().filter(|_| joins) {
+            Some(group) => group.push(number),
+            None => groups.push(vec![number]),
+        }
+        previous = Some(step);
+    }
+    groups
+}
+
+fn not_in_place(step: Option<&Step>) -> TargetError {
+    TargetError::Program {
+        doing: format!("reading back: {}", step.map(Step::title).unwrap_or_default()),
+        code: "none".to_string(),
+        last_words: "the new value is not in place".to_string(),
+    }
+}
+
+/// An event as the log names it for what becomes of the product.
+fn said_of(event: &str, plan: &Plan) -> String {
+    event.replacen("apply", plan.kind.word(), 1)
+}
+
+/// What the log says of one step, or of all of them.
+fn facts_of(plan: &Plan, step: Option<usize>) -> About {
+    let product = format!("{} {}", plan.product, plan.version);
+    let mut about = audit::about([("bundle", plan.bundle.to_string()), ("product", product)]);
+    if let Some((number, step)) = step.and_then(|number| Some((number, plan.steps.get(number)?))) {
+        about.insert("step".to_string(), format!("{}/{}", number.saturating_add(1), plan.steps.len()));
+        about.insert("action".to_string(), manifests::text::printable(&step.title()));
+    } else {
+        about.extend(applied_facts(plan));
+    }
+    about
 }
 
 /// What the log says about an apply as a whole. [`crate::witness`] reads it back.

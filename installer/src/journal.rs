@@ -1,5 +1,5 @@
 //! The journal of one apply: the plan in its first line, then one line before and one after each step,
-//! each flushed before anything goes on. Whoever comes after a crash knows what was begun.
+//! flushed before anything goes on. Whoever comes after a crash knows what was begun.
 //!
 //! Nothing is taken back before the journal says so: else the next run would take for done what is not any
 //! more. Where no line can be written, the file's name says it: `.undo` instead of `.jsonl`.
@@ -199,13 +199,29 @@ impl Journal {
         self.line(&line)
     }
 
+    /// Writes a line for each of some steps that are done together, and flushes them once. After a power cut any
+    /// number of them may be there, from the first on.
+    ///
+    /// # Errors
+    /// They cannot be written: then none of them is there.
+    pub fn write_each(&mut self, line: fn(usize) -> Line, steps: &[usize]) -> Result<(), SiteError> {
+        self.lines(&steps.iter().copied().map(line).collect::<Vec<_>>())
+    }
+
     fn line<T: Serialize>(&mut self, line: &T) -> Result<(), SiteError> {
+        self.lines(std::slice::from_ref(line))
+    }
+
+    fn lines<T: Serialize>(&mut self, lines: &[T]) -> Result<(), SiteError> {
         // A line feed ends what was cut off, and readers pass over both.
         let mut text = if self.torn { vec![b'\n'] } else { Vec::new() };
-        let written = serde_json::to_writer(&mut text, line).map_err(io::Error::other).and_then(|()| {
+        let put = |line| {
+            serde_json::to_writer(&mut text, line).map_err(io::Error::other)?;
             text.push(b'\n');
-            self.file.write_all(&text).and_then(|()| self.file.sync_data())
-        });
+            Ok(())
+        };
+        let written = lines.iter().try_for_each(put);
+        let written = written.and_then(|()| self.file.write_all(&text)).and_then(|()| self.file.sync_data());
         match written {
             Ok(()) => {
                 self.end = self.end.saturating_add(text.len() as u64);

@@ -21,10 +21,10 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use e2e::World;
-use ingredients::noise;
+use ingredients::{Image, image, layer, noise, write_layout};
 use onsite::{another_site, build, installer, program, site_yaml, with_mounts};
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
-use testkit::real_part;
+use testkit::{FakeRegistry, RealRegistry, RealRegistryOptions, real_part};
 
 const MIB: u64 = 1024 * 1024;
 /// The trust root, `site.yaml`, the site's own documents, and what the loader reads of shared libraries.
@@ -130,6 +130,53 @@ fn a_files_target_writes_each_file_once_more_in_little_memory() {
     // From the medium, from the store, and once more to see that it is there.
     within("apply reads", apply.read, archive, 3 * archive + READ_BESIDE);
     within("apply at its peak", apply.peak, MIB, PEAK_MAX);
+}
+
+/// A site that pushes to this registry, and beside it a bundle of so many images on one base, each with a layer of
+/// its own of this length. And how many bytes their blobs have.
+fn site_with_images(url: &str, count: u64, length: usize) -> (World, u64) {
+    let world = World::new();
+    world.trust();
+    let base = layer(1000, 10_000);
+    let images: Vec<Image> =
+        (0..count).map(|seed| image("amd64", &[base.clone(), layer(seed, length)])).collect();
+    let names: Vec<String> = (0..count).map(|number| format!("app{number}")).collect();
+    let named: Vec<(&str, &Image)> = names.iter().map(String::as_str).zip(&images).collect();
+    write_layout(&world, "images", &named);
+    let line =
+        |name: &String| format!("  - {{source: 'oci:images:{name}', name: 'r.example.com/{name}:1'}}\n");
+    build(&world, "1", 1, &format!("images:\n{}", names.iter().map(line).collect::<String>()), "b.tar");
+    site_yaml(&world, &[format!("registry: {{url: \"{url}\"}}")]);
+    let inspect = world.installer(&["--output", "json", "inspect", "b.tar"]).ok().json();
+    (world, inspect["manifest"]["counts"]["blob_bytes"].as_u64().unwrap())
+}
+
+#[test]
+fn images_that_are_pushed_at_once_are_read_once_more_from_the_store_and_none_of_them_is_held_in_memory() {
+    let Some(registry) = RealRegistry::start(RealRegistryOptions::default()) else { return };
+    let (world, blobs) = site_with_images(&registry.url(), 4, 24 * MIB as usize);
+    let archive = std::fs::metadata(world.path("b.tar")).unwrap().len();
+    let apply = took(installer(&world, &["apply", "--yes", "b.tar"]));
+    within("apply reads", apply.read, archive + blobs, archive + blobs + READ_BESIDE);
+    within("apply writes", apply.written, blobs, blobs + DOCUMENTS);
+    within("apply at its peak", apply.peak, MIB, PEAK_MAX);
+    eprintln!("archive {archive}, blobs {blobs}, apply {apply:?}");
+}
+
+#[test]
+fn another_image_costs_a_registry_some_requests_and_the_site_no_flush_of_its_own() {
+    let Some(strace) = real_part("strace") else { return };
+    let [few, many] = [4, 12].map(|count| {
+        let registry = FakeRegistry::start();
+        let (world, _) = site_with_images(&registry.url(), count, 1000);
+        let (_, flushes) = calls(&strace, &world, &["apply", "b.tar", "--yes"]);
+        (registry.requests().len(), flushes)
+    });
+    eprintln!("requests and flushes: few {few:?}, many {many:?}");
+    // Of a configuration, a layer of its own and one that it shares: whether it is there (3), sent and read back (6),
+    // mounted (1); its manifest (3), its tag (5), and a try before all of it (2).
+    assert_eq!((many.0 - few.0) / 8, 20, "requests");
+    assert_eq!(few.1, many.1, "flushes");
 }
 
 /// A site, and beside it a bundle of so many files of this length.

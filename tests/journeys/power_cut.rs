@@ -16,7 +16,9 @@ mod onsite;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use e2e::World;
 use edge::Exit;
@@ -28,9 +30,10 @@ use installer::site::Site;
 use manifests::Digest;
 use manifests::companion::CompanionKind;
 use onsite::{
-    Python, another_site, audit_holds, build, greeting, python_says, site_yaml, tree, with_run, write_wheels,
+    Python, another_site, audit_holds, build, greeting, installer, python_says, site_yaml, tree, wait_until,
+    with_run, write_wheels,
 };
-use testkit::FakeRegistry;
+use testkit::{FakeRegistry, Fault};
 
 // ---- three versions of one product --------------------------------------------------------------------
 
@@ -314,6 +317,56 @@ fn cut_off_anywhere_the_previous_bundle_is_back_in_one_command() {
     }
 }
 
+/// Kills an apply of version 1 in the middle of its pushes: when the registry is asked for this and does not answer.
+fn killed_while_pushing(method: &str, path: &str) -> Receiver<'static> {
+    let receiver = Receiver::new();
+    receiver.registry.fault_on(Fault::Silence, None, method, path);
+    let asked = || receiver.registry.count(method, path);
+    let before = asked();
+    let (bundle, null) = (receiver.bundle("1.tar"), Stdio::null);
+    let args = ["apply", bundle.to_str().unwrap(), "--yes"];
+    let mut child = installer(&receiver.world, &args).stdout(null()).stderr(null()).spawn().unwrap();
+    wait_until(Duration::from_secs(60), "the registry is asked", || asked() > before);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    receiver.registry.clear_faults();
+    receiver
+}
+
+#[test]
+fn killed_among_blobs_manifests_or_tags_of_two_images_the_same_bundle_finishes_or_the_previous_one_is_back() {
+    // A process of its own has a clock of its own, and the ledger has the time in it.
+    let timeless = |mut state: State| {
+        state.2.retain(|path, _| !path.starts_with("ledger"));
+        state
+    };
+    let (new, old) = (timeless(undisturbed(&["1.tar"]).0), timeless(undisturbed(&[]).0));
+    for (method, path) in [
+        ("PUT", "team/base/blobs/uploads/"),
+        ("PUT", "team/extra/blobs/uploads/"),
+        ("PUT", "team/base/manifests/sha256:"),
+        ("PUT", "team/base/manifests/stable"),
+        ("PUT", "team/extra/manifests/stable"),
+    ] {
+        for (bundle, state) in [("1.tar", &new), ("0.tar", &old)] {
+            let receiver = killed_while_pushing(method, path);
+            receiver.apply(bundle).ok();
+            assert_eq!(timeless(receiver.state()), *state, "{bundle} after {method} {path}");
+            audit_holds(&receiver.world);
+        }
+    }
+}
+
+#[test]
+fn tags_that_were_put_before_the_power_went_are_left_alone_where_tags_cannot_be_moved() {
+    let state = undisturbed(&["1.tar"]).0;
+    let receiver = Receiver::new();
+    receiver.cut(&Cut::at(("performed", 0)));
+    receiver.registry.fault_on(Fault::Status(409), None, "PUT", "manifests/stable");
+    receiver.apply("1.tar").ok();
+    assert_eq!(receiver.state(), state);
+}
+
 #[test]
 fn cut_off_twice_the_same_bundle_still_finishes() {
     let (state, store) = undisturbed(&["1.tar"]);
@@ -386,7 +439,9 @@ fn journals() -> Vec<Ending> {
         cut.mend();
     };
     vec![
-        ("{\"begin\":0}", cut(("begun", 0))),
+        // Images are pushed together: their lines are one write.
+        ("{\"begin\":0}\n{\"begin\":1}", cut(("begun", 0))),
+        ("{\"done\":0}\n{\"done\":1}", cut(("done", 1))),
         ("{\"done\":3}", cut(("done", 3))),
         ("\"committed\"", Box::new(|receiver| drop(receiver.apply("1.tar").ok()))),
         ("\"undo\"", undoing(publish_step())),

@@ -222,6 +222,22 @@ fn a_mount_is_asked_only_of_repositories_that_have_the_blob() {
 }
 
 #[test]
+fn what_an_image_that_is_in_place_already_has_is_mounted_from_there() {
+    let pair = pair();
+    let (world, source) = bundled(&pair);
+    let target = FakeRegistry::start();
+    site(&world, &target.url(), "");
+    let mirror = mirrored(&source.host(), "team/base");
+    pair.base.push(&target.url(), &mirror, "v1");
+    world.installer(&APPLY).ok();
+    assert_eq!(target.traffic(&pair.shared).writes, 1, "by this test, and not by the apply");
+    let requests = target.requests();
+    let mounts: Vec<_> =
+        requests.iter().filter_map(|asked| asked.query("mount").zip(asked.query("from"))).collect();
+    assert_eq!(mounts, [(pair.shared.to_string().as_str(), mirror.as_str())]);
+}
+
+#[test]
 fn a_registry_that_does_not_mount_gets_the_shared_layer_in_each_repository() {
     let pair = pair();
     let (world, source) = bundled(&pair);
@@ -465,4 +481,140 @@ fn a_tag_that_names_the_image_already_is_left_alone_where_tags_cannot_be_moved()
     let ran = world.installer(&APPLY).ok();
     assert!(ran.stdout.contains("complete"), "{}", ran.stdout);
     assert_eq!(tagged(&target.url(), &mirror, "v1"), Some(pair.base.root.digest));
+}
+
+// ---- many at once -------------------------------------------------------------------------------------
+
+/// Eight images on one base, in a signed bundle, and the path below which they are mirrored.
+fn eight() -> (World, Vec<Image>, String) {
+    let (world, source) = (World::new(), FakeRegistry::start());
+    world.trust();
+    let base = layer(100, 200_000);
+    let images: Vec<Image> =
+        (0..8).map(|seed| image("amd64", &[base.clone(), layer(seed, 50_000)])).collect();
+    let mut spec = "images:\n".to_string();
+    for (number, image) in images.iter().enumerate() {
+        image.store_in(&source, &format!("app{number}"), "v1");
+        spec.push_str(&format!("  - \"docker://{}/app{number}:v1\"\n", source.host()));
+    }
+    world.spec("1.0.0", 1, &spec);
+    world.bundler(&["build", "--key", "keys/rel.key.pem", "--out", "b.tar"]).ok();
+    let below = mirrored(&source.host(), "app");
+    (world, images, below)
+}
+
+/// How often a blob was sent, at least and at most. No byte was sent without the rest of its blob.
+fn sent(target: &FakeRegistry, images: &[Image]) -> (u64, u64) {
+    let blobs: BTreeMap<Digest, Vec<u8>> = images.iter().flat_map(|image| image.blobs.clone()).collect();
+    for (digest, bytes) in &blobs {
+        let traffic = target.traffic(digest);
+        assert_eq!(traffic.bytes_received, traffic.writes * bytes.len() as u64, "{digest}");
+    }
+    let writes = || blobs.keys().map(|digest| target.traffic(digest).writes);
+    (writes().min().unwrap(), writes().max().unwrap())
+}
+
+/// How often a manifest was put, by digest or by tag.
+fn named(target: &FakeRegistry) -> usize {
+    target
+        .requests()
+        .iter()
+        .filter(|asked| asked.method == "PUT" && asked.path.contains("/manifests/"))
+        .count()
+}
+
+#[test]
+fn eight_images_are_pushed_at_once_over_a_few_connections_with_each_blob_sent_once_and_each_tag_last() {
+    let (world, images, below) = eight();
+    let target = FakeRegistry::start();
+    site(&world, &target.url(), "");
+    world.installer(&APPLY).ok();
+    assert!(target.connections() <= 5, "{} connections", target.connections());
+    assert_eq!(sent(&target, &images), (1, 1));
+    let asked = target.requests();
+    let first_manifest =
+        asked.iter().position(|asked| asked.method == "PUT" && asked.path.contains("/manifests/"));
+    let last_blob = asked.iter().rposition(|asked| asked.path.contains("/blobs/"));
+    assert!(last_blob < first_manifest, "a manifest was put before all blobs were there");
+    let last_manifest =
+        asked.iter().rposition(|asked| asked.method == "PUT" && asked.path.contains("/manifests/sha256:"));
+    let first_tag = asked.iter().position(|asked| asked.method == "PUT" && asked.path.ends_with("/v1"));
+    assert!(last_manifest < first_tag, "a tag was put before all manifests were there");
+    for (number, image) in images.iter().enumerate() {
+        assert_eq!(tagged(&target.url(), &format!("{below}{number}"), "v1"), Some(image.root.digest));
+    }
+}
+
+#[test]
+fn when_one_blob_of_many_is_refused_the_others_end_nothing_is_tagged_and_the_journal_takes_all_of_it_back() {
+    let (world, images, below) = eight();
+    let target = FakeRegistry::start();
+    let old = older(&target.url(), &format!("{below}0"));
+    let before = named(&target);
+    for refused in ["app3/blobs/uploads/", "app6/blobs/uploads/"] {
+        target.fault_on(Fault::Status(403), None, "PUT", refused);
+    }
+    site(&world, &target.url(), "");
+    let ran = world.installer(&APPLY).expect_exit(Exit::Undone);
+    let mut blobs = images[3].blobs.keys().map(|digest| format!("blob {digest}"));
+    assert!(blobs.any(|blob| ran.stderr.contains(&blob)) && ran.stderr.contains("app3"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("step 4 of "), "of two the first in the plan is told: {}", ran.stderr);
+    assert_eq!(named(&target), before, "a manifest or a tag was put");
+    assert_eq!(tagged(&target.url(), &format!("{below}0"), "v1"), Some(old));
+    onsite::audit_holds(&world);
+
+    target.clear_faults();
+    world.acknowledge();
+    world.installer(&APPLY).ok();
+    assert!(sent(&target, &images).0 >= 1);
+    let again = images.iter().take(3).flat_map(|image| image.blobs.keys());
+    assert!(
+        again.into_iter().all(|digest| target.traffic(digest).writes == 1),
+        "what is there is not sent again"
+    );
+    for (number, image) in images.iter().enumerate() {
+        assert_eq!(tagged(&target.url(), &format!("{below}{number}"), "v1"), Some(image.root.digest));
+    }
+}
+
+#[test]
+fn when_the_tag_of_one_image_of_many_is_refused_the_tags_that_were_moved_name_what_they_named() {
+    let (world, images, below) = eight();
+    let target = FakeRegistry::start();
+    let old = older(&target.url(), &format!("{below}0"));
+    target.fault_on(Fault::Status(403), None, "PUT", "app5/manifests/v1");
+    site(&world, &target.url(), "");
+    let ran = world.installer(&APPLY).expect_exit(Exit::Undone);
+    assert!(ran.stderr.contains("step 6 of ") && ran.stderr.contains("app5"), "{}", ran.stderr);
+    assert_eq!(tagged(&target.url(), &format!("{below}0"), "v1"), Some(old));
+    for number in 1..images.len() {
+        assert_eq!(tagged(&target.url(), &format!("{below}{number}"), "v1"), None, "{number}");
+    }
+}
+
+#[test]
+fn a_connection_that_is_cut_in_the_middle_of_a_blob_costs_no_byte_twice_where_the_registry_keeps_what_came() {
+    let (world, images, _) = eight();
+    let target = FakeRegistry::start();
+    target.fault_on(Fault::CutUploadAfter(20_000), Some(1), "PUT", "app4/blobs/uploads/");
+    target.fault_on(Fault::CutUploadAfter(150_000), Some(1), "PUT", "app0/blobs/uploads/");
+    site(&world, &target.url(), "");
+    world.installer(&APPLY).ok();
+    assert_eq!(sent(&target, &images), (1, 1));
+    assert_eq!(target.open_uploads(), 0);
+}
+
+#[test]
+fn many_images_go_to_a_real_registry_at_once_and_a_second_apply_sends_nothing() {
+    let Some(target) = real(true) else { return };
+    let (world, images, below) = eight();
+    site(&world, &target.url(), "");
+    world.installer(&APPLY).ok();
+    for (number, image) in images.iter().enumerate() {
+        assert_eq!(tagged(&target.url(), &format!("{below}{number}"), "v1"), Some(image.root.digest));
+    }
+    let storage = world.snapshot(target.storage().to_str().unwrap());
+    let again = world.installer(&["--output", "json", "apply", "b.tar", "--yes"]).ok().json();
+    assert_eq!(again["plan"]["steps"], serde_json::json!([]));
+    assert_eq!(world.snapshot(target.storage().to_str().unwrap()), storage);
 }

@@ -5,8 +5,6 @@ use std::error::Error;
 use std::fs::File;
 use std::io::{self, Read};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
 use edge::progress::Progress;
 use edge::{Classified, Exit};
@@ -365,24 +363,7 @@ pub fn content_of(reader: &mut dyn Read) -> io::Result<Content> {
 
 /// Does the same to every item, a few at one time; the answers are in the order of the items.
 pub(crate) fn at_once<T: Sync, R: Send>(items: &[T], act: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let next = AtomicUsize::new(0);
-    let work = || {
-        let mut done = Vec::new();
-        loop {
-            let place = next.fetch_add(1, Ordering::Relaxed);
-            let Some(item) = items.get(place) else { return done };
-            done.push((place, act(item)));
-        }
-    };
-    let mut done: Vec<(usize, R)> = thread::scope(|scope| {
-        let workers: Vec<_> = (0..items.len().min(AT_ONCE)).map(|_| scope.spawn(work)).collect();
-        workers
-            .into_iter()
-            .flat_map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect()
-    });
-    done.sort_unstable_by_key(|(place, _)| *place);
-    done.into_iter().map(|(_, answer)| answer).collect()
+    edge::at_once::at_once(AT_ONCE, items, act)
 }
 
 #[cfg(test)]
@@ -391,6 +372,7 @@ mod tests {
     use edge::progress::Silent;
     use registry::HttpSettings;
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
     use testkit::fake_server::Delivery;
     use testkit::{FakeServer, Reply};
@@ -493,12 +475,5 @@ mod tests {
             server.url()
         );
         assert_eq!(error.to_string(), said);
-    }
-
-    #[test]
-    fn answers_are_in_the_order_of_the_questions() {
-        let items: Vec<usize> = (0..100).collect();
-        assert_eq!(at_once(&items, |item| item * 2), items.iter().map(|item| item * 2).collect::<Vec<_>>());
-        assert!(at_once(&[] as &[usize], |item| *item).is_empty());
     }
 }

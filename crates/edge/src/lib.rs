@@ -1,5 +1,5 @@
 //! Where a program of ours touches the outside: arguments and streams, clock and environment, the
-//! programs it starts, the YAML that people write, progress, and the exit code at the end.
+//! programs it starts and the threads, the YAML that people write, progress, and the exit code at the end.
 //!
 //! Both programs use it, so that there is one place for each of these and tests can drive them all. It
 //! knows nothing of bundles: it may depend on `manifests` only for time, printable text and the names of signature
@@ -7,6 +7,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
+pub mod at_once;
 pub mod env;
 pub mod exit;
 pub mod manual;

@@ -261,6 +261,14 @@ impl RegistryError {
         }
     }
 
+    /// Whether the registry has answered, and not as it should: the fault is not the network's nor our own.
+    pub(crate) fn is_of_the_registry(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused { .. } | Self::NotFound { .. } | Self::NotStored { .. } | Self::Answer { .. }
+        )
+    }
+
     /// What an unwanted status means.
     pub(crate) fn of(what: String, response: Response) -> Self {
         let (status, registry) = (response.status, response.url.authority());

@@ -68,6 +68,13 @@ pub enum TagOrDigest {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Tag(String);
 
+/// An upload that was begun, and how much of the blob the registry has of it.
+#[derive(Clone)]
+struct Session {
+    location: Url,
+    offset: u64,
+}
+
 /// A manifest as its bytes, which are its identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawManifest {
@@ -410,18 +417,90 @@ impl Repository {
         size: u64,
         reader: &mut dyn Read,
     ) -> Result<(), RegistryError> {
+        let session = self.begin_upload(digest)?;
+        self.finish_upload(digest, size, session, reader)
+    }
+
+    /// Sends a blob, and again after a broken connection or an overloaded registry: from where the registry says it
+    /// has come to, or from the start where it does not say. `open` gives a fresh reader from an offset on.
+    ///
+    /// # Errors
+    /// As [`Self::upload_blob`]; `open`'s own are [`HttpError::Upload`].
+    pub fn upload_blob_from<R: Read>(
+        &self,
+        digest: &Digest,
+        size: u64,
+        mut open: impl FnMut(u64) -> std::io::Result<R>,
+    ) -> Result<(), RegistryError> {
+        let (mut failures, mut held) = (0_u32, None);
+        loop {
+            let resumes = held.is_some();
+            let error = match self.try_upload_of(digest, size, &mut held, &mut open) {
+                // A session that was to be gone on with, and is not what it was, is left.
+                Err(error) if error.may_pass() || (resumes && error.is_of_the_registry()) => error,
+                outcome => return outcome,
+            };
+            failures = failures.saturating_add(1);
+            if !self.http().retry().again_after(failures, None) {
+                return Err(error);
+            }
+            held = held.filter(|_| error.may_pass()).and_then(|session| self.held_of(session, size));
+        }
+    }
+
+    /// One try: goes on with what is held, or begins. Whatever session it was is held afterwards.
+    fn try_upload_of<R: Read>(
+        &self,
+        digest: &Digest,
+        size: u64,
+        held: &mut Option<Session>,
+        open: &mut impl FnMut(u64) -> std::io::Result<R>,
+    ) -> Result<(), RegistryError> {
+        let offset = held.as_ref().map_or(0, |session| session.offset);
+        let mut reader = open(offset)
+            .map_err(|source| HttpError::Upload { url: self.blob_url(digest).to_string(), source })?;
+        let session = match held.take() {
+            Some(session) => session,
+            None => self.begin_upload(digest)?,
+        };
+        *held = Some(session.clone());
+        self.finish_upload(digest, size, session, &mut reader)
+    }
+
+    fn begin_upload(&self, digest: &Digest) -> Result<Session, RegistryError> {
         let what = self.blob_name(digest);
         let response = self.send(Request::new(Method::Post, self.url("blobs/uploads/")))?;
         if response.status != 202 {
             return Err(RegistryError::of(what, response));
         }
-        let location = self.upload_location(&what, &response)?;
-        drop(response);
-        let url = location.with_query("digest", &digest.to_string());
-        let request = Request::new(Method::Put, url)
-            .header("content-type", "application/octet-stream")
-            .stream(size, reader);
-        let response = self.send(request)?;
+        Ok(Session { location: self.upload_location(&what, &response)?, offset: 0 })
+    }
+
+    /// How far the registry has come with an upload that broke off; nothing where it does not say, or where that is
+    /// no beginning of it.
+    fn held_of(&self, session: Session, size: u64) -> Option<Session> {
+        let response = self.send(Request::new(Method::Get, session.location.clone())).ok()?;
+        let last = response.headers.get("range")?.trim_start_matches("bytes=").strip_prefix("0-")?;
+        let last: u64 = last.parse().ok().filter(|last| *last > 0 && response.status == 204)?;
+        let location = self.upload_location("upload", &response).unwrap_or(session.location);
+        Some(Session { location, offset: last.saturating_add(1) }).filter(|held| held.offset <= size)
+    }
+
+    /// Sends what a session lacks, in one request, and asks for the blob.
+    fn finish_upload(
+        &self,
+        digest: &Digest,
+        size: u64,
+        session: Session,
+        reader: &mut dyn Read,
+    ) -> Result<(), RegistryError> {
+        let (what, offset) = (self.blob_name(digest), session.offset);
+        let url = session.location.with_query("digest", &digest.to_string());
+        let mut request = Request::new(Method::Put, url).header("content-type", "application/octet-stream");
+        if offset > 0 && offset < size {
+            request = request.header("content-range", format!("{offset}-{}", size.saturating_sub(1)));
+        }
+        let response = self.send(request.stream(size.saturating_sub(offset), reader))?;
         if !matches!(response.status, 201 | 204) {
             return Err(RegistryError::of(what, response));
         }
@@ -430,32 +509,6 @@ impl Repository {
         }
         drop(response);
         if self.has_blob(digest)? { Ok(()) } else { Err(RegistryError::NotStored { what }) }
-    }
-
-    /// Sends a blob, with a fresh reader for every try after a broken connection or an overloaded
-    /// registry.
-    ///
-    /// # Errors
-    /// As [`Self::upload_blob`]; `open`'s own are [`HttpError::Upload`].
-    pub fn upload_blob_from<R: Read>(
-        &self,
-        digest: &Digest,
-        size: u64,
-        mut open: impl FnMut() -> std::io::Result<R>,
-    ) -> Result<(), RegistryError> {
-        let mut failures = 0_u32;
-        loop {
-            let mut reader = open()
-                .map_err(|source| HttpError::Upload { url: self.blob_url(digest).to_string(), source })?;
-            let error = match self.upload_blob(digest, size, &mut reader) {
-                Err(error) if error.may_pass() => error,
-                outcome => return outcome,
-            };
-            failures = failures.saturating_add(1);
-            if !self.http().retry().again_after(failures, None) {
-                return Err(error);
-            }
-        }
     }
 
     /// Stores a manifest under a tag or its digest, and asks for it again.

@@ -122,7 +122,7 @@ fn an_upload_that_broke_is_sent_again_from_a_fresh_source_only() {
     let error = upload(&repository, &bytes).unwrap_err();
     assert!(error.is_unreachable(), "{error:?}");
     let mut opened = 0;
-    let open = || {
+    let open = |_| {
         opened += 1;
         Ok(&bytes[..])
     };
@@ -131,17 +131,85 @@ fn an_upload_that_broke_is_sent_again_from_a_fresh_source_only() {
     assert!(fake.blob(PATH, &digest).unwrap() == bytes);
 }
 
+/// From an offset on, as from a file.
+fn from<'a>(bytes: &'a [u8]) -> impl FnMut(u64) -> io::Result<&'a [u8]> {
+    |offset| Ok(&bytes[offset as usize..])
+}
+
+#[test]
+fn an_upload_that_broke_goes_on_where_the_registry_says_and_no_byte_is_sent_twice() {
+    let (fake, repository) = empty();
+    let bytes = noise(100_000);
+    let digest = Digest::of(&bytes);
+    fake.fault_on(Fault::CutUploadAfter(30_000), Some(2), "PUT", "uploads");
+    repository.upload_blob_from(&digest, bytes.len() as u64, from(&bytes)).unwrap();
+    assert!(fake.blob(PATH, &digest).unwrap() == bytes);
+    assert_eq!(fake.traffic(&digest).bytes_received, bytes.len() as u64);
+    assert_eq!((fake.count("POST", "uploads"), fake.open_uploads()), (1, 0));
+}
+
+#[test]
+fn an_upload_that_broke_at_its_last_byte_is_only_closed() {
+    let (fake, repository) = empty();
+    let bytes = noise(1000);
+    let digest = Digest::of(&bytes);
+    fake.fault_on(Fault::CutUploadAfter(1000), Some(1), "PUT", "uploads");
+    repository.upload_blob_from(&digest, 1000, from(&bytes)).unwrap();
+    assert_eq!(fake.traffic(&digest).bytes_received, 1000);
+}
+
+#[test]
+fn an_upload_that_broke_begins_again_where_the_registry_does_not_say_how_far_it_came() {
+    let (fake, repository) = empty();
+    let bytes = noise(1000);
+    let digest = Digest::of(&bytes);
+    fake.fault_on(Fault::CutUploadAfter(500), Some(1), "PUT", "uploads");
+    fake.fault_on(Fault::Status(404), None, "GET", "uploads");
+    repository.upload_blob_from(&digest, 1000, from(&bytes)).unwrap();
+    assert!(fake.blob(PATH, &digest).unwrap() == bytes);
+    assert_eq!((fake.traffic(&digest).bytes_received, fake.count("POST", "uploads")), (1500, 2));
+}
+
+#[test]
+fn an_upload_that_the_registry_does_not_let_go_on_begins_again() {
+    let (fake, repository) = empty();
+    let bytes = noise(1000);
+    let digest = Digest::of(&bytes);
+    fake.fault_on(Fault::CutUploadAfter(500), Some(1), "PUT", "uploads");
+    fake.fault_on(Fault::WrongRange, None, "GET", "uploads");
+    repository.upload_blob_from(&digest, 1000, from(&bytes)).unwrap();
+    assert!(fake.blob(PATH, &digest).unwrap() == bytes);
+    assert_eq!(fake.count("POST", "uploads"), 2);
+}
+
+#[test]
+fn a_beginning_that_the_registry_has_kept_wrongly_is_found_out_by_the_digest_and_sent_again() {
+    let (fake, repository) = empty();
+    let (bytes, mut others) = (noise(1000), noise(1000));
+    others[0] ^= 1;
+    let digest = Digest::of(&bytes);
+    fake.fault_on(Fault::CutUploadAfter(500), Some(1), "PUT", "uploads");
+    let mut opened = 0;
+    let open = |offset: u64| {
+        opened += 1;
+        Ok(if opened == 1 { &others[..] } else { &bytes[offset as usize..] })
+    };
+    repository.upload_blob_from(&digest, 1000, open).unwrap();
+    assert!(fake.blob(PATH, &digest).unwrap() == bytes);
+    assert_eq!((opened, fake.count("POST", "uploads")), (3, 2));
+}
+
 #[test]
 fn an_upload_to_an_overloaded_registry_is_sent_again_and_then_given_up() {
     let (fake, repository) = empty();
     let digest = Digest::of(b"x");
     fake.fault_on(Fault::Status(503), Some(1), "PUT", "uploads");
-    repository.upload_blob_from(&digest, 1, || Ok(&b"x"[..])).unwrap();
+    repository.upload_blob_from(&digest, 1, |_| Ok(&b"x"[..])).unwrap();
     fake.fault_on(Fault::Status(503), None, "PUT", "uploads");
-    let error = repository.upload_blob_from(&digest, 1, || Ok(&b"x"[..])).unwrap_err();
+    let error = repository.upload_blob_from(&digest, 1, |_| Ok(&b"x"[..])).unwrap_err();
     assert!(matches!(error, RegistryError::Refused { status: 503, .. }), "{error}");
     assert_eq!(fake.count("PUT", "uploads"), 2 + 5);
-    let gone = || Err::<&[u8], _>(io::Error::from(io::ErrorKind::NotFound));
+    let gone = |_| Err::<&[u8], _>(io::Error::from(io::ErrorKind::NotFound));
     let error = repository.upload_blob_from(&digest, 1, gone).unwrap_err();
     assert!(matches!(error, RegistryError::Http(HttpError::Upload { .. })), "{error}");
 }

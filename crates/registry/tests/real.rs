@@ -43,6 +43,27 @@ fn push_image(repository: &Repository, layer: &[u8], tag: &str) -> (Vec<u8>, Dig
     (bytes, digest)
 }
 
+/// Debian's does not say how far it came with what broke in the middle of a request, and is sent it again.
+#[test]
+fn an_upload_that_is_cut_on_its_way_is_whole_in_the_end() {
+    let Some((real, registry)) = start(false) else { return };
+    let wire = CuttingProxy::start_on_the_way_there(real.host(), &[Some(1_000_000), Some(2_000_000), None]);
+    let place = "mirror/cut";
+    let repository = support::repository(&wire.url(), place);
+    let bytes = noise(5_000_000);
+    let (digest, mut offsets) = (Digest::of(&bytes), Vec::new());
+    let open = |offset: u64| {
+        offsets.push(offset);
+        Ok(&bytes[offset as usize..])
+    };
+    repository.upload_blob_from(&digest, bytes.len() as u64, open).unwrap();
+    let mut back = Vec::new();
+    let there = registry.repository(place).unwrap();
+    there.open_blob(&digest, bytes.len() as u64).unwrap().read_to_end(&mut back).unwrap();
+    assert!(back == bytes && wire.connections() > 2, "{offsets:?}");
+    eprintln!("{offsets:?}");
+}
+
 #[test]
 fn what_is_pushed_comes_back_byte_for_byte() {
     let Some((_real, registry)) = start(false) else { return };

@@ -23,6 +23,20 @@ impl CuttingProxy {
     /// Where there is no loopback interface.
     #[must_use]
     pub fn start(upstream: &str, cuts: &[Option<u64>]) -> Self {
+        Self::cutting(upstream, cuts, |cut| (u64::MAX, cut))
+    }
+
+    /// The same, and it is what goes to the server that is counted.
+    ///
+    /// # Panics
+    /// Where there is no loopback interface.
+    #[must_use]
+    pub fn start_on_the_way_there(upstream: &str, cuts: &[Option<u64>]) -> Self {
+        Self::cutting(upstream, cuts, |cut| (cut, u64::MAX))
+    }
+
+    /// `ways` says how much goes to the server and back.
+    fn cutting(upstream: &str, cuts: &[Option<u64>], ways: fn(u64) -> (u64, u64)) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let accepted = Arc::new(AtomicUsize::new(0));
@@ -36,7 +50,7 @@ impl CuttingProxy {
                 }
                 let cut = cuts.get(counter.fetch_add(1, Ordering::SeqCst)).copied().flatten();
                 let server = TcpStream::connect(&upstream).unwrap();
-                std::thread::spawn(move || forward(&client, &server, cut.unwrap_or(u64::MAX)));
+                std::thread::spawn(move || forward(&client, &server, ways(cut.unwrap_or(u64::MAX))));
             }
         });
         Self { address, accepted, stopping, listening: Some(listening) }
@@ -66,10 +80,10 @@ impl Drop for CuttingProxy {
     }
 }
 
-fn forward(client: &TcpStream, server: &TcpStream, cut: u64) {
+fn forward(client: &TcpStream, server: &TcpStream, (there, back): (u64, u64)) {
     std::thread::scope(|scope| {
-        scope.spawn(|| pump(client, server, u64::MAX));
-        pump(server, client, cut);
+        scope.spawn(|| pump(client, server, there));
+        pump(server, client, back);
     });
 }
 

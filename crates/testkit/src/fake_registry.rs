@@ -42,7 +42,7 @@ pub enum Fault {
     StallBlobAfter(usize),
     /// Blobs: `Range` is ignored, and the whole blob comes with 200.
     IgnoreRange,
-    /// Blobs: `Range` is answered with 206 from another offset.
+    /// Blobs: `Range` is answered with 206 from another offset. Uploads: so is the question how much has come.
     WrongRange,
     /// Blobs: `GET` redirects to the same path at this URL, such as that of another registry.
     RedirectBlob(String),
@@ -62,6 +62,8 @@ pub enum Fault {
     StoreNothing,
     /// Mounts: an upload begins instead.
     NoMount,
+    /// Uploads: the connection ends when so many bytes of one have come. The registry keeps those.
+    CutUploadAfter(usize),
     /// Uploads: `Location` is absolute, at this URL.
     UploadAt(String),
     /// Uploads: `Location` is missing.
@@ -90,7 +92,8 @@ pub struct FakeRegistry {
 struct State {
     repositories: BTreeMap<String, Stored>,
     blobs: BTreeMap<Digest, Vec<u8>>,
-    uploads: BTreeSet<String>,
+    /// What has come of each.
+    uploads: BTreeMap<String, Vec<u8>>,
     next_upload: u64,
     faults: Vec<Armed>,
     traffic: BTreeMap<Digest, Traffic>,
@@ -370,8 +373,14 @@ impl State {
     fn upload(&mut self, request: &Request, repository: &str, upload: &str) -> Reply {
         match request.method.as_str() {
             "POST" => self.begin_upload(request, repository),
-            "DELETE" if self.uploads.remove(upload) => Reply::status(204),
-            "PUT" if self.uploads.contains(upload) => self.finish_upload(request, repository, upload),
+            "DELETE" if self.uploads.remove(upload).is_some() => Reply::status(204),
+            "PUT" if self.uploads.contains_key(upload) => self.finish_upload(request, repository, upload),
+            "GET" if self.uploads.contains_key(upload) => {
+                let wrong = usize::from(self.fires(request, &Fault::WrongRange));
+                let last = self.uploads[upload].len().saturating_sub(1 + wrong);
+                let location = format!("{}?_state=a%2Fb", request.path);
+                Reply::status(204).header("Location", location).header("Range", format!("0-{last}"))
+            }
             _ => error(404, "BLOB_UPLOAD_UNKNOWN", "no such upload"),
         }
     }
@@ -391,7 +400,7 @@ impl State {
         }
         self.next_upload += 1;
         let upload = format!("upload-{}", self.next_upload);
-        self.uploads.insert(upload.clone());
+        self.uploads.insert(upload.clone(), Vec::new());
         let path = format!("/v2/{repository}/blobs/uploads/{upload}?_state=a%2Fb");
         let absolute = self.fires_with(request, |fault| match fault {
             Fault::UploadAt(url) => Some(format!("{url}{path}")),
@@ -409,15 +418,28 @@ impl State {
             return error(400, "DIGEST_INVALID", "no digest was given");
         };
         assert_eq!(request.query("_state"), Some("a/b"), "the location's own query must come back");
-        let traffic = self.traffic.entry(digest).or_default();
-        traffic.writes += 1;
-        traffic.bytes_received += request.body.len() as u64;
-        self.uploads.remove(upload);
-        if Digest::of(&request.body) != digest {
+        let cut = self.fires_with(request, |fault| match fault {
+            Fault::CutUploadAfter(count) => Some(*count),
+            _ => None,
+        });
+        let came = &request.body[..cut.unwrap_or(usize::MAX).min(request.body.len())];
+        self.traffic.entry(digest).or_default().bytes_received += came.len() as u64;
+        let mut bytes = self.uploads.remove(upload).unwrap_or_default();
+        let begins = request.header("content-range").map(|range| range.split('-').next().unwrap_or_default());
+        if begins.is_some_and(|first| first != bytes.len().to_string()) {
+            return error(416, "RANGE_INVALID", "that is not where it ended");
+        }
+        bytes.extend_from_slice(came);
+        if cut.is_some() {
+            self.uploads.insert(upload.to_string(), bytes);
+            return Reply::status(0).delivered(Delivery::Hangup);
+        }
+        self.traffic.entry(digest).or_default().writes += 1;
+        if Digest::of(&bytes) != digest {
             return error(400, "DIGEST_INVALID", "provided digest did not match uploaded content");
         }
         if !self.fires(request, &Fault::StoreNothing) {
-            self.keep_blob(repository, digest, request.body.clone());
+            self.keep_blob(repository, digest, bytes);
         }
         self.with_digest(request, Reply::status(201), digest)
     }

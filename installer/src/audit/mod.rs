@@ -166,6 +166,21 @@ impl AuditLog {
         self.append_by(&*env.clock, event, outcome, about)
     }
 
+    /// The same event of several things, each with its own line, flushed once. After a power cut any number of the
+    /// lines may be there, from the first on.
+    ///
+    /// # Errors
+    /// As [`AuditLog::append`].
+    pub fn append_each(
+        &self,
+        env: &Env,
+        event: &str,
+        outcome: Outcome,
+        abouts: Vec<About>,
+    ) -> Result<(), AuditError> {
+        self.append_all(&*env.clock, event, outcome, abouts)
+    }
+
     /// The same for whoever outlives the borrow of an [`Env`].
     ///
     /// # Errors
@@ -176,6 +191,16 @@ impl AuditLog {
         event: &str,
         outcome: Outcome,
         about: About,
+    ) -> Result<(), AuditError> {
+        self.append_all(clock, event, outcome, vec![about])
+    }
+
+    fn append_all(
+        &self,
+        clock: &dyn Clock,
+        event: &str,
+        outcome: Outcome,
+        abouts: Vec<About>,
     ) -> Result<(), AuditError> {
         let mut options = File::options();
         let is_new = !self.path.exists();
@@ -189,33 +214,38 @@ impl AuditLog {
         file.lock().map_err(|source| self.failed(source))?;
         let mut head = self.head_of(&mut file)?;
         if let Some(torn) = self.take_torn_line(&mut file)? {
-            head = self.write(&mut file, &head, clock, "log.repair", Outcome::Done, torn)?;
+            head = self.write(&mut file, head, clock, "log.repair", Outcome::Done, vec![torn])?;
         }
-        self.write(&mut file, &head, clock, event, outcome, about)?;
+        self.write(&mut file, head, clock, event, outcome, abouts)?;
         Ok(())
     }
 
     fn write(
         &self,
         file: &mut File,
-        head: &Head,
+        mut head: Head,
         clock: &dyn Clock,
         event: &str,
         outcome: Outcome,
-        about: About,
+        abouts: Vec<About>,
     ) -> Result<Head, AuditError> {
-        let (event, time) = (event.to_string(), clock.now());
-        let event = Event { time, event, outcome, actor: self.actor.clone(), tool: self.tool.clone(), about };
-        let unfit = |source| AuditError::Event { path: self.path.clone(), source };
-        let (line, next) = head.append(event).map_err(unfit)?;
+        let (time, mut lines) = (clock.now(), Vec::new());
+        for about in abouts {
+            let (event, actor, tool) = (event.to_string(), self.actor.clone(), self.tool.clone());
+            let unfit = |source| AuditError::Event { path: self.path.clone(), source };
+            let event = Event { time, event, outcome, actor, tool, about };
+            let (line, next) = head.append(event).map_err(unfit)?;
+            lines.extend_from_slice(&line);
+            head = next;
+        }
         let before = file.metadata().map_err(|source| self.failed(source))?.len();
-        if let Err(source) = file.write_all(&line).and_then(|()| file.sync_data()) {
-            // An event whose line is not durable is not in the log. What cannot be taken back even so is a
-            // torn line or a whole one; the next entry deals with either.
+        if let Err(source) = file.write_all(&lines).and_then(|()| file.sync_data()) {
+            // An event whose line is not durable is not in the log. What cannot be taken back even so are whole
+            // lines and a torn one; the next entry deals with either.
             let _ = file.set_len(before);
             return Err(self.failed(source));
         }
-        Ok(next)
+        Ok(head)
     }
 
     /// The head, from the last whole line: reading all of a long log for each entry would not do.

@@ -27,7 +27,8 @@ use crate::site::SiteError;
 use crate::site::config::{ChangeId, HelmTarget, ImageReferences, SiteConfig};
 use crate::site::ledger::{Applied, Ledger, Signer};
 use crate::targets::{
-    Context, TargetError, containerd, docker, files, helm, kubernetes, mirror, python, registries, registry,
+    Context, TargetError, containerd, docker, files, helm, kubernetes, mirror, pushes, python, registries,
+    registry,
 };
 
 pub use away::*;
@@ -171,19 +172,18 @@ pub fn plan(
     let ledger = context.site.ledger(&manifest.publisher, &manifest.product)?;
     let mut steps = Steps { unchanged: due.unchanged.clone(), ..Steps::default() };
     steps.changes.extend(due.before.iter().cloned().map(Step::Script));
+    steps.pushed(bundle, config, context)?;
     for component in &bundle.inventory().components {
         match component {
             Component::Image(image) => {
-                steps.image(image, config, context)?;
                 steps.load(image, bundle, config)?;
                 steps.import(image, config, context)?;
             }
-            Component::Chart(chart) => steps.chart(chart, config, context)?,
             Component::Wheelhouse(wheelhouse) => {
                 steps.wheelhouse(wheelhouse, bundle.digest(), config, context)?
             }
             Component::FileSet(set) => steps.file_set(set, config)?,
-            Component::KubernetesManifests(_) | Component::Script(_) => {}
+            Component::Chart(_) | Component::KubernetesManifests(_) | Component::Script(_) => {}
         }
     }
     steps.mirrors(bundle, config)?;
@@ -349,22 +349,62 @@ pub fn objects_to_remove(
     }
 }
 
+/// The blobs of what is in place already, each with a repository that has it. What the pushes of a plan have in common
+/// they find by themselves.
+fn held(pushes: &[Push], in_place: &[bool]) -> BTreeMap<Digest, String> {
+    let mut held = BTreeMap::new();
+    for (push, _) in pushes.iter().zip(in_place).filter(|(_, in_place)| **in_place) {
+        for blob in &push.blobs {
+            held.entry(*blob).or_insert_with(|| push.repository.clone());
+        }
+    }
+    held
+}
+
 /// The plan while it is being made.
 #[derive(Default)]
 struct Steps {
     changes: Vec<Step>,
     unchanged: Vec<String>,
     notes: Vec<String>,
-    pushed: Vec<(String, Vec<Digest>)>,
+    pushes: Vec<Push>,
     engine: Option<docker::Facts>,
     released: Vec<PathBuf>,
 }
 
 impl Steps {
-    fn image(&mut self, image: &Image, config: &SiteConfig, context: &Context<'_>) -> Result<(), PlanError> {
+    /// What goes to the registry, first of all and next to each other: so it is pushed at once.
+    fn pushed(
+        &mut self,
+        bundle: &VerifiedBundle,
+        config: &SiteConfig,
+        context: &Context<'_>,
+    ) -> Result<(), PlanError> {
+        for component in &bundle.inventory().components {
+            match component {
+                Component::Image(image) => self.image(image, config),
+                Component::Chart(chart) => self.chart(chart, config),
+                _ => {}
+            }
+        }
+        let mut pushes = std::mem::take(&mut self.pushes);
+        let in_place = pushes::look(&mut pushes, context)?;
+        let held = held(&pushes, &in_place);
+        for (mut push, in_place) in pushes.into_iter().zip(in_place) {
+            for blob in push.blobs.iter().filter(|_| !in_place) {
+                if let Some(other) = held.get(blob).filter(|other| **other != push.repository) {
+                    push.mount_from.entry(other.clone()).or_default().push(*blob);
+                }
+            }
+            self.add(in_place, Step::Push(push));
+        }
+        Ok(())
+    }
+
+    fn image(&mut self, image: &Image, config: &SiteConfig) {
         let tag = image.name.tag().map(ToString::to_string);
         let push = (format!("image {}", image.name), image.name.site_path(), tag);
-        self.push(push, &image.manifest, image.blobs.clone(), &image.companions, config, context)
+        self.push(push, &image.manifest, image.blobs.clone(), &image.companions, config);
     }
 
     fn load(&mut self, image: &Image, bundle: &VerifiedBundle, config: &SiteConfig) -> Result<(), PlanError> {
@@ -420,7 +460,7 @@ impl Steps {
         self.add(in_place, Step::Mirror(step));
     }
 
-    fn chart(&mut self, chart: &Chart, config: &SiteConfig, context: &Context<'_>) -> Result<(), PlanError> {
+    fn chart(&mut self, chart: &Chart, config: &SiteConfig) {
         let (path, tag) = registry::chart_place(chart);
         let push = (format!("chart {}", chart.name), path, Some(tag));
         let own = [chart.manifest.digest, chart.metadata.digest, chart.archive.digest];
@@ -428,7 +468,7 @@ impl Steps {
         blobs.extend(chart.provenance.map(|file| file.digest));
         blobs.extend(chart.companions.iter().map(|companion| companion.manifest.digest));
         blobs.extend(&chart.companion_blobs);
-        self.push(push, &chart.manifest, blobs, &chart.companions, config, context)
+        self.push(push, &chart.manifest, blobs, &chart.companions, config);
     }
 
     fn push(
@@ -438,19 +478,10 @@ impl Steps {
         blobs: Vec<Digest>,
         companions: &[Companion],
         config: &SiteConfig,
-        context: &Context<'_>,
-    ) -> Result<(), PlanError> {
-        let Some(target) = &config.targets.registry else { return Ok(()) };
+    ) {
+        let Some(target) = &config.targets.registry else { return };
         let repository = registry::repository(target, &path);
-        let mut mount_from = BTreeMap::new();
-        for (other, theirs) in self.pushed.iter().filter(|(other, _)| *other != repository) {
-            let shared: Vec<Digest> =
-                theirs.iter().filter(|digest| blobs.contains(digest)).copied().collect();
-            if !shared.is_empty() {
-                mount_from.insert(other.clone(), shared);
-            }
-        }
-        let mut push = Push {
+        let push = Push {
             url: target.url.trim_end_matches('/').to_string(),
             ca: target.ca.clone(),
             auth: target.auth,
@@ -459,15 +490,12 @@ impl Steps {
             tag,
             manifest: manifest.clone(),
             blobs,
-            mount_from,
+            mount_from: BTreeMap::new(),
             old: None,
             was_there: false,
             companions: companions.iter().cloned().map(PushCompanion::new).collect(),
         };
-        let in_place = registry::look(&mut push, context)?;
-        self.pushed.push((push.repository.clone(), push.blobs.clone()));
-        self.add(in_place, Step::Push(push));
-        Ok(())
+        self.pushes.push(push);
     }
 
     /// What goes to a cluster, from the lowest `order` to the highest.

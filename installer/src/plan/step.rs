@@ -76,7 +76,7 @@ pub struct Push {
     pub manifest: Descriptor,
     /// Every blob that belongs to it.
     pub blobs: Vec<Digest>,
-    /// Repositories of earlier steps that hold some of them by then, each with those it holds.
+    /// Repositories that hold some of them, by images that are in place already, each with those it holds.
     pub mount_from: BTreeMap<String, Vec<Digest>>,
     /// What the tag names now.
     pub old: Option<Digest>,

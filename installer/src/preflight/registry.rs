@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use edge::at_once::until_failure;
 use manifests::Timestamp;
 use manifests::companion::Companion;
 use manifests::inventory::Component;
@@ -16,6 +17,7 @@ use registry::{HttpError, Registry, RegistryError, TagOrDigest, Url};
 use super::Finding;
 use crate::apply::chain;
 use crate::site::config::RegistryTarget;
+use crate::targets::pushes::AT_ONCE;
 use crate::targets::{Context, registry as target};
 
 /// How long a server may take to show its certificate.
@@ -213,7 +215,8 @@ fn tags<'a>(places: &'a [Place], registry: &Registry) -> Result<Vec<Found<'a>>, 
         Ok(now) => Ok(Found { place, now }),
         Err(error) => Err(Box::new(no_push(&place.repository, &error))),
     };
-    places.iter().map(look).collect()
+    let places: Vec<&Place> = places.iter().collect();
+    until_failure(AT_ONCE, &places, |place, _| look(place))
 }
 
 /// Tags that name something else: moved, or not to be moved.
@@ -249,14 +252,14 @@ fn push(wanted: &[Found<'_>], registry: &Registry) -> Option<Finding> {
             repositories.push(&found.place.repository);
         }
     }
-    let mut staying = 0_usize;
-    for repository in &repositories {
-        match registry.repository(repository).and_then(|repository| repository.try_upload()) {
-            Ok(true) => {}
-            Ok(false) => staying = staying.saturating_add(1),
-            Err(error) => return Some(no_push(repository, &error)),
-        }
-    }
+    let tried = until_failure(AT_ONCE, &repositories, |path, _| {
+        let cancelled = registry.repository(path).and_then(|repository| repository.try_upload());
+        cancelled.map_err(|error| no_push(path, &error))
+    });
+    let staying = match tried {
+        Ok(cancelled) => cancelled.iter().filter(|cancelled| !**cancelled).count(),
+        Err(finding) => return Some(finding),
+    };
     let count = repositories.len();
     let stays = match staying {
         0 => "no blob and no tag stays of it".to_string(),

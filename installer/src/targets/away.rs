@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use super::{Context, TargetError, containerd, docker, files, python, registry};
+use super::{Context, TargetError, containerd, docker, files, pushes, python, registry};
 use crate::audit::{About, about};
 use crate::plan::{OldDirectory, OldFile, Unlink, Unwrite, Withdraw};
 
@@ -155,7 +155,7 @@ pub fn withdraw(withdraw: &Withdraw, context: &Context<'_>) -> Result<About, Tar
 /// A target, or the store.
 pub fn bring_back(withdraw: &Withdraw, context: &Context<'_>) -> Result<(), TargetError> {
     match withdraw {
-        Withdraw::Push(push) => registry::perform(push, context),
+        Withdraw::Push(push) => pushes::perform(&[push], context).map_err(|(_, error)| error),
         Withdraw::Load(load) => docker::perform(load, context),
         Withdraw::Import(import) => containerd::perform(import, context),
     }

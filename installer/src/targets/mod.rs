@@ -10,6 +10,7 @@ pub mod images;
 pub mod kubernetes;
 pub mod mirror;
 pub mod publish;
+pub mod pushes;
 pub mod python;
 pub mod registries;
 pub mod registry;
@@ -26,7 +27,7 @@ use manifests::text::{Marking, Name};
 use crate::audit::About;
 use crate::cluster::ClusterError;
 use crate::health;
-use crate::plan::Step;
+use crate::plan::{Push, Step};
 use crate::site::config::SiteConfig;
 use crate::site::{Site, SiteError};
 
@@ -334,13 +335,62 @@ pub enum State {
     NotNew,
 }
 
+/// Whether a step may be done at the same time as the one before it: blobs of many images are sent together.
+#[must_use]
+pub fn go_together(before: &Step, step: &Step) -> bool {
+    matches!((before, step), (Step::Push(before), Step::Push(push)) if pushes::go_together(before, push))
+}
+
+/// What failed of several, counted from 0, and why.
+pub type Failed = (usize, TargetError);
+
+/// The pushes of a group of steps that are nothing else.
+fn all_pushes<'a>(steps: &[&'a Step]) -> Option<Vec<&'a Push>> {
+    let push = |step: &&'a Step| match step {
+        Step::Push(push) => Some(push),
+        _ => None,
+    };
+    steps.iter().map(push).collect()
+}
+
+/// Does steps that go together, or one, and tells what the log should know of each. May be run again after it was
+/// cut off.
+///
+/// # Errors
+/// The first that could not be done; how far the others came is unknown.
+pub fn perform_all(
+    steps: &[&Step],
+    kept: &std::path::Path,
+    context: &Context<'_>,
+) -> Result<Vec<About>, Failed> {
+    if let Some(pushes) = all_pushes(steps) {
+        pushes::perform(&pushes, context)?;
+        return Ok(steps.iter().map(|_| About::new()).collect());
+    }
+    let one = |(place, step): (usize, &&Step)| perform(step, kept, context).map_err(|error| (place, error));
+    steps.iter().enumerate().map(one).collect()
+}
+
+/// Looks whether each of these steps is done.
+///
+/// # Errors
+/// The first that could not be looked at.
+pub fn probe_all(steps: &[&Step], context: &Context<'_>) -> Result<Vec<State>, Failed> {
+    if let Some(pushes) = all_pushes(steps) {
+        let state = |new| if new { State::New } else { State::NotNew };
+        return Ok(pushes::are_new(&pushes, context)?.into_iter().map(state).collect());
+    }
+    let one = |(place, step): (usize, &&Step)| probe(step, context).map_err(|error| (place, error));
+    steps.iter().enumerate().map(one).collect()
+}
+
 /// Does a step, and tells what the log should know of it. May be run again after it was cut off.
 ///
 /// # Errors
 /// It could not be done; how far it came is unknown.
 pub fn perform(step: &Step, kept: &std::path::Path, context: &Context<'_>) -> Result<About, TargetError> {
     match step {
-        Step::Push(push) => registry::perform(push, context)?,
+        Step::Push(push) => pushes::perform(&[push], context).map_err(|(_, error)| error)?,
         Step::Load(load) => docker::perform(load, context)?,
         Step::Import(import) => containerd::perform(import, context)?,
         Step::Mirror(mirror) => mirror::perform(mirror, kept)?,
@@ -391,7 +441,7 @@ pub fn undo(step: &Step, kept: &std::path::Path, context: &Context<'_>) -> Resul
 /// It could not be looked at.
 pub fn probe(step: &Step, context: &Context<'_>) -> Result<State, TargetError> {
     let new = match step {
-        Step::Push(push) => registry::is_new(push, context)?,
+        Step::Push(push) => pushes::are_new(&[push], context).map_err(|(_, error)| error)? == [true],
         Step::Load(load) => docker::is_new(load)?,
         Step::Import(import) => containerd::is_new(import, context)?,
         Step::Mirror(mirror) => files::state(&mirror.write.path)?.is_some_and(|now| now.is(mirror.write.new)),

@@ -1,40 +1,59 @@
-//! An OCI registry: blobs first, then manifests from the leaves up, then what goes beside the image, the tag
-//! last. Every blob is sent once:
-//! what the repository has is left, what a repository of an earlier step has is mounted.
+//! An OCI registry: what a place in it holds now, and taking back what [`super::pushes`] has put there.
+//!
+//! **What this module may never do:** change a tag that names something else than we have made it name.
 
-use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
 use manifests::inventory::Chart;
-use manifests::oci::{MANIFEST_BYTES_MAX, ManifestDocument};
 use manifests::{Descriptor, Digest};
 use registry::{Deleted, Http, HttpSettings, Registry, RegistryError, Repository, TagOrDigest, UserLogins};
 
-use super::{Context, TargetError};
+use super::{Context, Failed, TargetError, pushes};
 use crate::plan::{Placing, Push};
 use crate::site::config::{RegistryAuth, RegistryTarget};
 
-/// An index in an index in an index was refused when the bundle was made.
-const NESTING_MAX: usize = 4;
 /// Certificates of people are a few kilobytes.
 const PEM_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
-struct Place {
+/// A repository of a push, and its registry's address.
+pub(super) struct Place {
     url: String,
-    repository: Repository,
+    pub(super) repository: Repository,
 }
 
 impl Place {
     fn of(push: &Push, context: &Context<'_>) -> Result<Self, TargetError> {
-        let url = push.url.clone();
-        let registry = reached(&url, push.ca.as_deref(), push.auth, context)?;
-        let repository = registry.repository(&push.repository);
-        let repository = repository.map_err(|source| TargetError::Registry { url: url.clone(), source })?;
-        Ok(Self { url, repository })
+        let registry = reached(&push.url, push.ca.as_deref(), push.auth, context)?;
+        Self::at(&registry, push)
     }
 
-    fn failed(&self, source: RegistryError) -> TargetError {
+    /// In a registry that is reached already: with its connections and its tokens.
+    fn at(registry: &Registry, push: &Push) -> Result<Self, TargetError> {
+        let url = push.url.clone();
+        match registry.repository(&push.repository) {
+            Ok(repository) => Ok(Self { url, repository }),
+            Err(source) => Err(TargetError::Registry { url, source }),
+        }
+    }
+
+    /// The places of several pushes; those in one registry share its connections and its tokens.
+    pub(super) fn all(pushes: &[&Push], context: &Context<'_>) -> Result<Vec<Self>, Failed> {
+        let mut last: Option<(&Push, Registry)> = None;
+        let mut places = Vec::new();
+        for (number, push) in pushes.iter().copied().enumerate() {
+            let failed = |error| (number, error);
+            let registry = match last.take() {
+                Some((before, registry)) if pushes::go_together(before, push) => registry,
+                _ => reached(&push.url, push.ca.as_deref(), push.auth, context).map_err(failed)?,
+            };
+            places.push(Self::at(&registry, push).map_err(failed)?);
+            last = Some((push, registry));
+        }
+        Ok(places)
+    }
+
+    pub(super) fn failed(&self, source: RegistryError) -> TargetError {
         TargetError::Registry { url: self.url.clone(), source }
     }
 
@@ -59,14 +78,21 @@ impl Place {
     }
 
     /// Gives a manifest that was sent its tag, if it gets one.
-    fn tag(&self, placing: &Placing<'_>, bytes: &[u8]) -> Result<(), TargetError> {
+    pub(super) fn tag(&self, placing: &Placing<'_>, bytes: &[u8]) -> Result<(), TargetError> {
         let Some(tag) = &placing.tag else { return Ok(()) };
-        // A registry whose tags cannot be moved refuses one that it has, also to what it names already.
-        if self.head(&self.reference(tag)?)?.is_some_and(|found| found.digest == placing.manifest.digest) {
+        let name = self.reference(tag)?;
+        let names_it = || -> Result<bool, TargetError> {
+            Ok(self.head(&name)?.is_some_and(|found| found.digest == placing.manifest.digest))
+        };
+        // A registry whose tags cannot be moved refuses one that it has, also to what it names already: by the plan,
+        // or since a run that was cut off.
+        if placing.old == Some(placing.manifest.digest) && names_it()? {
             return Ok(());
         }
-        let stored = self.repository.put_manifest(&self.reference(tag)?, &placing.manifest.media_type, bytes);
-        stored.map(|_| ()).map_err(|error| self.failed(error))
+        match self.repository.put_manifest(&name, &placing.manifest.media_type, bytes) {
+            Err(RegistryError::Refused { .. }) if names_it()? => Ok(()),
+            stored => stored.map(|_| ()).map_err(|error| self.failed(error)),
+        }
     }
 
     /// Whether the registry lists a manifest as a referrer of another.
@@ -77,7 +103,7 @@ impl Place {
 
     /// A registry without the referrers API does not list what was sent: then the list under the fallback tag
     /// is ours to keep, as the distribution spec has it.
-    fn list(&self, of: &Digest, referrer: &Descriptor, bytes: &[u8]) -> Result<(), TargetError> {
+    pub(super) fn list(&self, of: &Digest, referrer: &Descriptor, bytes: &[u8]) -> Result<(), TargetError> {
         let failed = |error| self.failed(error);
         if self.lists(of, &referrer.digest)? {
             return Ok(());
@@ -185,6 +211,11 @@ pub fn has(push: &Push, digest: &Digest, context: &Context<'_>) -> Result<bool, 
 /// The registry.
 pub fn look(push: &mut Push, context: &Context<'_>) -> Result<bool, TargetError> {
     let place = Place::of(push, context)?;
+    look_at(push, &place)
+}
+
+/// [`look`], at a place that is reached already.
+pub(super) fn look_at(push: &mut Push, place: &Place) -> Result<bool, TargetError> {
     (push.old, push.was_there) = place.now(push.tag.as_deref(), &push.manifest)?;
     for beside in &mut push.companions {
         let tag = beside.companion.tag();
@@ -197,11 +228,7 @@ pub fn look(push: &mut Push, context: &Context<'_>) -> Result<bool, TargetError>
 }
 
 /// Whether the registry names the image and its companions by their tags, or has it by its digest.
-///
-/// # Errors
-/// The registry.
-pub fn is_new(push: &Push, context: &Context<'_>) -> Result<bool, TargetError> {
-    let place = Place::of(push, context)?;
+pub(super) fn is_new(push: &Push, place: &Place) -> Result<bool, TargetError> {
     for placing in push.placings() {
         let found = place.head(&place.name(&placing)?)?;
         if found.is_none_or(|found| found.digest != placing.manifest.digest) {
@@ -214,79 +241,6 @@ pub fn is_new(push: &Push, context: &Context<'_>) -> Result<bool, TargetError> {
         }
     }
     Ok(true)
-}
-
-/// Sends what the registry lacks, and moves the image's tag last.
-///
-/// # Errors
-/// The registry, or the store.
-pub fn perform(push: &Push, context: &Context<'_>) -> Result<(), TargetError> {
-    let place = Place::of(push, context)?;
-    let own = send(push, &place, &push.manifest, NESTING_MAX, context)?;
-    for placing in push.beside() {
-        let bytes = send(push, &place, placing.manifest, NESTING_MAX, context)?;
-        match &placing.about {
-            Some(of) => place.list(of, placing.manifest, &bytes)?,
-            None => place.tag(&placing, &bytes)?,
-        }
-    }
-    place.tag(&push.own(), &own)
-}
-
-/// Sends a manifest by digest after everything below it; gives its bytes.
-fn send(
-    push: &Push,
-    place: &Place,
-    descriptor: &Descriptor,
-    nesting: usize,
-    context: &Context<'_>,
-) -> Result<Vec<u8>, TargetError> {
-    let broken = |reason: String| TargetError::Manifest { digest: descriptor.digest, reason };
-    let bytes = context.site.store().read(&descriptor.digest, MANIFEST_BYTES_MAX);
-    let bytes = bytes.map_err(|error| broken(error.to_string()))?;
-    let document = ManifestDocument::parse(&bytes, &descriptor.media_type);
-    let document = document.map_err(|error| broken(error.to_string()))?;
-    for child in document.children() {
-        if !push.blobs.contains(&child.digest) {
-            return Err(broken(format!("it needs {}, which the bundle does not list for it", child.digest)));
-        }
-        match &document {
-            ManifestDocument::Image(_) => blob(push, place, &child, context)?,
-            ManifestDocument::Index(_) if nesting > 0 => {
-                send(push, place, &child, nesting - 1, context)?;
-            }
-            ManifestDocument::Index(_) => return Err(broken("indexes are nested too deeply".to_string())),
-        }
-    }
-    let stored = place.repository.put_manifest(&descriptor.digest.into(), &descriptor.media_type, &bytes);
-    stored.map_err(|error| place.failed(error))?;
-    Ok(bytes)
-}
-
-fn blob(
-    push: &Push,
-    place: &Place,
-    descriptor: &Descriptor,
-    context: &Context<'_>,
-) -> Result<(), TargetError> {
-    let failed = |error| place.failed(error);
-    let repository = &place.repository;
-    if repository.has_blob(&descriptor.digest).map_err(failed)? {
-        return Ok(());
-    }
-    let holds = |(_, blobs): &(&String, &Vec<Digest>)| blobs.contains(&descriptor.digest);
-    for (other, _) in push.mount_from.iter().filter(holds) {
-        if repository.mount_blob(&descriptor.digest, other).map_err(failed)? {
-            return Ok(());
-        }
-    }
-    let store = context.site.store();
-    let open = || -> io::Result<Box<dyn Read>> {
-        let file = store.open(&descriptor.digest)?;
-        file.map(|file| Box::new(file) as Box<dyn Read>)
-            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the site store has lost it"))
-    };
-    repository.upload_blob_from(&descriptor.digest, descriptor.size, open).map_err(failed)
 }
 
 /// Points each tag to what it named before, or takes it away; the image's own first.
@@ -311,10 +265,11 @@ fn take_back(placing: &Placing<'_>, place: &Place) -> Result<bool, TargetError> 
         let removed = place.repository.remove_referrer(&of, &placing.manifest.digest);
         removed.map_err(|error| place.failed(error))?;
     }
-    if placing.tag.is_none() {
-        return remove(placing, place, &name);
-    }
     let now = place.head(&name)?.map(|found| found.digest);
+    if placing.tag.is_none() {
+        // Not there yet: a registry that does not delete is not asked to.
+        return if now.is_none() { Ok(true) } else { remove(placing, place, &name) };
+    }
     if now == placing.old || now != Some(placing.manifest.digest) {
         // Not moved yet, or moved on by somebody else: either way not ours to change.
         return Ok(true);
