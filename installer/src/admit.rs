@@ -15,6 +15,7 @@ use layout::medium::{self, MediumError};
 use layout::reader::{BundleReader, Discard, Documents, Head, ReadError, Sink};
 use layout::store::{BlobWriter, Quarantine, Store};
 use manifests::bundle::{BundleDigest, Content};
+use manifests::delta::Patch;
 use manifests::root::NotMet;
 use manifests::verify::{
     AcceptedManifest, CheckedContents, Contents, Damage, Refusal, SignedManifest, Standing,
@@ -23,6 +24,7 @@ use manifests::{ArchivePath, BundleManifest, Digest, Inventory, Trust, VerifiedB
 
 use crate::left_out::{self, Lacking};
 use crate::loan::Loan;
+use crate::patches::{self, Broken, Rebuilding};
 use crate::preflight::report::NotReady;
 use crate::site::config::SiteConfig;
 use crate::site::ledger::Applied;
@@ -144,6 +146,20 @@ pub enum AdmitError {
         /// Every blob that is missing or rotten.
         lacking: Vec<Lacking>,
     },
+    /// A patch is the one that was signed, and does not make its blob.
+    #[error("{}: {broken}", path.display())]
+    Patch {
+        /// Which bundle.
+        path: PathBuf,
+        /// What is wrong.
+        broken: Broken,
+    },
+    /// Discs that did not come in their order, of which nothing was kept.
+    #[error("not every patch was read from its beginning to its end in one go, so nobody knows yet what they make of: {}", what.join(", "))]
+    OutOfTurn {
+        /// The blobs.
+        what: Vec<String>,
+    },
     /// All parts are what they must be, and the bundle is not whole.
     #[error("the bundle is not whole: {damage}")]
     Whole {
@@ -162,11 +178,12 @@ impl Classified for AdmitError {
             Self::Medium(_) | Self::Damaged { .. } | Self::Mixed(_) | Self::Rotten(_) => Exit::Damaged,
             Self::Disc(_) | Self::NoDisc { .. } | Self::Lists { .. } | Self::List { .. } => Exit::Damaged,
             Self::OtherBundle { .. } | Self::OtherSplit { .. } | Self::Parts { .. } => Exit::Damaged,
-            Self::Missing { .. } | Self::Whole { .. } => Exit::Damaged,
+            Self::Missing { .. } | Self::Whole { .. } | Self::Patch { .. } => Exit::Damaged,
             Self::Several => Exit::Usage,
             Self::Refused { .. } => Exit::Refused,
             Self::Site(error) => error.exit(),
-            Self::Space { .. } | Self::NotReady(_) | Self::LeftOut { .. } => Exit::NotReady,
+            Self::Space { .. } | Self::NotReady(_) => Exit::NotReady,
+            Self::LeftOut { .. } | Self::OutOfTurn { .. } => Exit::NotReady,
         }
     }
 
@@ -195,6 +212,14 @@ impl Classified for AdmitError {
             }
             Self::LeftOut { .. } => Some(
                 "nothing was written; apply the base first if its order is above what runs here, or ask the sender for a whole bundle, or for a delta for a receipt of today: installer receipt"
+                    .to_string(),
+            ),
+            Self::Patch { .. } => Some(
+                "nothing was written; the medium is as it was signed, so another copy does not help: ask the sender for a whole bundle"
+                    .to_string(),
+            ),
+            Self::OutOfTurn { .. } => Some(
+                "verify the discs once more, in the order of their numbers; `apply` takes them in any order"
                     .to_string(),
             ),
             Self::Site(error) => error.hint(),
@@ -388,9 +413,8 @@ pub fn verify_watched<S: Sink>(
     let (contents, documents) = reader.contents(accepted.signed().manifest()).map_err(damaged)?;
     let left_out = complete(site, &accepted, &contents, progress)?;
     let mut watcher = watcher(&head, &documents, contents.inventory());
-    let checked =
-        reader.stream(contents, &mut watcher, &mut |count| progress.advance(count)).map_err(damaged)?;
-    let bundle = VerifiedBundle::new(accepted, left_out.complete(checked)?).map_err(AdmitError::Mixed)?;
+    let checked = streamed(reader, contents, (site, path), left_out, &mut watcher, progress)?;
+    let bundle = VerifiedBundle::new(accepted, checked).map_err(AdmitError::Mixed)?;
     Ok((bundle, watcher))
 }
 
@@ -410,10 +434,34 @@ fn verify_into<S: Sink>(
     let left_out = complete(site, &accepted, &contents, progress)?;
     let mut sink = sink(contents.inventory());
     // 7. blobs
-    let checked =
-        reader.stream(contents, &mut sink, &mut |count| progress.advance(count)).map_err(damaged)?;
-    let bundle = VerifiedBundle::new(accepted, left_out.complete(checked)?).map_err(AdmitError::Mixed)?;
+    let checked = streamed(reader, contents, (site, path), left_out, &mut sink, progress)?;
+    let bundle = VerifiedBundle::new(accepted, checked).map_err(AdmitError::Mixed)?;
     Ok((bundle, sink))
+}
+
+/// Everything after the lists, in one pass: each byte is hashed, what is a patch becomes its blob, and `sink` takes the
+/// content.
+fn streamed(
+    reader: BundleReader<io::BufReader<Box<dyn Read>>>,
+    contents: Contents,
+    (site, path): (&Site, &Path),
+    left_out: left_out::Read,
+    sink: &mut dyn Sink,
+    progress: &mut dyn Progress,
+) -> Result<CheckedContents, AdmitError> {
+    let path = || path.to_path_buf();
+    let mut rebuilding = Rebuilding::new(site.store(), &contents, sink);
+    let checked = reader.stream(contents, &mut rebuilding, &mut |count| progress.advance(count));
+    let checked = checked.map_err(|error| match error {
+        ReadError::Sink { path: entry, source } => match patches::blamed(source) {
+            Ok(broken) => AdmitError::Patch { path: path(), broken },
+            Err(source) => {
+                AdmitError::Damaged { path: path(), source: ReadError::Sink { path: entry, source } }
+            }
+        },
+        source => AdmitError::Damaged { path: path(), source },
+    })?;
+    left_out.complete(checked, rebuilding.made())
 }
 
 /// What a delta leaves out, looked for and then read in the site store.
@@ -479,16 +527,15 @@ pub fn admit_stream(
     let store = site.store();
     left_out::look(site, accepted.signed().manifest(), &contents)?;
     gate(accepted.signed().digest(), contents.inventory())?;
-    check_space(&store, contents.inventory(), |_| 0)?;
+    check_space(&store, contents.inventory(), &[], |_| 0)?;
     let left_out = left_out::read(site, accepted.signed().manifest(), &contents, progress)?;
     let mut sink = IntoQuarantine {
         store: &store,
         quarantine: store.quarantine().map_err(AdmitError::Store)?,
         current: Current::Nothing,
     };
-    let checked =
-        reader.stream(contents, &mut sink, &mut |count| progress.advance(count)).map_err(damaged)?;
-    let bundle = VerifiedBundle::new(accepted, left_out.complete(checked)?).map_err(AdmitError::Mixed)?;
+    let checked = streamed(reader, contents, (site, path), left_out, &mut sink, progress)?;
+    let bundle = VerifiedBundle::new(accepted, checked).map_err(AdmitError::Mixed)?;
     sink.quarantine.release().map_err(AdmitError::Store)?;
     crate::incoming::forget(&store).map_err(AdmitError::Store)?;
     site.keep_evidence(&head, &documents)?;
@@ -586,14 +633,16 @@ pub(crate) fn missing(store: &Store, inventory: &Inventory) -> BTreeSet<(Digest,
     inventory.blobs.iter().filter(|blob| !store.has(blob)).map(|blob| (blob.digest, blob.size)).collect()
 }
 
-/// The formula: what the store lacks, and as much again as one file system block for each file of it. `here` are
-/// the bytes of a blob that are on the same disk already.
+/// The formula: what the store lacks, and as much again as one file system block for each file of it. `patches` are kept
+/// for a while beside what they make; `here` are the bytes of a blob that are on the same disk already.
 pub(crate) fn check_space(
     store: &Store,
     inventory: &Inventory,
+    patches: &[Patch],
     here: impl Fn(&Content) -> u64,
 ) -> Result<(), AdmitError> {
-    let missing = missing(store, inventory).into_iter();
+    let patches = patches.iter().map(|patch| (patch.patch.digest, patch.patch.size));
+    let missing = missing(store, inventory).into_iter().chain(patches);
     let missing: Vec<(Digest, u64)> = missing
         .map(|(digest, size)| (digest, size.saturating_sub(here(&Content { digest, size }))))
         .collect();
