@@ -12,7 +12,9 @@ use std::io::{self, Read};
 
 use edge::{Classified, Exit};
 use layout::map::ArchiveMap;
-use layout::patch::{self, Made, Written};
+use layout::parts::{Keep, Piece};
+use layout::patch::{self, Decoder, Made, PatchError, Wish, Written};
+use layout::reader::Sink;
 use layout::recovery::{Pieces, Source};
 use manifests::bundle::Content;
 use manifests::delta::Patch;
@@ -133,19 +135,37 @@ pub fn make(
     let mut bar = world.shown.begin("patching", bytes);
     let mut patches = Vec::new();
     for (blob, bases) in wanted {
-        for base in bases {
-            let failed = |source| {
-                let cache = world.cache.root().display().to_string();
-                PatchesError::Write { blob: blob.digest, cache, source }
-            };
-            if let Some(patch) = one(blob, base, held, lock, world).map_err(failed)? {
-                patches.push(patch);
-                break;
-            }
-        }
+        let failed = |source| {
+            let cache = world.cache.root().display().to_string();
+            PatchesError::Write { blob: blob.digest, cache, source }
+        };
+        patches.extend(first(blob, &bases, held, lock, world).map_err(failed)?);
         bar.advance(blob.size);
     }
     Ok(patches)
+}
+
+/// The patch of a blob against the first base with which it pays.
+fn first(
+    blob: Content,
+    bases: &[Content],
+    held: &Held,
+    lock: &BundleLock,
+    world: &World<'_>,
+) -> io::Result<Option<Patch>> {
+    let mut tried = 0;
+    for base in bases {
+        let sources = held.sources(base, world.cache)?;
+        tried += usize::from(!sources.is_empty());
+        if tried > TRIED_MAX {
+            break;
+        }
+        if let Some((index, patch)) = one(blob, *base, &sources, lock, world)? {
+            let bases = held.bases_of(&base.digest);
+            return Ok(Some(Patch { blob: blob.digest, base: *base, bases, index, patch }));
+        }
+    }
+    Ok(None)
 }
 
 /// A blob is worth a patch that is not longer: three quarters of it.
@@ -153,24 +173,21 @@ fn worth(blob: u64) -> u64 {
     blob.saturating_sub(blob.div_ceil(4))
 }
 
-/// The patch of a blob against one base, if it pays.
+/// The patch of a blob against one base, and the digest of its index, if it pays.
 fn one(
     blob: Content,
     base: Content,
-    held: &Held,
+    sources: &[Box<dyn Source>],
     lock: &BundleLock,
     world: &World<'_>,
-) -> io::Result<Option<Patch>> {
+) -> io::Result<Option<(Digest, Content)>> {
     let Some(locked) = lock.blobs.get(&blob.digest) else { return Ok(None) };
-    for old in held.sources(&base, world.cache)? {
+    for old in sources {
         let new = export::open(blob, locked, world)?;
         let mut new = export::Stoppable { source: new, interrupted: world.interrupted };
-        let (written, content) = written((&mut new, blob), (&old, base), world)?;
+        let (written, content) = written((&mut new, blob), (old, base), world)?;
         match (written, content) {
-            (Written::Made(Made { index, .. }), Some(patch)) => {
-                let bases = held.bases_of(&base.digest);
-                return Ok(Some(Patch { blob: blob.digest, base, bases, index, patch }));
-            }
+            (Written::Made(Made { index, .. }), Some(patch)) => return Ok(Some((index, patch))),
             // Perhaps it is whole elsewhere.
             (Written::OtherBase, _) => {}
             // Whoever writes the archive says what is wrong with a blob that has changed.
@@ -201,7 +218,7 @@ fn written(
     }
 }
 
-/// The blobs that may be worth a patch, each with the bases to try.
+/// The blobs that may be worth a patch, each with the bases to try, the likeliest first.
 fn wanted(
     held: &Held,
     inventory: &Inventory,
@@ -214,17 +231,20 @@ fn wanted(
         }
     }
     let left_out = inventory.left_out();
-    let is_free = |base: &Content| inventory.blob_size(&base.digest).is_none() || left_out.contains(base);
+    let is_one = |base: &Content, blob: &Content| {
+        let travels = inventory.blob_size(&base.digest).is_some() && !left_out.contains(base);
+        let held = !held.bases_of(&base.digest).is_empty();
+        // With less of it than a quarter nothing can be saved that pays.
+        !travels && held && base.size > 0 && base.size >= blob.size / 4
+    };
     let large = inventory.carried().into_iter().filter(|blob| blob.size >= BLOB_BYTES_MIN);
     let with_bases = large.filter_map(|blob| {
         let mut bases: Vec<Content> = Vec::new();
         let places = plain.get(&blob.digest)?;
         let found =
             places.iter().flat_map(|place| held.known().iter().flat_map(|known| before(place, blob, known)));
-        for base in
-            found.filter(|base| is_free(base) && base.size > 0 && !held.bases_of(&base.digest).is_empty())
-        {
-            if !bases.contains(&base) && bases.len() < TRIED_MAX {
+        for base in found.filter(|base| is_one(base, &blob)) {
+            if !bases.contains(&base) {
                 bases.push(base);
             }
         }
@@ -298,6 +318,104 @@ fn before(place: &Place, blob: Content, known: &Known) -> Vec<Content> {
             others.sort_by_key(|other| (other.size.abs_diff(blob.size), other.digest));
             same.into_iter().chain(others).filter(|base| !manifests.contains(&base.digest)).collect()
         }
+    }
+}
+
+/// Looks at patches as they pass by: at their form, and where somebody has what they are made for, at what they make. The
+/// parts of a set come in their order.
+pub struct Checking<'a> {
+    wishes: BTreeMap<Digest, Wish>,
+    base: &'a dyn Fn(&Content) -> Option<Box<dyn Source>>,
+    current: Option<(Digest, Decoder<Box<dyn Source>>)>,
+    /// A patch that does not make its blob, and why not.
+    broken: Vec<(Digest, PatchError)>,
+    /// How many were made into their blobs.
+    made: usize,
+}
+
+impl<'a> Checking<'a> {
+    /// The patches of a bundle, for what `base` opens.
+    #[must_use]
+    pub fn of(inventory: &Inventory, base: &'a dyn Fn(&Content) -> Option<Box<dyn Source>>) -> Self {
+        let one = |(patch, result): (&Patch, Content)| {
+            (patch.patch.digest, Wish { result, base: patch.base, index: patch.index })
+        };
+        let wishes = inventory.patches().iter().zip(inventory.patched()).map(one).collect();
+        Self { wishes, base, current: None, broken: Vec::new(), made: 0 }
+    }
+
+    /// A line for each patch that does not make its blob, or else how many were made.
+    ///
+    /// # Errors
+    /// These lines.
+    pub fn finish(self) -> Result<usize, Vec<String>> {
+        let line = |(patch, error): &(Digest, PatchError)| format!("the patch {patch}: {error}");
+        if self.broken.is_empty() { Ok(self.made) } else { Err(self.broken.iter().map(line).collect()) }
+    }
+
+    fn start(&mut self, path: &ArchivePath) {
+        let ArchivePath::Blob(patch) = path else { return };
+        self.current =
+            self.wishes.get(patch).map(|wish| (*patch, Decoder::new(*wish, (self.base)(&wish.base))));
+    }
+
+    fn pass(&mut self, bytes: &[u8]) {
+        if let Some((patch, decoder)) = &mut self.current
+            && let Err(error) = decoder.push(bytes, &mut io::sink())
+        {
+            self.broken.push((*patch, error));
+            self.current = None;
+        }
+    }
+
+    fn stop(&mut self) {
+        let Some((patch, decoder)) = self.current.take() else { return };
+        let made = decoder.makes();
+        match decoder.finish() {
+            Ok(_) => self.made = self.made.saturating_add(usize::from(made)),
+            Err(error) => self.broken.push((patch, error)),
+        }
+    }
+}
+
+impl Sink for Checking<'_> {
+    fn begin(&mut self, path: &ArchivePath, _content: Content) -> io::Result<()> {
+        self.start(path);
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.pass(bytes);
+        Ok(())
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        self.stop();
+        Ok(())
+    }
+}
+
+impl Keep for Checking<'_> {
+    fn begin(&mut self, path: &ArchivePath, _content: Content, from: u64) -> io::Result<()> {
+        if from == 0 {
+            self.start(path);
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.pass(bytes);
+        Ok(())
+    }
+
+    fn end(&mut self, piece: Piece) -> io::Result<()> {
+        match piece {
+            Piece::Settled => self.stop(),
+            Piece::Damaged => self.current = None,
+            // It goes on in the next part.
+            Piece::Open => {}
+        }
+        Ok(())
     }
 }
 

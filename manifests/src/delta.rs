@@ -89,7 +89,7 @@ pub enum DeltaError {
     #[error("it leaves out nothing")]
     Nothing,
     /// A group without bases or without blobs, or a patch without bases.
-    #[error("it has a group without bases or without blobs")]
+    #[error("it has a group without bases or without blobs, or a patch without bases")]
     Empty,
     /// A base that is not in the list.
     #[error("it leaves out blobs for base {0}, which it does not name")]

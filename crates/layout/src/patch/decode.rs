@@ -80,6 +80,12 @@ impl<B: Source> Decoder<B> {
         Self { wish, base, index: None, next: 0, piece: Vec::new(), hasher: Hasher::new() }
     }
 
+    /// Whether anything is made, or only the form is checked.
+    #[must_use]
+    pub fn makes(&self) -> bool {
+        self.base.is_some()
+    }
+
     /// How long the piece is that passes now; 0 after the last one.
     fn piece_bytes(&self) -> Result<usize, PatchError> {
         let bytes = match &self.index {
