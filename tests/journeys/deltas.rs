@@ -26,7 +26,7 @@ use manifests::bundle::BundleDigest;
 use manifests::oci::{MEDIA_LAYER_GZIP, MEDIA_MANIFEST};
 use manifests::{Descriptor, Digest, Inventory};
 use onsite::{another_site, audit_holds, says, site_tree, tree};
-use versions::{apply, root, site};
+use versions::{Cut, Moments, apply, root, site};
 
 const KEY: &str = "site/key/1.pub.pem";
 const NAME: &str = "registry.example.com/app:1";
@@ -472,7 +472,25 @@ fn what_changed_a_little_travels_as_a_patch_and_the_site_is_as_with_the_whole_bu
     }
     // Everything that works with a version works with one that came so.
     world.installer(&["drift"]).ok();
+    world.installer(&["inspect", "demo-2.tar", "--review", "review.json"]).ok();
+    let review = std::fs::read_to_string(world.path("review.json")).unwrap();
+    assert!(review.contains(&Digest::of(&model).hex()), "the list of files lacks what was made");
+    let rechecked = || {
+        let script: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(world.path("report.json")).unwrap()).unwrap();
+        let script = script["recheck"]["script"].as_str().unwrap().to_string();
+        // As the report asks for: in an empty directory.
+        let desk = world.path("desk");
+        let _ = std::fs::remove_dir_all(&desk);
+        std::fs::create_dir(&desk).unwrap();
+        std::process::Command::new("sh").args(["-c", &script]).current_dir(desk).output().unwrap()
+    };
     world.installer(&["report", "--out", "report.json"]).ok();
+    assert!(rechecked().status.success(), "{:?}", rechecked());
+    let path = store_path(&world, &Digest::of(&model));
+    std::fs::write(&path, &model[1..]).unwrap();
+    assert!(!rechecked().status.success(), "what was made of a patch is not checked");
+    std::fs::write(&path, &model).unwrap();
     world.installer(&["rollback", "--yes", "--reason", "test"]).ok();
     assert_eq!(std::fs::read(world.path("root/etc/app/model")).unwrap(), large(1).0);
     world.installer(&["apply", "demo-2.tar", "--yes"]).ok();
@@ -581,4 +599,61 @@ fn a_sender_without_the_bytes_of_a_base_or_without_a_gain_sends_the_blob_whole()
     world.bundler(&["lock"]).ok();
     built(&world, "demo-4.tar", &["--base", "demo-1.tar"]).ok();
     assert_eq!(inventory(&world, "demo-4.tar").delta, None);
+}
+
+/// What a site is after an apply, however that went.
+fn state(world: &World) -> (BTreeMap<PathBuf, String>, BTreeMap<PathBuf, String>) {
+    (tree(world, "site/store", &[]), root(world))
+}
+
+#[test]
+fn a_power_cut_at_any_moment_of_applying_patches_leaves_what_the_next_run_finishes() {
+    let sender = patched();
+    let undisturbed = taken(&sender, &["demo-1.tar", "demo-2.tar"]);
+    let bundle = sender.path("demo-2.tar");
+    let moments = Moments::default();
+    let begun = || taken(&sender, &["demo-1.tar"]);
+    onsite::with_run(&begun(), &bundle, &moments, |run, plan| run.start(&plan)).unwrap();
+    let moments = moments.0.into_inner();
+    assert!(moments.len() >= 6, "{moments:?}");
+    for moment in moments {
+        let world = begun();
+        let ended = onsite::with_run(&world, &bundle, &Cut::at(moment), |run, plan| run.start(&plan));
+        assert!(ended.is_err(), "{moment:?}");
+        world.installer(&["apply", bundle.to_str().unwrap(), "--yes"]).ok();
+        assert_eq!(state(&world), state(&undisturbed), "{moment:?}");
+        audit_holds(&world);
+    }
+}
+
+#[test]
+fn killed_at_any_time_while_patches_are_made_the_next_run_finishes_as_if_nothing_had_happened() {
+    const KILLS: u32 = 8;
+    let sender = patched();
+    sender.bundler(&["split", "demo-2.tar", "--media", "3MB", "--out", "discs"]).ok();
+    let undisturbed = state(&taken(&sender, &["demo-1.tar", "demo-2.tar"]));
+    for medium in ["demo-2.tar", "discs"] {
+        let path = sender.path(medium);
+        let apply = ["apply", path.to_str().unwrap(), "--yes"];
+        let started = std::time::Instant::now();
+        onsite::output(&mut onsite::installer(&taken(&sender, &["demo-1.tar"]), &apply));
+        let whole = started.elapsed();
+        let mut killed = 0;
+        for number in 0..KILLS {
+            let world = taken(&sender, &["demo-1.tar"]);
+            let mut child = onsite::installer(&world, &apply)
+                .stdout(std::process::Stdio::null())
+                .stderr(std::process::Stdio::null())
+                .spawn()
+                .unwrap();
+            std::thread::sleep(whole * number / KILLS);
+            child.kill().unwrap();
+            let ended = child.wait().unwrap();
+            killed += u32::from(std::os::unix::process::ExitStatusExt::signal(&ended) == Some(9));
+            onsite::output(&mut onsite::installer(&world, &apply));
+            assert_eq!(state(&world), undisturbed, "{medium}, killed after {number} of {KILLS}");
+            audit_holds(&world);
+        }
+        assert!(killed >= KILLS / 4, "{medium}: only {killed} were killed while they ran");
+    }
 }
