@@ -121,6 +121,15 @@ fn is_damage(error: &WriteError) -> bool {
     }
 }
 
+/// Whether a destination is free: asked again before anything is written, and before anything that takes long.
+///
+/// # Errors
+/// [`ExportError::Exists`]
+pub fn must_not_exist(destination: &Path) -> Result<(), ExportError> {
+    let path = destination.to_path_buf();
+    if destination.symlink_metadata().is_ok() { Err(ExportError::Exists { path }) } else { Ok(()) }
+}
+
 /// Writes the archive.
 ///
 /// # Errors
@@ -132,10 +141,8 @@ pub fn export(
     world: &World<'_>,
     interrupted: &dyn Fn() -> bool,
 ) -> Result<u64, ExportError> {
+    must_not_exist(destination)?;
     let path = destination.to_path_buf();
-    if destination.symlink_metadata().is_ok() {
-        return Err(ExportError::Exists { path });
-    }
     let directory =
         destination.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let needed = archive_bytes(packed);

@@ -185,7 +185,7 @@ fn one(
     for old in sources {
         let new = export::open(blob, locked, world)?;
         let mut new = export::Stoppable { source: new, interrupted: world.interrupted };
-        let (written, content) = written((&mut new, blob), (old, base), world)?;
+        let (written, content) = written((&mut new, blob), (old.as_ref(), base), world)?;
         match (written, content) {
             (Written::Made(Made { index, .. }), Some(patch)) => return Ok(Some((index, patch))),
             // Perhaps it is whole elsewhere.
@@ -200,13 +200,13 @@ fn one(
 /// Writes a patch into the cache, or leaves nothing there.
 fn written(
     (new, blob): (&mut dyn Read, Content),
-    (old, base): (&Box<dyn Source>, Content),
+    (old, base): (&dyn Source, Content),
     world: &World<'_>,
 ) -> io::Result<(Written, Option<Content>)> {
     let mut ended = None;
     let added = world.cache.add(&mut |out| {
         let room = tempfile::tempfile_in(world.cache.root())?;
-        let written = patch::write((&mut *new, blob), (old, base), worth(blob.size), room, out)?;
+        let written = patch::write((&mut *new, blob), (&old, base), worth(blob.size), room, out)?;
         ended = Some(written);
         if matches!(written, Written::Made(_)) { Ok(()) } else { Err(io::ErrorKind::Other.into()) }
     });

@@ -283,3 +283,84 @@ pub(crate) fn make(
     }
     Ok(made)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// So many patches of one base that the store has, and their bytes.
+    fn patches(count: u8) -> (tempfile::TempDir, Patches, Vec<Vec<u8>>) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::at(dir.path().to_path_buf());
+        store.create().unwrap();
+        let old: Vec<u8> = (0..2000_u32).flat_map(u32::to_le_bytes).collect();
+        let base = Content::of(&old);
+        std::fs::write(store.blob_path(&base.digest), &old).unwrap();
+        let (mut all, mut bytes) = (BTreeMap::new(), Vec::new());
+        for number in 0..count {
+            let new = [&[number], old.as_slice()].concat();
+            let result = Content::of(&new);
+            let (mut out, mut source, room) = (Vec::new(), new.as_slice(), io::Cursor::new(Vec::new()));
+            let written = layout::patch::write((&mut source, result), (&old, base), 4000, room, &mut out);
+            let Ok(layout::patch::Written::Made(made)) = written else { panic!("{written:?}") };
+            let wish = Wish { result, base, index: made.index };
+            all.insert(Digest::of(&out), (wish, format!("file {number}")));
+            bytes.push(out);
+        }
+        (dir, Patches { store, all }, bytes)
+    }
+
+    fn proving(patches: Patches) -> Proving {
+        Proving { patches, current: None, waiting: Vec::new(), made: BTreeMap::new(), broken: Vec::new() }
+    }
+
+    fn pass(proving: &mut Proving, patch: &[u8], from: usize, to: usize, end: Piece) {
+        let path = ArchivePath::Blob(Digest::of(patch));
+        proving.begin(&path, Content::of(patch), from as u64).unwrap();
+        proving.write(&patch[from..to]).unwrap();
+        proving.end(end).unwrap();
+    }
+
+    #[test]
+    fn a_patch_is_followed_over_parts_also_where_one_was_damaged_and_is_read_again() {
+        let (_dir, patches, bytes) = patches(1);
+        let (mut proving, patch, end) = (proving(patches), &bytes[0], bytes[0].len());
+        pass(&mut proving, patch, 0, 100, Piece::Open);
+        let mut bad = patch.clone();
+        bad[110] ^= 1;
+        proving.begin(&ArchivePath::Blob(Digest::of(patch)), Content::of(patch), 100).unwrap();
+        proving.write(&bad[100..]).unwrap();
+        proving.end(Piece::Damaged).unwrap();
+        pass(&mut proving, patch, 100, 150, Piece::Open);
+        pass(&mut proving, patch, 150, end, Piece::Settled);
+        assert!(proving.take_broken().is_none());
+        assert_eq!(proving.made().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn of_more_patches_than_are_followed_at_once_those_are_named_that_were_let_go() {
+        let count = u8::try_from(WAITING_MAX).unwrap() + 2;
+        let (_dir, patches, bytes) = patches(count);
+        let mut proving = proving(patches);
+        for patch in &bytes {
+            pass(&mut proving, patch, 0, 100, Piece::Open);
+        }
+        for patch in &bytes {
+            pass(&mut proving, patch, 100, patch.len(), Piece::Settled);
+        }
+        let mut missed = proving.made().unwrap_err();
+        missed.sort();
+        assert_eq!(missed, ["file 0", "file 1"]);
+    }
+
+    #[test]
+    fn a_patch_that_is_what_was_signed_and_makes_another_blob_is_blamed() {
+        let (_dir, mut patches, bytes) = patches(1);
+        let wish = &mut patches.all.values_mut().next().unwrap().0;
+        wish.index = Digest::of(b"another index");
+        let mut proving = proving(patches);
+        pass(&mut proving, &bytes[0], 0, bytes[0].len(), Piece::Settled);
+        let broken = proving.take_broken().unwrap().to_string();
+        assert!(broken.contains("file 0") && broken.contains("its index has digest"), "{broken}");
+    }
+}

@@ -15,12 +15,14 @@ mod ingredients;
 mod onsite;
 mod versions;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use e2e::{Ran, World};
 use edge::Exit;
 use ingredients::{Image, gzip, image, layer, noise, tar_of, write_layout};
+use installer::discs::Changer;
 use installer::site::Site;
 use manifests::bundle::BundleDigest;
 use manifests::oci::{MEDIA_LAYER_GZIP, MEDIA_MANIFEST};
@@ -513,6 +515,50 @@ fn patches_on_discs_make_the_same_blobs_in_whatever_order_the_discs_come() {
     assert_eq!((blobs(&world), root(&world)), (blobs(&twin), root(&twin)));
     assert!(!world.path("site/store/incoming").exists());
     audit_holds(&world);
+}
+
+/// Somebody at a drive who puts in these discs, one after the other.
+struct Person {
+    drive: PathBuf,
+    discs: RefCell<Vec<PathBuf>>,
+}
+
+impl Changer for Person {
+    fn say(&self, _text: &str) {}
+    fn change(&self, _wanted: &str) -> bool {
+        let Some(disc) = self.discs.borrow_mut().pop() else { return false };
+        let _ = std::fs::remove_file(&self.drive);
+        std::os::unix::fs::symlink(disc, &self.drive).is_ok()
+    }
+    fn is_there(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn patches_that_go_over_discs_are_proved_when_the_last_disc_comes_first() {
+    let world = patched();
+    world.bundler(&["split", "demo-2.tar", "--media", "1MB", "--out", "discs"]).ok();
+    let mut discs: Vec<PathBuf> = std::fs::read_dir(world.path("discs"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_dir())
+        .collect();
+    discs.sort();
+    assert!(discs.len() >= 8, "{discs:?}");
+    // From the last one to the first, and then, as they are asked for, in their order.
+    let backwards: Vec<PathBuf> = discs.iter().rev().cloned().collect();
+    let all = [backwards.clone(), discs].concat();
+    let drive = world.path("drive");
+    let person = Person { drive: drive.clone(), discs: RefCell::new(all.into_iter().rev().collect()) };
+    assert!(person.change("the first one"));
+    let site = Site::at(world.path("site"));
+    let before = site_tree(&world);
+    let config = site.config().unwrap();
+    let looked =
+        installer::discs::verify(&site, &config, &[drive], &person, &mut edge::progress::Silent).unwrap();
+    assert!(matches!(looked, installer::discs::Looked::Whole(_)), "{looked:?}");
+    assert_eq!(site_tree(&world), before);
 }
 
 #[test]

@@ -136,8 +136,11 @@ impl BuildArgs {
         }
         let destination = self.destination(screen, &loaded, media.is_some());
         let percent = super::split::percent(self.recovery.as_deref())?;
-        if percent.is_some() && media.is_none() {
-            recovery::must_not_exist(&destination)?;
+        if media.is_none() {
+            export::must_not_exist(&destination)?;
+            if percent.is_some() {
+                recovery::must_not_exist(&destination)?;
+            }
         }
         let (http, registries) = super::lock::clients(screen, &loaded)?;
         let shown = screen.progress();
