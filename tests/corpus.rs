@@ -59,11 +59,21 @@ struct Case {
     applied: Option<(Sequence, BundleDigest)>,
     /// What the publisher has revoked, as the site was told.
     revoked: Option<RevocationDraft>,
+    /// What the site store has, by the names of the files: digests, and what is there.
+    held: Vec<(Digest, Vec<u8>)>,
 }
 
 impl Case {
     fn new(options: SampleOptions, archive: Vec<u8>) -> Self {
-        Self { archive, beside: Vec::new(), options, site: None, applied: None, revoked: None }
+        Self {
+            archive,
+            beside: Vec::new(),
+            options,
+            site: None,
+            applied: None,
+            revoked: None,
+            held: Vec::new(),
+        }
     }
 }
 
@@ -936,6 +946,12 @@ fn prepare(case: &Case) -> Scene {
         layout::signed_file::write(&path, &list.sign()).unwrap();
         scene.world.installer(&["trust", "update", "paper/revocations.json"]).ok();
     }
+    if !case.held.is_empty() {
+        scene.site.store().create().unwrap();
+    }
+    for (digest, bytes) in &case.held {
+        std::fs::write(scene.site.store().blob_path(digest), bytes).unwrap();
+    }
     scene.carry(&case.archive);
     for (path, bytes) in &case.beside {
         scene.world.write(&format!("medium/{path}"), bytes);
@@ -1154,6 +1170,7 @@ fn what_the_corpus_is_made_from_is_accepted() {
         made_with(SampleOptions::default().release(&[(1, "alice"), (2, "bob")], 2, &[2, 1])),
         countersigned(|_| {}),
         made(|o| o.scripted = true),
+        hostile::patches::honest(),
         // Two tags of one image share its signature.
         countersigned(|draft| with_a_second_image(&mut draft.inventory, "v2", |_| {})),
     ];

@@ -20,6 +20,7 @@ proptest! {
         exercise::parts(&bytes);
         exercise::receipt(&bytes);
         exercise::recovery(&bytes);
+        exercise::patch(&bytes);
         exercise::oci(&bytes);
         exercise::keys(&bytes);
         exercise::texts(&String::from_utf8_lossy(&bytes));
@@ -125,6 +126,31 @@ fn no_reader_of_recovery_data_breaks_its_promise_on_a_real_file_with_bytes_chang
         exercise::recovery(&good[..cut]);
         exercise::recovery(&good[cut..]);
         exercise::recovery(&[&good[..cut], good.as_slice()].concat());
+    }
+}
+
+#[test]
+fn no_reader_of_patches_breaks_its_promise_on_a_real_one_and_on_its_frame_with_bytes_changed_and_cut() {
+    use layout::patch::write;
+    use manifests::bundle::Content;
+    let base: Vec<u8> = (0..2000_u32).flat_map(u32::to_le_bytes).collect();
+    let blob: Vec<u8> = [&base[1000..], b"the end", &base[..3000]].concat();
+    let (mut good, mut new, room) = (Vec::new(), blob.as_slice(), std::io::Cursor::new(Vec::new()));
+    let (wanted, of) = (Content::of(&blob), Content::of(&base));
+    write((&mut new, wanted), (&base, of), u64::MAX, room, &mut good).unwrap();
+    let length = u32::try_from(blob.len()).unwrap().to_le_bytes();
+    let frame = [length.as_slice(), &good[152..]].concat();
+    for good in [good, frame] {
+        exercise::patch(&good);
+        for bit in 0..good.len() * 8 {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            exercise::patch(&bad);
+        }
+        for cut in 0..good.len() {
+            exercise::patch(&good[..cut]);
+            exercise::patch(&[&good[..cut], good.as_slice()].concat());
+        }
     }
 }
 

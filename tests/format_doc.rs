@@ -587,6 +587,45 @@ fn the_second_reader_takes_a_delta_and_says_what_it_leaves_out() {
 }
 
 #[test]
+fn the_second_reader_takes_patches_and_no_delta_that_lies_about_them() {
+    let Some(_) = testkit::real_part("python3") else { return };
+    let world = e2e::World::new();
+    world.trust();
+    let mut state = 7_u64;
+    let mut model: Vec<u8> = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state.to_be_bytes()[0]
+    })
+    .take(1 << 21)
+    .collect();
+    for (sequence, base) in [(1, None), (2, Some("1.tar"))] {
+        world.write("data/model", &model);
+        model[1000] ^= 1;
+        world.spec(&format!("{sequence}.0"), sequence, "files: [{source: data, dest: /etc/app}]\n");
+        world.bundler(&["lock"]).ok();
+        let out = format!("{sequence}.tar");
+        let mut build = vec!["build", "--key", "keys/rel.key.pem", "--out", &out];
+        build.extend(base.iter().flat_map(|base| ["--base", base]));
+        world.bundler(&build).ok();
+    }
+    world.write("reader.py", blocks(&page("format.md"))["reader.py"].bytes());
+    let (code, said) = run("python3", &["reader.py", "2.tar", "keys/rel.pub.pem"], world.dir());
+    assert!(code == Some(0) && said.contains("\npatched  sha256:"), "{said}");
+    for (from, to, reason) in [
+        ("\"features\": [\"delta\", \"patch\"]", "\"features\": [\"delta\"]", "other features"),
+        ("\"patched\": 1", "\"patched\": 2", "the counts do not agree"),
+        ("\"patches\": [{\"base\"", "\"patches\": [], \"x\": [{\"base\"", "leaves out nothing"),
+    ] {
+        let script = format!(
+            "import json, reader\nold, new = {from:?}, {to:?}\nparse = reader.parse\ndef other(data, what):\n    text = json.dumps(parse(data, what), sort_keys=True)\n    return json.loads(text.replace(old, new))\nreader.parse = other\nreader.verify(open('2.tar', 'rb'), [])\n"
+        );
+        world.write("other.py", script);
+        let (code, said) = run("python3", &["other.py"], world.dir());
+        assert!(code != Some(0) && said.contains(reason), "{reason}: {said}");
+    }
+}
+
+#[test]
 fn the_second_reader_takes_a_countersigned_bundle_and_no_other_companion() {
     let Some(_) = testkit::real_part("helm") else { return };
     let blocks = blocks(&page("format.md"));
@@ -663,6 +702,10 @@ fn every_limit_is_the_one_in_the_code() {
         ("REQUIRED_MAX", manifests::requires::REQUIRED_MAX as u64),
         ("HEALTH_CHECKS_MAX", manifests::health::HEALTH_CHECKS_MAX as u64),
         ("COMMAND_WORDS_MAX", manifests::health::COMMAND_WORDS_MAX as u64),
+        ("SEGMENT_BYTES", layout::patch::SEGMENT_BYTES.into()),
+        ("PREFIX_BYTES_MAX", layout::patch::PREFIX_BYTES_MAX.into()),
+        ("FRAME_BYTES_MAX", layout::patch::FRAME_BYTES_MAX.into()),
+        ("RESULT_BYTES_MAX", layout::patch::RESULT_BYTES_MAX),
     ]);
     let rows = rows(&page("format.md"), "constant");
     let stated: BTreeMap<&str, u64> =

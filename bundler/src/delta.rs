@@ -10,8 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use edge::{Classified, Exit};
-use manifests::bundle::BundleDigest;
-use manifests::delta::{Base, Delta, LeftOut};
+use layout::recovery::Source;
+use manifests::bundle::{BundleDigest, Content};
+use manifests::delta::{Base, Delta, LeftOut, Patch};
 use manifests::oci::EMPTY_CONFIG;
 use manifests::receipt::{HeldVersion, Product};
 use manifests::verify::Contents;
@@ -19,6 +20,7 @@ use manifests::{BundleManifest, Digest, Inventory, VerifiedReceipt};
 
 use crate::cache::Cache;
 use crate::pack::Packed;
+use crate::patches::Archive;
 
 /// Why nothing can be left out.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +74,8 @@ pub struct Known {
     pub base: Base,
     /// What it holds.
     pub inventory: Inventory,
+    /// Where it can be read, if somebody has named it.
+    pub archive: Option<Archive>,
 }
 
 impl Known {
@@ -79,7 +83,8 @@ impl Known {
     #[must_use]
     pub fn of(bundle: BundleDigest, manifest: &BundleManifest, inventory: Inventory) -> Self {
         let BundleManifest { publisher, product, version, order, .. } = manifest.clone();
-        Self { base: Base { bundle, publisher, product, version, order }, inventory }
+        let base = Base { bundle, publisher, product, version, order };
+        Self { base, inventory, archive: None }
     }
 
     /// A bundle that was built here, by its digest, if the cache has its documents still.
@@ -110,6 +115,8 @@ pub struct Held {
     bases: BTreeMap<BundleDigest, Base>,
     /// Each blob, and the bases that may hold it: one, or all of which nothing more is known.
     blobs: BTreeMap<Digest, Vec<BundleDigest>>,
+    /// The bundles whose inventory is known here.
+    known: Vec<Known>,
     /// What somebody should know about it.
     pub notes: Vec<String>,
 }
@@ -125,6 +132,7 @@ impl Held {
                 held.blobs.entry(blob.digest).or_insert_with(|| vec![known.base.bundle]);
             }
         }
+        held.known = known.to_vec();
         held
     }
 
@@ -190,9 +198,39 @@ impl Held {
         Ok(())
     }
 
-    /// What to leave out of a bundle, if anything. `documents` are the manifests of its images.
+    /// The bundles whose inventory is known here.
     #[must_use]
-    pub fn delta(&self, inventory: &Inventory, documents: &BTreeMap<Digest, Vec<u8>>) -> Option<Delta> {
+    pub fn known(&self) -> &[Known] {
+        &self.known
+    }
+
+    /// The bases that may hold a blob; none for one that the site was not found to hold.
+    #[must_use]
+    pub fn bases_of(&self, blob: &Digest) -> Vec<BundleDigest> {
+        self.blobs.get(blob).cloned().unwrap_or_default()
+    }
+
+    /// Where a blob can be read: in bundles that were named, and in the cache. What it is nobody has looked at.
+    ///
+    /// # Errors
+    /// The cache has it and cannot open it.
+    pub fn sources(&self, blob: &Content, cache: &Cache) -> io::Result<Vec<Box<dyn Source>>> {
+        let archives = self.known.iter().filter_map(|known| known.archive.as_ref()?.blob(blob));
+        let mut sources: Vec<Box<dyn Source>> =
+            archives.map(|blob| Box::new(blob) as Box<dyn Source>).collect();
+        sources.extend(cache.open(blob)?.map(|file| Box::new(file) as Box<dyn Source>));
+        Ok(sources)
+    }
+
+    /// What to leave out of a bundle beside what these patches make, if anything. `documents` are the manifests of its
+    /// images.
+    #[must_use]
+    pub fn delta(
+        &self,
+        inventory: &Inventory,
+        documents: &BTreeMap<Digest, Vec<u8>>,
+        patches: Vec<Patch>,
+    ) -> Option<Delta> {
         // With the two bytes that many components share no bundle becomes a delta.
         let mut always = inventory.manifests();
         always.insert(Digest::of(EMPTY_CONFIG));
@@ -203,12 +241,14 @@ impl Held {
                 groups.entry(bases).or_default().push(blob.digest);
             }
         }
-        let used: BTreeSet<BundleDigest> = groups.keys().copied().flatten().copied().collect();
+        let of_patches = patches.iter().flat_map(|patch| &patch.bases);
+        let used: BTreeSet<BundleDigest> =
+            groups.keys().copied().flatten().chain(of_patches).copied().collect();
         let bases = self.bases.iter().filter(|(bundle, _)| used.contains(*bundle));
         let bases: Vec<Base> = bases.map(|(_, base)| base.clone()).collect();
         let left_out: Vec<LeftOut> =
             groups.into_iter().map(|(bases, blobs)| LeftOut { bases: bases.to_vec(), blobs }).collect();
-        (!left_out.is_empty()).then_some(Delta { bases, left_out })
+        (!bases.is_empty()).then_some(Delta { bases, left_out, patches })
     }
 }
 

@@ -121,6 +121,15 @@ fn is_damage(error: &WriteError) -> bool {
     }
 }
 
+/// Whether a destination is free: asked again before anything is written, and before anything that takes long.
+///
+/// # Errors
+/// [`ExportError::Exists`]
+pub fn must_not_exist(destination: &Path) -> Result<(), ExportError> {
+    let path = destination.to_path_buf();
+    if destination.symlink_metadata().is_ok() { Err(ExportError::Exists { path }) } else { Ok(()) }
+}
+
 /// Writes the archive.
 ///
 /// # Errors
@@ -132,10 +141,8 @@ pub fn export(
     world: &World<'_>,
     interrupted: &dyn Fn() -> bool,
 ) -> Result<u64, ExportError> {
+    must_not_exist(destination)?;
     let path = destination.to_path_buf();
-    if destination.symlink_metadata().is_ok() {
-        return Err(ExportError::Exists { path });
-    }
     let directory =
         destination.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let needed = archive_bytes(packed);
@@ -213,15 +220,15 @@ fn write<W: Write>(
     let out = BufWriter::with_capacity(layout::writer::CHUNK_BYTES, out);
     let mut writer = ArchiveWriter::begin(out, &packed.head).map_err(failed)?;
     for content in &packed.inventory.carried() {
-        let open = lock.blobs.get(&content.digest).map_or_else(
-            || Err(io::Error::new(io::ErrorKind::NotFound, "it is not in the lock")),
-            |blob| open(*content, blob, world),
-        );
+        let open = match lock.blobs.get(&content.digest) {
+            Some(blob) => open(*content, blob, world),
+            None => patch(*content, packed, world),
+        };
         let source = open.map_err(|source| failed(WriteError::Source { digest: content.digest, source }))?;
         let from_cache = lock
             .blobs
             .get(&content.digest)
-            .is_some_and(|blob| matches!(cached(*content, blob, world), Ok(Some(_))));
+            .is_none_or(|blob| matches!(cached(*content, blob, world), Ok(Some(_))));
         let mut source = Stoppable { source, interrupted };
         if let Err(error) = writer.blob(*content, &mut source, &mut |_| {}) {
             if matches!(error, WriteError::Changed { .. }) && from_cache {
@@ -287,9 +294,9 @@ impl Unnamed {
 }
 
 /// Stops between two reads when somebody asked for it.
-struct Stoppable<'a> {
-    source: Box<dyn Read>,
-    interrupted: &'a dyn Fn() -> bool,
+pub(crate) struct Stoppable<'a> {
+    pub(crate) source: Box<dyn Read>,
+    pub(crate) interrupted: &'a dyn Fn() -> bool,
 }
 
 impl Read for Stoppable<'_> {
@@ -341,6 +348,15 @@ pub fn open(content: Content, blob: &LockedBlob, world: &World<'_>) -> io::Resul
             closure::rebuild(built, world).map_err(io::Error::other)?;
             again(content, world).map_err(named(&name))
         }
+    }
+}
+
+/// Opens a patch, which was made into the cache.
+fn patch(content: Content, packed: &Packed, world: &World<'_>) -> io::Result<Box<dyn Read>> {
+    let is_one = packed.inventory.patches().iter().any(|patch| patch.patch == content);
+    match world.cache.open(&content)?.filter(|_| is_one) {
+        Some(file) => Ok(Box::new(file)),
+        None => Err(io::Error::new(io::ErrorKind::NotFound, "it is not in the lock")),
     }
 }
 

@@ -1,8 +1,8 @@
 //! Connected side: packs container images, Python wheels, Helm charts and files into one signed archive.
 //!
 //! In the order in which a byte travels: [`spec`] (what a person wrote) → [`sources`] → [`resolve`] (to
-//! digests) → [`lock`] → [`countersign`] (if asked for) → [`pack`] (inventory and manifest) → [`sign`] →
-//! [`export`] (the archive, or with [`media`] the [`discs`] of it) → [`write`] (onto a medium). [`attest`] states
+//! digests) → [`lock`] → [`countersign`] (if asked for) → [`pack`] (inventory and manifest; of a [`delta`] with
+//! [`patches`]) → [`sign`] → [`export`] (the archive, or with [`media`] the [`discs`] of it) → [`write`] (onto a medium). [`attest`] states
 //! afterwards where it came from.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
@@ -23,6 +23,7 @@ pub mod lock;
 pub mod media;
 pub mod pack;
 pub mod parted;
+pub mod patches;
 pub mod prepare;
 pub mod receipt;
 pub mod recovery;

@@ -6,6 +6,7 @@ use edge::{Classified, Exit};
 use layout::writer::Head;
 use manifests::bundle::{BundleSchema, Content, Sequence};
 use manifests::canonical::CanonicalError;
+use manifests::delta::Patch;
 use manifests::inventory::{BundleSbom, Component, Image, InventoryError};
 use manifests::oci::{ImageManifest, ManifestDocument};
 use manifests::{ArchivePath, BundleManifest, Digest, Inventory};
@@ -71,7 +72,8 @@ struct DockerImage {
     repo_tags: Option<Vec<String>>,
 }
 
-/// Packs a lock with its bill of materials. `documents` gives the bytes of image manifests, `held` what a site has.
+/// Packs a lock with its bill of materials. `documents` gives the bytes of image manifests, `held` what a site has, and
+/// `patches` what is made of that.
 ///
 /// # Errors
 /// See [`PackError`].
@@ -80,14 +82,14 @@ pub fn pack(
     lock: &BundleLock,
     sbom: BundleSbom,
     documents: &BTreeMap<Digest, Vec<u8>>,
-    held: Option<&Held>,
+    (held, patches): (Option<&Held>, Vec<Patch>),
 ) -> Result<Packed, PackError> {
     let sizes = lock.blobs.iter().map(|(digest, blob)| (*digest, blob.size)).collect();
     let docker_manifest = docker_manifest(&lock.components, documents)?;
     let mut inventory = Inventory::assemble(lock.components.clone(), Some(sbom), sizes, &docker_manifest)?;
     inventory.requires = lock.requires.clone();
     inventory.health = lock.health.clone();
-    let delta = held.and_then(|held| held.delta(&inventory, documents));
+    let delta = held.and_then(|held| held.delta(&inventory, documents, patches));
     let inventory = inventory.with_delta(delta).map_err(InventoryError::Delta)?;
     let inventory_bytes = inventory.to_bytes()?;
     let checksums = inventory.checksums(Digest::of(&inventory_bytes)).into_bytes();

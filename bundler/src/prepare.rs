@@ -96,6 +96,10 @@ pub fn counts(counts: &Counts) -> String {
             bytes(counts.left_out_bytes)
         ));
     }
+    if counts.patched > 0 {
+        let (patched, patches) = (bytes(counts.patched_bytes), bytes(counts.patch_bytes));
+        text.push_str(&format!(", and {} ({patched}) come as patches ({patches})", counts.patched));
+    }
     text
 }
 

@@ -17,6 +17,7 @@ use layout::medium::{self, Input, MediumError};
 use layout::reader::{BundleReader, Discard, Documents, Head, Places, ReadError, Sink, Sinks};
 use layout::store::{BlobWriter, Quarantine, Store};
 use manifests::bundle::{BundleDigest, Content};
+use manifests::delta::Patch;
 use manifests::root::NotMet;
 use manifests::verify::{
     AcceptedManifest, CheckedContents, Contents, Damage, MaybeManifest, Refusal, SignedManifest, Standing,
@@ -25,6 +26,7 @@ use manifests::{ArchivePath, BundleManifest, Digest, Inventory, Trust, VerifiedB
 
 use crate::left_out::{self, Lacking};
 use crate::loan::Loan;
+use crate::patches::{self, Broken, Rebuilding};
 use crate::preflight::report::NotReady;
 use crate::site::config::SiteConfig;
 use crate::site::ledger::Applied;
@@ -146,6 +148,20 @@ pub enum AdmitError {
         /// Every blob that is missing or rotten.
         lacking: Vec<Lacking>,
     },
+    /// A patch is the one that was signed, and does not make its blob.
+    #[error("{}: {broken}", path.display())]
+    Patch {
+        /// Which bundle.
+        path: PathBuf,
+        /// What is wrong.
+        broken: Broken,
+    },
+    /// Discs that did not come in their order, of which nothing was kept.
+    #[error("not every patch was read from its beginning to its end in one go, so nobody knows yet what they make of: {}", what.join(", "))]
+    OutOfTurn {
+        /// The blobs.
+        what: Vec<String>,
+    },
     /// All parts are what they must be, and the bundle is not whole.
     #[error("the bundle is not whole: {damage}")]
     Whole {
@@ -164,11 +180,12 @@ impl Classified for AdmitError {
             Self::Medium(_) | Self::Damaged { .. } | Self::Mixed(_) | Self::Rotten(_) => Exit::Damaged,
             Self::Disc(_) | Self::NoDisc { .. } | Self::Lists { .. } | Self::List { .. } => Exit::Damaged,
             Self::OtherBundle { .. } | Self::OtherSplit { .. } | Self::Parts { .. } => Exit::Damaged,
-            Self::Missing { .. } | Self::Whole { .. } => Exit::Damaged,
+            Self::Missing { .. } | Self::Whole { .. } | Self::Patch { .. } => Exit::Damaged,
             Self::Several => Exit::Usage,
             Self::Refused { .. } => Exit::Refused,
             Self::Site(error) => error.exit(),
-            Self::Space { .. } | Self::NotReady(_) | Self::LeftOut { .. } => Exit::NotReady,
+            Self::Space { .. } | Self::NotReady(_) => Exit::NotReady,
+            Self::LeftOut { .. } | Self::OutOfTurn { .. } => Exit::NotReady,
         }
     }
 
@@ -197,6 +214,14 @@ impl Classified for AdmitError {
             }
             Self::LeftOut { .. } => Some(
                 "nothing was written; apply the base first if its order is above what runs here, or ask the sender for a whole bundle, or for a delta for a receipt of today: installer receipt"
+                    .to_string(),
+            ),
+            Self::Patch { .. } => Some(
+                "nothing was written; the medium is as it was signed, so another copy does not help: ask the sender for a whole bundle"
+                    .to_string(),
+            ),
+            Self::OutOfTurn { .. } => Some(
+                "verify the discs once more, in the order of their numbers; `apply` takes them in any order"
                     .to_string(),
             ),
             Self::Site(error) => error.hint(),
@@ -388,9 +413,8 @@ pub fn verify_watched<S: Sink>(
     let (contents, documents) = reader.contents(accepted.signed().manifest()).map_err(damaged)?;
     let left_out = complete(site, &accepted, &contents, progress)?;
     let mut watcher = watcher(&head, &documents, contents.inventory());
-    let checked =
-        reader.stream(contents, &mut watcher, &mut |count| progress.advance(count)).map_err(damaged)?;
-    let bundle = VerifiedBundle::new(accepted, left_out.complete(checked)?).map_err(AdmitError::Mixed)?;
+    let checked = streamed(reader, contents, (site, path), left_out, &mut watcher, progress)?;
+    let bundle = VerifiedBundle::new(accepted, checked).map_err(AdmitError::Mixed)?;
     Ok((bundle, watcher))
 }
 
@@ -410,21 +434,53 @@ fn verify_into<S: Sinks>(
     let left_out = complete(site, &accepted, &contents, progress)?;
     let sinks = sinks(contents.inventory());
     // 7. blobs
-    let checked = read_all(reader, places.as_deref(), contents, &sinks, progress).map_err(damaged)?;
-    let bundle = VerifiedBundle::new(accepted, left_out.complete(checked)?).map_err(AdmitError::Mixed)?;
+    let source = (reader, places.as_deref());
+    let checked = read_all(source, contents, (site, path), left_out, &sinks, progress)?;
+    let bundle = VerifiedBundle::new(accepted, checked).map_err(AdmitError::Mixed)?;
     Ok((bundle, sinks))
 }
 
-/// Everything after the documents, wherever it may be read.
+/// Everything after the lists, wherever it may be read. What has patches is read forward.
 fn read_all<S: Sinks>(
-    reader: BundleReader<Box<dyn Read>>,
-    places: Option<&File>,
+    (reader, places): (BundleReader<Box<dyn Read>>, Option<&File>),
     contents: Contents,
+    (site, path): (&Site, &Path),
+    left_out: left_out::Read,
     sinks: &S,
     progress: &mut dyn Progress,
-) -> Result<CheckedContents, ReadError> {
+) -> Result<CheckedContents, AdmitError> {
+    if !contents.inventory().patches().is_empty() {
+        return streamed(reader, contents, (site, path), left_out, &mut sinks.sink(), progress);
+    }
     let places = places.map(|file| file as &dyn Places);
-    reader.stream_abreast(contents, places, sinks, &mut |count| progress.advance(count))
+    let checked = reader.stream_abreast(contents, places, sinks, &mut |count| progress.advance(count));
+    let checked = checked.map_err(|source| AdmitError::Damaged { path: path.to_path_buf(), source })?;
+    left_out.complete(checked, Vec::new())
+}
+
+/// Everything after the lists, in one pass: each byte is hashed, what is a patch becomes its blob, and `sink` takes the
+/// content.
+fn streamed(
+    reader: BundleReader<Box<dyn Read>>,
+    contents: Contents,
+    (site, path): (&Site, &Path),
+    left_out: left_out::Read,
+    sink: &mut dyn Sink,
+    progress: &mut dyn Progress,
+) -> Result<CheckedContents, AdmitError> {
+    let path = || path.to_path_buf();
+    let mut rebuilding = Rebuilding::new(site.store(), &contents, sink);
+    let checked = reader.stream(contents, &mut rebuilding, &mut |count| progress.advance(count));
+    let checked = checked.map_err(|error| match error {
+        ReadError::Sink { path: entry, source } => match patches::blamed(source) {
+            Ok(broken) => AdmitError::Patch { path: path(), broken },
+            Err(source) => {
+                AdmitError::Damaged { path: path(), source: ReadError::Sink { path: entry, source } }
+            }
+        },
+        source => AdmitError::Damaged { path: path(), source },
+    })?;
+    left_out.complete(checked, rebuilding.made())
 }
 
 /// What a delta leaves out, looked for and then read in the site store.
@@ -490,12 +546,13 @@ pub fn admit_input(
     let store = site.store();
     left_out::look(site, accepted.signed().manifest(), &contents)?;
     gate(accepted.signed().digest(), contents.inventory())?;
-    check_space(&store, contents.inventory(), |_| 0)?;
+    check_space(&store, contents.inventory(), &[], |_| 0)?;
     let left_out = left_out::read(site, accepted.signed().manifest(), &contents, progress)?;
     let quarantine = store.quarantine().map_err(AdmitError::Store)?;
     let sinks = IntoQuarantine { store: &store, quarantine: &quarantine };
-    let checked = read_all(reader, places.as_deref(), contents, &sinks, progress).map_err(damaged)?;
-    let bundle = VerifiedBundle::new(accepted, left_out.complete(checked)?).map_err(AdmitError::Mixed)?;
+    let source = (reader, places.as_deref());
+    let checked = read_all(source, contents, (site, path), left_out, &sinks, progress)?;
+    let bundle = VerifiedBundle::new(accepted, checked).map_err(AdmitError::Mixed)?;
     quarantine.release().map_err(AdmitError::Store)?;
     crate::incoming::forget(&store).map_err(AdmitError::Store)?;
     site.keep_evidence(&head, &documents)?;
@@ -593,14 +650,16 @@ pub(crate) fn missing(store: &Store, inventory: &Inventory) -> BTreeSet<(Digest,
     inventory.blobs.iter().filter(|blob| !store.has(blob)).map(|blob| (blob.digest, blob.size)).collect()
 }
 
-/// The formula: what the store lacks, and as much again as one file system block for each file of it. `here` are
-/// the bytes of a blob that are on the same disk already.
+/// The formula: what the store lacks, and as much again as one file system block for each file of it. `patches` are kept
+/// for a while beside what they make; `here` are the bytes of a blob that are on the same disk already.
 pub(crate) fn check_space(
     store: &Store,
     inventory: &Inventory,
+    patches: &[Patch],
     here: impl Fn(&Content) -> u64,
 ) -> Result<(), AdmitError> {
-    let missing = missing(store, inventory).into_iter();
+    let patches = patches.iter().map(|patch| (patch.patch.digest, patch.patch.size));
+    let missing = missing(store, inventory).into_iter().chain(patches);
     let missing: Vec<(Digest, u64)> = missing
         .map(|(digest, size)| (digest, size.saturating_sub(here(&Content { digest, size }))))
         .collect();

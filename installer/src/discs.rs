@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use edge::progress::Progress;
 use layout::disc::{self, Disc, Named, PartFile};
 use layout::map::{Placed, Ranges};
-use layout::parts::{Assembly, Expected, Keep, Nothing};
+use layout::parts::{Assembly, Expected, Keep};
 use layout::reader::{Documents, Head};
 use manifests::bundle::{BundleDigest, Content};
 use manifests::parts;
@@ -23,6 +23,7 @@ use manifests::{BundleManifest, PartsList, Trust, VerifiedBundle};
 use crate::admit::{self, AdmitError, Gate};
 use crate::incoming::{self, Incoming};
 use crate::left_out;
+use crate::patches::{self, Broken, Proving, Unmade};
 use crate::site::Site;
 use crate::site::config::SiteConfig;
 
@@ -299,9 +300,26 @@ impl<'a> Session<'a> {
     }
 
     /// Every part was read.
-    fn finish(self, left_out: left_out::Read) -> Result<VerifiedBundle, AdmitError> {
+    fn finish(self, left_out: left_out::Read, made: Vec<Content>) -> Result<VerifiedBundle, AdmitError> {
         let checked = self.assembly.finish().map_err(|damage| AdmitError::Whole { damage })?;
-        VerifiedBundle::new(self.accepted, left_out.complete(checked)?).map_err(AdmitError::Mixed)
+        VerifiedBundle::new(self.accepted, left_out.complete(checked, made)?).map_err(AdmitError::Mixed)
+    }
+
+    /// A patch that does not make its blob; the discs are as they were signed.
+    fn broken(&self, broken: Broken) -> AdmitError {
+        AdmitError::Patch { path: self.places.first().cloned().unwrap_or_default(), broken }
+    }
+
+    /// Every part was read and kept: makes what comes as patches.
+    fn make_patched(
+        &self,
+        incoming: &Incoming<'_>,
+        progress: &mut dyn Progress,
+    ) -> Result<Vec<Content>, AdmitError> {
+        patches::make(&self.site.store(), &self.left_out, incoming, progress).map_err(|error| match error {
+            Unmade::Broken(broken) => self.broken(broken),
+            Unmade::Store(error) => AdmitError::Store(error),
+        })
     }
 
     /// The parts of every disc that is in now and belongs to the set, by number.
@@ -515,15 +533,20 @@ pub fn verify(
 ) -> Result<Looked, AdmitError> {
     let mut session = Session::begin(site, config, places, changer)?;
     progress.total(session.list.total());
+    let mut proving = Proving::new(site.store(), &session.left_out);
     loop {
         for part in session.scan(changer)? {
             if session.is_needed(part.number) {
-                session.read(&part, &mut Nothing, progress, changer)?;
+                session.read(&part, &mut proving, progress, changer)?;
+            }
+            if let Some(broken) = proving.take_broken() {
+                return Err(session.broken(broken));
             }
         }
         if session.missing().is_empty() {
             let left_out = session.read_left_out(progress)?;
-            return session.finish(left_out).map(|bundle| Looked::Whole(Box::new(bundle)));
+            let made = proving.made().map_err(|what| AdmitError::OutOfTurn { what })?;
+            return session.finish(left_out, made).map(|bundle| Looked::Whole(Box::new(bundle)));
         }
         if !session.change(changer) {
             break;
@@ -584,9 +607,10 @@ pub fn admit_through(
         }
         return Err(error);
     }
+    let made = session.make_patched(&incoming, progress)?;
     let blobs: Vec<Content> = session.assembly.tally().inventory().blobs.clone();
     let (head, documents) = (session.head.clone(), session.documents.clone());
-    let bundle = session.finish(left_out)?;
+    let bundle = session.finish(left_out, made)?;
     incoming.release(&blobs).map_err(AdmitError::Store)?;
     site.keep_evidence(&head, &documents)?;
     incoming.dismiss().map_err(AdmitError::Store)?;
@@ -605,7 +629,8 @@ fn load(
     session.done = incoming.resume(&mut session.assembly, progress).map_err(AdmitError::Store)?;
     let inventory = session.assembly.tally().inventory();
     gate(session.accepted.signed().digest(), inventory)?;
-    admit::check_space(&session.site.store(), inventory, |content| incoming.has_bytes(content))?;
+    let here = |content: &Content| incoming.has_bytes(content);
+    admit::check_space(&session.site.store(), inventory, inventory.patches(), here)?;
     loop {
         for part in found {
             if !session.is_needed(part.number) || !session.read(&part, incoming, progress, changer)? {

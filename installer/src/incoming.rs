@@ -2,7 +2,7 @@
 //! store, kept over a power cut and over days, so that no disc is read again that was read.
 //!
 //! ```text
-//! SITE/store/incoming/<bundle>/<hex>           a blob that was read to its end, with the signed digest
+//! SITE/store/incoming/<bundle>/<hex>           a blob or a patch that was read to its end, with the signed digest
 //! SITE/store/incoming/<bundle>/<hex>.pieces    pieces of one that goes over several parts, each in its place
 //! SITE/store/incoming/<bundle>/done.jsonl      the ranges of the archive that were read
 //! ```
@@ -19,12 +19,13 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use edge::progress::{Progress, Silent};
 use layout::durable;
+use layout::hashing::HashingWriter;
 use layout::map::{Placed, Ranges, Region};
 use layout::parts::{Assembly, Keep, Piece};
 use layout::store::Store;
@@ -330,6 +331,38 @@ impl<'a> Incoming<'a> {
             }
         }
         durable::flush_directory(&self.store.root().join("blobs/sha256"))
+    }
+
+    /// A patch that was read, whole.
+    ///
+    /// # Errors
+    /// It is not there.
+    pub fn kept(&self, patch: &Digest) -> io::Result<File> {
+        File::open(self.whole(patch)).or_else(|_| File::open(self.store.blob_path(patch)))
+    }
+
+    /// Keeps a blob that is made of a patch, or lets it pass if the store has it. `produce` fails if what it writes is
+    /// not the blob.
+    ///
+    /// # Errors
+    /// It does, or the disk fails.
+    pub fn make(
+        &self,
+        blob: &Content,
+        produce: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
+    ) -> io::Result<()> {
+        if self.store.is_whole(blob).unwrap_or(false) {
+            return produce(&mut io::sink());
+        }
+        let (begun, whole) = (self.pieces(&blob.digest), self.whole(&blob.digest));
+        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&begun)?;
+        let mut out = HashingWriter::new(file);
+        let produced = produce(&mut out);
+        if produced.is_ok() && out.finish().0 == *blob {
+            return std::fs::rename(begun, whole);
+        }
+        remove(&begun)?;
+        produced.and(Err(io::Error::new(io::ErrorKind::InvalidData, "a patch made another blob")))
     }
 
     /// Whether something is worth keeping for the next run.

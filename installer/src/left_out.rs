@@ -1,4 +1,5 @@
-//! What a delta leaves out: whether the site store has it, and whether every byte of it is still as it was signed.
+//! What a delta builds on, which is what it leaves out and what its patches are made for: whether the site store has it,
+//! and whether every byte of it is still as it was signed.
 //!
 //! Both is asked once the signed lists are known and before anything is written. So a site that lacks a base is
 //! what it was, and knows exactly what it lacks. What has rotted on this disk is found here as well, not by the
@@ -20,7 +21,7 @@ use crate::site::Site;
 /// So many blobs are listed; the others are only counted.
 const LISTED_MAX: usize = 50;
 
-/// A blob that a delta leaves out and the site cannot supply.
+/// A blob that a delta builds on and the site cannot supply.
 #[derive(Debug)]
 pub struct Lacking {
     /// What it is to whom: `image HOST/PATH:TAG, layer 2`.
@@ -51,34 +52,38 @@ pub(crate) fn lines(lacking: &[Lacking]) -> String {
     text
 }
 
-/// What was left out, read in the store and found to be what was signed.
+/// What a delta builds on, read in the store and found to be what was signed.
 #[derive(Debug, Default)]
 pub(crate) struct Read(Vec<Content>);
 
 impl Read {
-    /// Completes contents with it.
+    /// Completes contents with it, and with the blobs that were made of patches.
     ///
     /// # Errors
     /// It was read for other contents: a defect of ours.
-    pub(crate) fn complete(self, mut checked: CheckedContents) -> Result<CheckedContents, AdmitError> {
-        for content in self.0 {
-            checked.settle_left_out(content.digest, content).map_err(AdmitError::Mixed)?;
+    pub(crate) fn complete(
+        self,
+        mut checked: CheckedContents,
+        made: Vec<Content>,
+    ) -> Result<CheckedContents, AdmitError> {
+        for content in self.0.into_iter().chain(made) {
+            checked.settle_elsewhere(content.digest, content).map_err(AdmitError::Mixed)?;
         }
         Ok(checked)
     }
 }
 
-/// Looks whether the store has every blob that is left out, with its size. Reads none.
+/// Looks whether the store has every blob that the delta builds on, with its size. Reads none.
 ///
 /// # Errors
 /// [`AdmitError::LeftOut`] names each that it lacks.
 pub(crate) fn look(site: &Site, manifest: &BundleManifest, contents: &Contents) -> Result<(), AdmitError> {
     let store = site.store();
-    let missing = contents.inventory().left_out().into_iter().filter(|content| !store.has(content));
+    let missing = contents.inventory().held().into_iter().filter(|content| !store.has(content));
     refuse(site, manifest, contents, missing.map(|content| (content, false)).collect())
 }
 
-/// Reads every blob that is left out, once.
+/// Reads every blob that the delta builds on, once.
 ///
 /// # Errors
 /// [`AdmitError::LeftOut`] names each that is not what was signed, or no longer there.
@@ -90,9 +95,9 @@ pub(crate) fn read(
 ) -> Result<Read, AdmitError> {
     let store = site.store();
     let (mut good, mut bad) = (Vec::new(), Vec::new());
-    let left_out = contents.inventory().left_out();
-    progress.longer(left_out.iter().map(|content| content.size).fold(0, u64::saturating_add));
-    for content in left_out {
+    let held = contents.inventory().held();
+    progress.longer(held.iter().map(|content| content.size).fold(0, u64::saturating_add));
+    for content in held {
         match found(&store, &content, progress)? {
             Some(found) if found == content => good.push(content),
             found => bad.push((content, found.is_some())),

@@ -28,6 +28,7 @@ pub mod loan;
 pub mod machine;
 pub mod origins;
 mod output;
+pub mod patches;
 pub mod plan;
 pub mod preflight;
 pub mod receipt;

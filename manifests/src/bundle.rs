@@ -30,6 +30,8 @@ pub enum BundleSchema {
 pub enum Feature {
     /// Blobs are left out that other bundles hold.
     Delta,
+    /// Blobs are made on site, of a patch and of a blob that another bundle holds.
+    Patch,
 }
 
 /// A file by content.
@@ -76,13 +78,23 @@ pub struct Counts {
     /// Their lengths together.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub left_out_bytes: u64,
+    /// How many of the blobs travel as patches.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub patched: u64,
+    /// Their lengths together.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub patched_bytes: u64,
+    /// The lengths of their patches together.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub patch_bytes: u64,
 }
 
 impl Counts {
-    /// The lengths of the blobs that travel, together.
+    /// The lengths of what travels of the blobs, together.
     #[must_use]
     pub fn carried_bytes(&self) -> u64 {
-        self.blob_bytes.saturating_sub(self.left_out_bytes)
+        let whole = self.blob_bytes.saturating_sub(self.left_out_bytes).saturating_sub(self.patched_bytes);
+        whole.saturating_add(self.patch_bytes)
     }
 }
 

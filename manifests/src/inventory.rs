@@ -854,6 +854,10 @@ impl Inventory {
         let left_out = self.left_out();
         counts.left_out = left_out.len() as u64;
         counts.left_out_bytes = bytes(&left_out);
+        let patches: Vec<Content> = self.patches().iter().map(|patch| patch.patch).collect();
+        counts.patched = patches.len() as u64;
+        counts.patched_bytes = bytes(&self.patched());
+        counts.patch_bytes = bytes(&patches);
         counts
     }
 

@@ -8,7 +8,7 @@
 //! 4. [`Contents`]: `inventory.json` and `SHA256SUMS` by digest, and each agrees with the other;
 //! 5. [`Checklist`] and [`CheckedContents`]: every later byte seen, once, in order, with its digest;
 //! 6. [`VerifiedBundle`]: 3 and 5 of the same manifest; of a delta also every blob that it leaves out, read where
-//!    the site holds it.
+//!    the site holds it, and every blob that it patches, made of what the site holds.
 //!
 //! Nothing here reads: whoever does (`layout::reader`) hands bytes in. *Invariant:* there is no other way
 //! to a [`VerifiedBundle`], and a plan needs one.
@@ -162,8 +162,8 @@ pub enum Damage {
     /// Two signed documents contradict each other.
     #[error("{0} does not agree with inventory.json")]
     Disagreement(ArchivePath),
-    /// A delta of which nobody has seen what it leaves out.
-    #[error("the bundle is a delta, and {0} of the blobs that it leaves out were not looked at")]
+    /// A delta of which nobody has seen what it leaves out or patches.
+    #[error("the bundle is a delta, and {0} of the blobs that it leaves out or patches were not looked at")]
     LeftOut(usize),
 }
 
@@ -240,7 +240,8 @@ impl SignedManifest {
     /// A reader that does not know deltas refuses the feature by its name; one that does wants both or neither.
     fn check_features(&self) -> Result<(), Refusal> {
         let bases = self.manifest.bases.len();
-        let fits = self.manifest.features.contains(&Feature::Delta) == (bases > 0);
+        let has = |feature| self.manifest.features.contains(&feature);
+        let fits = has(Feature::Delta) == (bases > 0) && (has(Feature::Delta) || !has(Feature::Patch));
         if fits { Ok(()) } else { Err(Refusal::Features { bases }) }
     }
 
@@ -419,12 +420,13 @@ impl Contents {
     /// What a blob is to the component that needs it, as far as the inventory alone tells.
     #[must_use]
     pub fn role(&self, digest: &Digest) -> Option<String> {
-        Manifests::default().role(&self.inventory, digest)
+        role(&self.inventory, &Manifests::default(), digest)
     }
 
-    /// What a delta leaves out: nobody has looked at it yet.
+    /// What a delta does not bring as it is: nobody has looked at it yet.
     fn awaited(&self) -> BTreeMap<Digest, Content> {
-        self.inventory.left_out().into_iter().map(|content| (content.digest, content)).collect()
+        let all = self.inventory.held().into_iter().chain(self.inventory.patched());
+        all.map(|content| (content.digest, content)).collect()
     }
 
     /// Starts ticking off what follows in the archive.
@@ -467,6 +469,21 @@ impl Contents {
     }
 }
 
+/// What a blob is to whoever needs it. A patch, and what it is made for, are what they make to the component that needs
+/// that.
+fn role(inventory: &Inventory, manifests: &Manifests, digest: &Digest) -> Option<String> {
+    let own = manifests.role(inventory, digest);
+    own.or_else(|| {
+        let patches = inventory.patches();
+        let patch = patches.iter().find(|patch| patch.patch.digest == *digest);
+        let (word, patch) = match patch {
+            Some(patch) => ("the patch of", patch),
+            None => ("what is patched to", patches.iter().find(|patch| patch.base.digest == *digest)?),
+        };
+        Some(format!("{word} {}", manifests.role(inventory, &patch.blob)?))
+    })
+}
+
 /// Compares what was read with what was signed.
 fn check(path: ArchivePath, found: Content, expected: Content) -> Result<(), Damage> {
     let belongs_to = String::new();
@@ -483,7 +500,7 @@ fn check(path: ArchivePath, found: Content, expected: Content) -> Result<(), Dam
 fn named(damage: Damage, inventory: &Inventory, manifests: &Manifests) -> Damage {
     match damage {
         Damage::Digest { path: ArchivePath::Blob(digest), found, expected, .. } => {
-            let role = manifests.role(inventory, &digest);
+            let role = role(inventory, manifests, &digest);
             let belongs_to = role.map_or(String::new(), |role| format!(" ({role})"));
             Damage::Digest { path: ArchivePath::Blob(digest), belongs_to, found, expected }
         }
@@ -623,7 +640,7 @@ impl Tally {
     /// manifest was seen already.
     #[must_use]
     pub fn role(&self, digest: &Digest) -> Option<String> {
-        self.manifests.role(&self.contents.inventory, digest)
+        role(&self.contents.inventory, &self.manifests, digest)
     }
 
     /// Was everything there, and does every manifest lead to blobs that are?
@@ -649,7 +666,7 @@ impl Tally {
 pub struct CheckedContents {
     contents: Contents,
     manifests: Manifests,
-    /// What a delta leaves out and nobody has looked at.
+    /// What a delta does not bring as it is, and nobody has looked at.
     awaited: BTreeMap<Digest, Content>,
 }
 
@@ -660,14 +677,15 @@ impl CheckedContents {
         self.contents.inventory()
     }
 
-    /// A blob that a delta leaves out was read where the site holds it: is it the signed one?
+    /// A blob that a delta leaves out, or makes a patch for, was read where the site holds it, or one was made of a
+    /// patch: is it the signed one?
     ///
     /// # Errors
-    /// Other bytes, or a blob that is not left out.
-    pub fn settle_left_out(&mut self, expected: Digest, found: Content) -> Result<(), Damage> {
+    /// Other bytes, or a blob that nobody waits for.
+    pub fn settle_elsewhere(&mut self, expected: Digest, found: Content) -> Result<(), Damage> {
         let path = ArchivePath::Blob(expected);
         let Some(content) = self.awaited.get(&expected).copied() else {
-            let (found, expected) = (path.to_string(), "a blob that is left out".to_string());
+            let (found, expected) = (path.to_string(), "a blob that is not carried".to_string());
             return Err(Damage::Unexpected { found, expected });
         };
         check(path, found, content)

@@ -31,7 +31,7 @@ pub(crate) fn leave_out(draft: &mut Draft, blobs: &[Digest]) {
     let mut blobs = blobs.to_vec();
     blobs.sort();
     let left_out = vec![LeftOut { bases: vec![base.bundle], blobs }];
-    draft.inventory.delta = Some(Delta { bases: vec![base], left_out });
+    draft.inventory.delta = Some(Delta { bases: vec![base], left_out, patches: Vec::new() });
     draft.redo_inventory();
 }
 

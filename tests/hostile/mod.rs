@@ -14,6 +14,7 @@ mod documents;
 mod entries;
 mod headers;
 pub(crate) mod images;
+pub(crate) mod patches;
 pub(crate) mod roots;
 mod scripted;
 pub(crate) mod signatures;
@@ -29,6 +30,7 @@ pub(crate) fn bundles() -> impl Iterator<Item = &'static (&'static str, Generato
         images::CASES,
         scripted::CASES,
         deltas::CASES,
+        patches::CASES,
     ];
     parts.into_iter().flatten()
 }

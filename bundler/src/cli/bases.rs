@@ -47,8 +47,10 @@ impl BaseArgs {
         }
         let mut named = Vec::new();
         for path in bundles {
-            let Opened { bundle, manifest, inventory, .. } = Opened::read(&[path])?;
-            named.push(Known::of(bundle, &manifest, inventory));
+            let opened = Opened::read(&[path])?;
+            let archive = Some(opened.archive_at_any_place());
+            let Opened { bundle, manifest, inventory, .. } = opened;
+            named.push(Known { archive, ..Known::of(bundle, &manifest, inventory) });
         }
         if pieces.is_empty() {
             self.no_receipt()?;

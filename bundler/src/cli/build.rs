@@ -8,9 +8,9 @@ use edge::progress::Shown;
 use edge::show::{bytes, delta_rows};
 use edge::{Exit, Failure, Screen};
 use layout::recovery::Percent;
-use manifests::bundle::{BundleDigest, Counts, Sequence};
-use manifests::delta::Base;
-use manifests::{Digest, KeyId, SecretKey};
+use manifests::bundle::{BundleDigest, Content, Counts, Sequence};
+use manifests::delta::{Base, Patch};
+use manifests::{Digest, Inventory, KeyId, SecretKey};
 use serde::Serialize;
 
 use super::bases::BaseArgs;
@@ -25,6 +25,7 @@ use crate::keys::{KeyFileError, Passphrases};
 use crate::lock::{self, BundleLock, LockError};
 use crate::media::Media;
 use crate::pack::{self, Packed};
+use crate::patches;
 use crate::recovery;
 use crate::sbom;
 use crate::sign::SignError;
@@ -77,6 +78,9 @@ struct Document {
     /// What a delta builds on. How much it leaves out is in `counts`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     bases: Vec<Base>,
+    /// What is made on site of patches, and how much shorter these are.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    patches: Vec<Patched>,
     #[serde(skip_serializing_if = "Option::is_none")]
     countersigned: Option<Countersigned>,
     /// With `--media`; `archive` is their directory then.
@@ -88,6 +92,29 @@ struct Document {
     /// With `--media`.
     #[serde(skip_serializing_if = "Option::is_none")]
     recovery_on_discs: Option<super::split::Recovery>,
+}
+
+/// A blob that travels as a patch.
+#[derive(Serialize)]
+struct Patched {
+    blob: Digest,
+    bytes: u64,
+    patch: Digest,
+    patch_bytes: u64,
+    saved_bytes: u64,
+}
+
+impl Patched {
+    fn all(inventory: &Inventory) -> Vec<Self> {
+        let one = |(patch, blob): (&Patch, Content)| Self {
+            blob: blob.digest,
+            bytes: blob.size,
+            patch: patch.patch.digest,
+            patch_bytes: patch.patch.size,
+            saved_bytes: blob.size.saturating_sub(patch.patch.size),
+        };
+        inventory.patches().iter().zip(inventory.patched()).map(one).collect()
+    }
 }
 
 impl BuildArgs {
@@ -109,8 +136,11 @@ impl BuildArgs {
         }
         let destination = self.destination(screen, &loaded, media.is_some());
         let percent = super::split::percent(self.recovery.as_deref())?;
-        if percent.is_some() && media.is_none() {
-            recovery::must_not_exist(&destination)?;
+        if media.is_none() {
+            export::must_not_exist(&destination)?;
+            if percent.is_some() {
+                recovery::must_not_exist(&destination)?;
+            }
         }
         let (http, registries) = super::lock::clients(screen, &loaded)?;
         let shown = screen.progress();
@@ -132,7 +162,13 @@ impl BuildArgs {
         let documents = export::documents(&lock, &world).map_err(unwritten)?;
         let (lock, countersigned) = countersign(lock, &documents, &countersigners)?;
         let (lock, sbom) = sbom::add(&loaded.spec, lock, &documents)?;
-        let mut packed = pack::pack(&loaded.spec, &lock, sbom, &documents, held.as_ref())?;
+        let pack =
+            |patches| pack::pack(&loaded.spec, &lock, sbom.clone(), &documents, (held.as_ref(), patches));
+        let mut packed = pack(Vec::new())?;
+        if let Some(held) = &held {
+            let patches = patches::make(held, &packed, &lock, &documents, &world)?;
+            packed = pack(patches)?;
+        }
         let signed_by = sign(&mut packed, &secrets)?;
         let mut made = match &media {
             None => Made {
@@ -262,6 +298,7 @@ fn report(
         inventory: manifest.inventory.digest,
         signed_by,
         bases: packed.inventory.delta.iter().flat_map(|delta| delta.bases.clone()).collect(),
+        patches: Patched::all(&packed.inventory),
         countersigned,
         discs: made.discs,
         recovery: made.recovery,

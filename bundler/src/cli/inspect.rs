@@ -12,7 +12,8 @@ use serde::Serialize;
 
 use super::lock::{companion_rows, row, rows};
 use super::verify::BundleError;
-use crate::parted;
+use crate::parted::{self, Source};
+use crate::patches::Archive;
 
 pub(super) use crate::prepare::counts;
 
@@ -44,6 +45,8 @@ pub(super) struct Opened {
     pub(super) manifest: BundleManifest,
     pub(super) signatures: Vec<KeyId>,
     pub(super) inventory: Inventory,
+    manifest_bytes: u64,
+    source: Source,
 }
 
 impl Opened {
@@ -58,13 +61,20 @@ impl Opened {
             .map_err(|source| BundleError::Manifest { path: archive.clone(), source })?;
         let (contents, _) = reader.contents(&manifest).map_err(damaged)?;
         Ok(Self {
+            manifest_bytes: head.manifest.len() as u64,
             archive: archive.clone(),
             bytes: source.bytes,
             bundle: head.bundle_digest(),
             manifest,
             signatures: head.signatures.iter().map(|signature| signature.claimed).collect(),
             inventory: contents.inventory().clone(),
+            source,
         })
+    }
+
+    /// The bundle, for whoever wants to read a blob of it.
+    pub(super) fn archive_at_any_place(&self) -> Archive {
+        Archive::of(self.manifest_bytes, &self.manifest, &self.inventory, self.source.clone())
     }
 }
 
@@ -73,7 +83,7 @@ impl InspectArgs {
         let paths: Vec<PathBuf> = self.bundle.iter().map(|path| screen.env.path(path)).collect();
         let opened = Opened::read(&paths)?;
         let human = human(&opened);
-        let Opened { archive, bytes, bundle, manifest, signatures, inventory } = opened;
+        let Opened { archive, bytes, bundle, manifest, signatures, inventory, .. } = opened;
         let document = Document {
             archive,
             bytes,

@@ -10,8 +10,9 @@ use edge::{Classified, Exit, Failure, Screen};
 use layout::disc::{self, Disc, DiscError};
 use layout::map::Ranges;
 use layout::medium::MediumError;
-use layout::parts::{Assembly, Expected, Nothing};
+use layout::parts::{Assembly, Expected};
 use layout::reader::{BundleReader, Discard, Places, ReadError};
+use layout::recovery::Source as Bytes;
 use layout::signed_file::{self, SignedFileError};
 use manifests::bundle::{BundleDigest, Content, Counts};
 use manifests::canonical::CanonicalError;
@@ -21,7 +22,9 @@ use manifests::verify::{Contents, Damage, Refusal, SignedManifest};
 use manifests::{BundleManifest, Digest, Inventory, PartsList, Trust};
 use serde::Serialize;
 
+use super::inspect::Opened;
 use crate::parted::{self, PartedError, Source};
+use crate::patches::{Archive, Checking};
 
 /// The arguments of `verify`.
 #[derive(Debug, Args)]
@@ -97,6 +100,14 @@ pub(super) enum BundleError {
         /// Every blob that is missing.
         lines: Vec<String>,
     },
+    /// Patches that were signed, and do not make their blobs.
+    #[error("{}: {}", path.display(), lines.join("\n"))]
+    Patches {
+        /// Where they are.
+        path: PathBuf,
+        /// Every one.
+        lines: Vec<String>,
+    },
     /// The trust root or the revocations.
     #[error(transparent)]
     Trust(SignedFileError),
@@ -115,6 +126,7 @@ impl Classified for BundleError {
         match self {
             Self::Medium(_) | Self::Read { .. } | Self::Manifest { .. } => Exit::Damaged,
             Self::Disc(_) | Self::Lists { .. } | Self::List { .. } | Self::Parts { .. } => Exit::Damaged,
+            Self::Patches { .. } => Exit::Damaged,
             Self::Trust(SignedFileError::Read { .. }) => Exit::Unreachable,
             Self::Trust(_) | Self::Refused { .. } => Exit::Refused,
             Self::LeftOut { .. } => Exit::NotReady,
@@ -129,6 +141,10 @@ impl Classified for BundleError {
             Self::Parts { .. } => {
                 Some("write the part again: bundler split BUNDLE --media … --only PART".to_string())
             }
+            Self::Patches { .. } => Some(
+                "build the bundle again; if a base was named, see whether its archive is whole: bundler verify"
+                    .to_string(),
+            ),
             Self::Read { .. } => {
                 Some("build the archive again, or copy it again from where it was whole".to_string())
             }
@@ -153,13 +169,25 @@ struct Document<'a> {
     /// With `--base`: whether these bundles hold all that the delta leaves out.
     #[serde(skip_serializing_if = "Option::is_none")]
     left_out_is_held: Option<bool>,
+    /// With `--base`: how many patches were made into their blobs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patches_made: Option<usize>,
+}
+
+/// Where a blob of a base can be read, if one that was named carries it.
+type Lookup<'a> = dyn Fn(&Content) -> Option<Box<dyn Bytes>> + 'a;
+
+/// How many patches were made into their blobs; every byte that was read is the one that was signed.
+fn made(source: &Source, checking: Checking<'_>) -> Result<usize, BundleError> {
+    checking.finish().map_err(|lines| BundleError::Patches { path: source.path.clone(), lines })
 }
 
 fn verify_archive(
     source: &Source,
     trust: &Trust,
+    base: &Lookup<'_>,
     passed: &mut dyn FnMut(u64),
-) -> Result<(SignedManifest, Inventory), Failure> {
+) -> Result<(SignedManifest, Inventory, usize), Failure> {
     let damaged = |error| BundleError::Read { path: source.path.clone(), source: error };
     let (input, places) = source.input()?.into_parts();
     let mut reader = BundleReader::open(input).map_err(damaged)?;
@@ -167,9 +195,16 @@ fn verify_archive(
     let signed = SignedManifest::authenticate(trust, &head.manifest, &head.signatures);
     let signed = signed.map_err(|error| BundleError::Refused { path: source.path.clone(), source: error })?;
     let (contents, _) = reader.contents(signed.manifest()).map_err(damaged)?;
-    let places = places.as_deref().map(|file| file as &dyn Places);
-    let checked = reader.stream_abreast(contents, places, &Discard, passed).map_err(damaged)?;
-    Ok((signed, checked.inventory().clone()))
+    let mut checking = Checking::of(contents.inventory(), base);
+    let checked = if contents.inventory().patches().is_empty() {
+        let places = places.as_deref().map(|file| file as &dyn Places);
+        reader.stream_abreast(contents, places, &Discard, passed)
+    } else {
+        reader.stream(contents, &mut checking, passed)
+    };
+    let checked = checked.map_err(damaged)?;
+    let made = made(source, checking)?;
+    Ok((signed, checked.inventory().clone(), made))
 }
 
 /// One disc by its own documents, as a site does it.
@@ -197,8 +232,9 @@ fn open_disc(disc: &Disc, trust: &Trust) -> Result<(SignedManifest, Assembly, Pa
 fn verify_discs(
     source: &Source,
     trust: &Trust,
+    base: &Lookup<'_>,
     passed: &mut dyn FnMut(u64),
-) -> Result<(SignedManifest, Inventory), Failure> {
+) -> Result<(SignedManifest, Inventory, usize), Failure> {
     let mut whole: Option<(SignedManifest, Assembly, PartsList)> = None;
     let mut files = Vec::new();
     for disc in &source.discs {
@@ -214,10 +250,11 @@ fn verify_discs(
     files.sort_by_key(|part| part.number);
     files.dedup_by_key(|part| part.number);
     let (path, nothing) = (|| source.path.clone(), Ranges::default());
+    let mut checking = Checking::of(assembly.tally().inventory(), base);
     let mut lines = Vec::new();
     for part in &files {
         let opened = disc::open_part(part).map_err(BundleError::Medium)?;
-        let verdict = assembly.read_part(opened, &list, part.number, &nothing, &mut Nothing, passed);
+        let verdict = assembly.read_part(opened, &list, part.number, &nothing, &mut checking, passed);
         let verdict = verdict.map_err(|error| Failure::new(Exit::Unexpected, error.to_string()))?;
         lines.extend(verdict.lines(part.number));
     }
@@ -225,7 +262,8 @@ fn verify_discs(
         return Err(BundleError::Parts { path: path(), lines }.into());
     }
     let checked = assembly.finish().map_err(|damage| BundleError::Lists { path: path(), damage })?;
-    Ok((signed, checked.inventory().clone()))
+    let made = made(source, checking)?;
+    Ok((signed, checked.inventory().clone(), made))
 }
 
 fn missing_line(inventory: &Inventory, blob: &Content) -> String {
@@ -249,20 +287,16 @@ impl VerifyArgs {
 
     /// Whether the bases that were named hold what the bundle leaves out; `None` if none was named.
     fn look_at_bases(
-        &self,
-        screen: &Screen<'_>,
+        bases: &[Opened],
         archive: &Path,
         inventory: &Inventory,
     ) -> Result<Option<bool>, Failure> {
-        if self.base.is_empty() {
+        if bases.is_empty() {
             return Ok(None);
         }
-        let mut held = BTreeSet::new();
-        for path in &self.base {
-            let base = super::inspect::Opened::read(&[screen.env.path(path)])?;
-            held.extend(base.inventory.blobs.iter().map(|blob| blob.digest));
-        }
-        let missing = inventory.left_out().into_iter().filter(|blob| !held.contains(&blob.digest));
+        let blobs = bases.iter().flat_map(|base| &base.inventory.blobs);
+        let held: BTreeSet<Digest> = blobs.map(|blob| blob.digest).collect();
+        let missing = inventory.held().into_iter().filter(|blob| !held.contains(&blob.digest));
         let lines: Vec<String> = missing.map(|blob| missing_line(inventory, &blob)).collect();
         if lines.is_empty() {
             return Ok(Some(true));
@@ -276,19 +310,27 @@ impl VerifyArgs {
         let paths: Vec<PathBuf> = self.bundle.iter().map(|path| screen.env.path(path)).collect();
         let source = parted::open(&paths)?;
         let archive = source.path.clone();
+        let bases = self.base.iter().map(|path| Opened::read(&[screen.env.path(path)]));
+        let bases: Vec<Opened> = bases.collect::<Result<_, _>>()?;
+        let archives: Vec<Archive> = bases.iter().map(Opened::archive_at_any_place).collect();
+        let base = |blob: &Content| {
+            let found = archives.iter().find_map(|archive| archive.blob(blob));
+            found.map(|found| Box::new(found) as Box<dyn Bytes>)
+        };
         let mut bar = screen.progress().begin("verifying", source.bytes);
-        let (signed, inventory) = if source.is_parted() {
-            verify_discs(&source, &trust, &mut |count| bar.advance(count))?
+        let (signed, inventory, made) = if source.is_parted() {
+            verify_discs(&source, &trust, &base, &mut |count| bar.advance(count))?
         } else {
-            verify_archive(&source, &trust, &mut |count| bar.advance(count))?
+            verify_archive(&source, &trust, &base, &mut |count| bar.advance(count))?
         };
         drop(bar);
-        let left_out_is_held = self.look_at_bases(screen, &archive, &inventory)?;
+        let left_out_is_held = Self::look_at_bases(&bases, &archive, &inventory)?;
+        let unmade = inventory.patches().len().saturating_sub(made);
         let manifest = signed.manifest();
         let counts = manifest.counts;
         let line = |verdict: &SignatureVerdict| format!("signature  {}\n", verdict.line());
         let human = format!(
-            "{}\nverified: {} {} (order {})\nbundle     {}\ntrust root {} ({})\n{}holds      {}\n{}{}not checked here: audience and order, which only a site can judge\n",
+            "{}\nverified: {} {} (order {})\nbundle     {}\ntrust root {} ({})\n{}holds      {}\n{}{}{}not checked here: audience and order, which only a site can judge\n",
             manifest.marking,
             manifest.product,
             manifest.version,
@@ -305,6 +347,13 @@ impl VerifyArgs {
                     "not checked here: what is left out; --base looks for it, and a site does before it writes anything\n",
                 (Some(_), Some(_)) => "the bases that were named hold all of it\n",
             },
+            if unmade == 0 {
+                String::new()
+            } else {
+                format!(
+                    "not checked here: what {unmade} of the patches make; with the bundles that they are made for as --base it is, and a site does\n"
+                )
+            },
         );
         let document = Document {
             archive,
@@ -316,6 +365,7 @@ impl VerifyArgs {
             manifest,
             counts,
             left_out_is_held,
+            patches_made: (!inventory.patches().is_empty()).then_some(made),
         };
         screen.result(&human, &document)
     }

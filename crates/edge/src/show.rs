@@ -242,7 +242,7 @@ pub fn bytes(count: u64) -> String {
     format!("{}.{} {name}", tenths / 10, tenths % 10)
 }
 
-/// What a delta leaves out and which bundles hold it, for people: the first row with a head, all with an indent of
+/// What a delta leaves out, what its patches save, and which bundles hold the rest, for people: the first row with a head, all with an indent of
 /// `width`. Nothing for a whole bundle.
 #[must_use]
 pub fn delta_rows(inventory: &Inventory, width: usize) -> String {
@@ -255,6 +255,15 @@ pub fn delta_rows(inventory: &Inventory, width: usize) -> String {
         format!("{:<width$}leaves out {left_out} of {all} blobs, {less} of {of}; {held}:\n", "delta");
     for base in &delta.bases {
         rows.push_str(&format!("{:<width$}{base}\n", ""));
+    }
+    if counts.patched > 0 {
+        let (whole, patches) = (bytes(counts.patched_bytes), bytes(counts.patch_bytes));
+        let saved = bytes(counts.patched_bytes.saturating_sub(counts.patch_bytes));
+        let blobs = if counts.patched == 1 { "blob" } else { "blobs" };
+        rows.push_str(&format!(
+            "{:<width$}{} {blobs} of {whole} as {patches}, which saves {saved}\n",
+            "patches", counts.patched
+        ));
     }
     rows
 }

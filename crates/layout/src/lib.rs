@@ -21,6 +21,7 @@ pub mod header;
 pub mod map;
 pub mod medium;
 pub mod parts;
+pub mod patch;
 pub mod private;
 pub mod reader;
 pub mod recovery;

@@ -92,6 +92,43 @@ pub fn recovery(bytes: &[u8]) {
     }
 }
 
+/// A patch, and a frame of one: an index that is taken is the one that we would have written, and whatever somebody has
+/// signed makes what was signed or nothing, and never more.
+pub fn patch(bytes: &[u8]) {
+    use layout::patch::{Decoder, FRAME_BYTES_MAX, Index, SEGMENT_BYTES, Segment, Wish};
+    use manifests::bundle::Content;
+    let base: Vec<u8> = (0..2000_u32).flat_map(u32::to_le_bytes).collect();
+    let of = Content::of(&base);
+    let make = |wish: Wish, patch: &[u8]| {
+        let (mut out, mut decoder) = (Vec::new(), Decoder::new(wish, Some(base.as_slice())));
+        let pushed = patch.chunks(1000).try_for_each(|piece| decoder.push(piece, &mut out));
+        assert!(out.len() as u64 <= wish.result.size);
+        if pushed.and_then(|()| decoder.finish()).is_ok() {
+            assert_eq!(Content::of(&out), wish.result);
+        }
+    };
+    // Whatever it states of itself was signed.
+    let digest = |at: usize| Some(Digest::from_bytes(bytes.get(at..at + 32)?.try_into().ok()?));
+    let size = |at: usize| Some(u64::from_be_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
+    if let (Some(blob), Some(length)) = (digest(16), size(48)) {
+        let wish = Wish { result: Content { digest: blob, size: length }, base: of, index: Digest::of(b"") };
+        let whole = wish.index_bytes().ok().and_then(|length| usize::try_from(length).ok());
+        let head = whole.and_then(|whole| bytes.get(..whole)).unwrap_or(bytes);
+        if let Ok(index) = Index::decode(head, &wish) {
+            assert_eq!(index.encode(), head);
+        }
+        make(Wish { index: Digest::of(head), ..wish }, bytes);
+    }
+    // Whatever it is, it is a frame that an index speaks of.
+    let Some((length, frame)) = bytes.split_first_chunk::<4>() else { return };
+    let length = u64::from(u32::from_le_bytes(*length) % (SEGMENT_BYTES + 1)).max(1);
+    let result = Content { digest: Digest::of(frame), size: length };
+    let taken = u32::try_from(frame.len()).unwrap_or(FRAME_BYTES_MAX);
+    let segment = Segment { offset: 100, prefix: 7000, frame: taken, digest: Digest::of(frame) };
+    let head = Index { result, base: of, segments: vec![segment] }.encode();
+    make(Wish { result, base: of, index: Digest::of(&head) }, &[head, frame.to_vec()].concat());
+}
+
 /// A document that is accepted is canonical: writing it again gives the same bytes.
 pub fn documents(bytes: &[u8]) {
     if let Ok(manifest) = BundleManifest::from_bytes(bytes) {

@@ -328,8 +328,9 @@ impl Draft {
         forge.push("oci-layout", &self.oci_layout);
         forge.push("index.json", &self.oci_index);
         forge.push("manifest.json", &self.docker_manifest);
-        let left_out = self.inventory.left_out();
-        let travels = |digest: &Digest| left_out.iter().all(|blob| blob.digest != *digest);
+        let mut elsewhere = self.inventory.left_out();
+        elsewhere.extend(self.inventory.patched());
+        let travels = |digest: &Digest| elsewhere.iter().all(|blob| blob.digest != *digest);
         for (digest, bytes) in self.blobs.iter().filter(|(digest, _)| travels(digest)) {
             forge.push(&format!("blobs/sha256/{}", digest.hex()), bytes);
         }

@@ -94,10 +94,12 @@ impl VerifyArgs {
         let findings = preflight::report::Report::of(findings, &Overrides::default());
         let human = format!(
             "verified: every signature, every digest, every byte{}\n{}{}{}",
-            if bundle.inventory().delta.is_some() {
-                ", and of what is left out every byte in the site store"
-            } else {
-                ""
+            match &bundle.inventory().delta {
+                None => "",
+                Some(delta) if delta.patches.is_empty() =>
+                    ", and of what is left out every byte in the site store",
+                Some(_) =>
+                    ", and of what is left out every byte in the site store; each patch makes the blob that was signed",
             },
             summary(&bundle),
             repair.as_ref().map_or(String::new(), Report::text),

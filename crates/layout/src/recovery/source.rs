@@ -44,6 +44,12 @@ impl<S: Source + ?Sized> Source for &S {
     }
 }
 
+impl<S: Source + ?Sized> Source for std::sync::Arc<S> {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        (**self).read_at(buffer, offset)
+    }
+}
+
 impl<S: Source + ?Sized> Source for Box<S> {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         (**self).read_at(buffer, offset)
