@@ -599,15 +599,23 @@ fn text(bytes: &[u8]) -> String {
 /// The installer itself on a scene's site; under `strace` with these options if there are any. Then it is on one
 /// processor, where it reads forward: `strace` counts the calls of each thread by itself.
 fn installer(scene: &Scene, strace: Option<&[&str]>, args: &[&str]) -> Output {
-    started(scene, strace, &["-c", "0"], args)
+    let processors = processors();
+    let first = processors.split(['-', ',']).next().unwrap();
+    started(scene, strace, first, args)
 }
 
-fn started(scene: &Scene, strace: Option<&[&str]>, processors: &[&str], args: &[&str]) -> Output {
+/// Those that this process may use, as `taskset` takes them.
+fn processors() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap().trim().to_string()
+}
+
+fn started(scene: &Scene, strace: Option<&[&str]>, processors: &str, args: &[&str]) -> Output {
     let program = env!("CARGO_BIN_EXE_e2e-installer");
     let mut command = match strace {
         Some(options) => {
             let mut command = Command::new("taskset");
-            command.args(processors).arg(real_part("strace").unwrap());
+            command.args(["-c", processors]).arg(real_part("strace").unwrap());
             command.args(["-f", "-y", "-qq", "-e", "signal=none"]).args(options).arg(program);
             command
         }
@@ -682,8 +690,7 @@ fn a_medium_that_fails_in_one_of_several_places_is_damage() {
     if real_part("strace").is_none() {
         return;
     }
-    let processors = std::thread::available_parallelism().unwrap().get();
-    if processors == 1 || !Path::new("/dev/shm").is_dir() {
+    if std::thread::available_parallelism().unwrap().get() == 1 || !Path::new("/dev/shm").is_dir() {
         eprintln!("skipped: a medium is read forward on one processor, and here on every disk there is");
         return;
     }
@@ -694,7 +701,7 @@ fn a_medium_that_fails_in_one_of_several_places_is_damage() {
     let medium = memory.path().join("b.tar");
     std::fs::copy(&scene.bundle, &medium).unwrap();
     let before = scene.picture_without_log();
-    let all = ["-c", &format!("0-{}", processors - 1)];
+    let all = processors();
     let mut damaged = 0;
     for when in 1..=4 {
         for command in [&["verify"][..], &["apply", "--yes"]] {

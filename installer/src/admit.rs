@@ -12,7 +12,6 @@ use std::sync::Arc;
 use edge::progress::Progress;
 use edge::{Classified, Exit};
 use layout::disc::DiscError;
-use layout::hashing::{self, ManifestKeeper};
 use layout::medium::{self, Input, MediumError};
 use layout::reader::{BundleReader, Discard, Documents, Head, Places, ReadError, Sink, Sinks};
 use layout::store::{BlobWriter, Quarantine, Store};
@@ -20,7 +19,7 @@ use manifests::bundle::{BundleDigest, Content};
 use manifests::delta::Patch;
 use manifests::root::NotMet;
 use manifests::verify::{
-    AcceptedManifest, CheckedContents, Contents, Damage, MaybeManifest, Refusal, SignedManifest, Standing,
+    AcceptedManifest, CheckedContents, Contents, Damage, Refusal, SignedManifest, Standing,
 };
 use manifests::{ArchivePath, BundleManifest, Digest, Inventory, Trust, VerifiedBundle};
 
@@ -28,6 +27,7 @@ use crate::left_out::{self, Lacking};
 use crate::loan::Loan;
 use crate::patches::{self, Broken, Rebuilding};
 use crate::preflight::report::NotReady;
+use crate::reread::{self, Found};
 use crate::site::config::SiteConfig;
 use crate::site::ledger::Applied;
 use crate::site::{Site, SiteError};
@@ -608,41 +608,17 @@ fn reread(
 ) -> Result<CheckedContents, AdmitError> {
     progress.total(contents.inventory().blobs.iter().map(|blob| blob.size).fold(0, u64::saturating_add));
     let mut checklist = contents.checklist_of_blobs();
-    while let Some((path, content)) = checklist.next() {
+    let blobs = checklist.inventory().blobs.clone();
+    for found in reread::blobs(store, &blobs, progress) {
+        let Some((path, _)) = checklist.next() else { break };
         let missing = || Damage::Unexpected { found: "nothing".to_string(), expected: path.to_string() };
-        let file = store.open(&content.digest).map_err(AdmitError::Store)?;
-        let file = file.ok_or_else(|| AdmitError::Rotten(missing()))?;
-        let size = file.metadata().map_err(AdmitError::Store)?.len();
-        checklist.begin(&path, size).map_err(AdmitError::Rotten)?;
-        let (found, document) = hashed(file, size, progress).map_err(AdmitError::Store)?;
-        checklist.settle(found).map_err(AdmitError::Rotten)?;
-        checklist.remember(found.digest, MaybeManifest::of(document));
+        let found = found.map_err(AdmitError::Store)?;
+        let Found { content, document } = found.ok_or_else(|| AdmitError::Rotten(missing()))?;
+        checklist.begin(&path, content.size).map_err(AdmitError::Rotten)?;
+        checklist.settle(content).map_err(AdmitError::Rotten)?;
+        checklist.remember(content.digest, document);
     }
     checklist.finish().map_err(AdmitError::Rotten)
-}
-
-/// Hashes a file, and keeps the bytes of what may be a manifest.
-pub(crate) fn hashed(
-    file: std::fs::File,
-    size: u64,
-    progress: &mut dyn Progress,
-) -> io::Result<(Content, Vec<u8>)> {
-    let (found, keeper) = hashing::copy(&mut Watched { file, progress }, ManifestKeeper::of_size(size))?;
-    Ok((found, keeper.finish()))
-}
-
-/// Tells how much was read.
-struct Watched<'a> {
-    file: std::fs::File,
-    progress: &'a mut dyn Progress,
-}
-
-impl Read for Watched<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read(buffer)?;
-        self.progress.advance(count as u64);
-        Ok(count)
-    }
 }
 
 /// The blobs that the store lacks, with their sizes.

@@ -33,7 +33,7 @@ use manifests::bundle::{BundleDigest, Content};
 use manifests::{ArchivePath, Digest, canonical};
 use serde::{Deserialize, Serialize};
 
-use crate::admit::hashed;
+use crate::reread;
 
 /// A journal of 999 parts, some of them read twice, is shorter.
 const JOURNAL_BYTES_MAX: u64 = 1024 * 1024;
@@ -384,7 +384,7 @@ impl<'a> Incoming<'a> {
 fn held_to(content: &Content, pieces: &Path) -> io::Result<()> {
     let found = File::open(pieces).and_then(|file| {
         let long = file.metadata()?.len() == content.size;
-        Ok(long && hashed(file, content.size, &mut Silent)?.0 == *content)
+        Ok(long && reread::file(file, content.size, &mut Silent)?.0 == *content)
     })?;
     if found {
         return Ok(());
@@ -413,7 +413,7 @@ fn settled_by(
     if !metadata.is_file() || metadata.len() != content.size {
         return Ok(false);
     }
-    let (found, document) = hashed(opened, content.size, progress)?;
+    let (found, document) = reread::file(opened, content.size, progress)?;
     Ok(found == content && assembly.settle_kept(path, found, document).is_ok())
 }
 

@@ -10,12 +10,12 @@ use std::fmt;
 
 use edge::progress::Progress;
 use edge::show::bytes;
-use layout::store::Store;
 use manifests::bundle::{BundleDigest, BundleManifest, Content};
 use manifests::verify::{CheckedContents, Contents};
 use manifests::{Digest, Inventory};
 
-use crate::admit::{self, AdmitError};
+use crate::admit::AdmitError;
+use crate::reread;
 use crate::site::Site;
 
 /// So many blobs are listed; the others are only counted.
@@ -97,24 +97,14 @@ pub(crate) fn read(
     let (mut good, mut bad) = (Vec::new(), Vec::new());
     let held = contents.inventory().held();
     progress.longer(held.iter().map(|content| content.size).fold(0, u64::saturating_add));
-    for content in held {
-        match found(&store, &content, progress)? {
-            Some(found) if found == content => good.push(content),
-            found => bad.push((content, found.is_some())),
+    for (content, found) in held.iter().zip(reread::blobs(&store, &held, progress)) {
+        match found.map_err(AdmitError::Store)? {
+            Some(found) if found.content == *content => good.push(*content),
+            found => bad.push((*content, found.is_some())),
         }
     }
     refuse(site, manifest, contents, bad)?;
     Ok(Read(good))
-}
-
-fn found(
-    store: &Store,
-    content: &Content,
-    progress: &mut dyn Progress,
-) -> Result<Option<Content>, AdmitError> {
-    let Some(file) = store.open(&content.digest).map_err(AdmitError::Store)? else { return Ok(None) };
-    let (found, _) = admit::hashed(file, content.size, progress).map_err(AdmitError::Store)?;
-    Ok(Some(found))
 }
 
 fn refuse(

@@ -36,6 +36,7 @@ pub mod references;
 pub mod rendered;
 pub mod repair;
 mod report;
+mod reread;
 pub mod retire;
 pub mod rot;
 pub mod serve;

@@ -126,13 +126,24 @@ fn a_delta_over_an_unchanged_release_is_kilobytes_and_the_site_is_as_with_the_wh
         let shown = shown.ok().stdout;
         assert!(shown.contains("leaves out") && shown.contains("acme demo 1.0"), "{shown}");
     }
+    let plan = world.installer(&["plan", "demo-2.tar"]).ok().stdout;
+    assert!(plan.contains(&format!("a delta: {left} of {all} blobs")), "{plan}");
     built(&world, "whole.tar", &[]).ok();
     let other = taken(&world, &["demo-1.tar", "whole.tar"]);
     apply(&world, "demo", 2).ok();
     assert_eq!((blobs(&world), root(&world)), (blobs(&other), root(&other)));
     // Everything that works with a version works with one that came so.
     world.installer(&["drift"]).ok();
-    world.installer(&["report", "--out", "report.json"]).ok();
+    for out in ["report.json", "report.html"] {
+        world.installer(&["report", "--out", out]).ok();
+    }
+    let report = std::fs::read(world.path("report.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
+    let delta = &report["bundles"][0]["delta"];
+    assert_eq!((delta["left_out"].as_u64(), delta["blobs"].as_u64()), (Some(left), Some(all)), "{delta}");
+    assert!(delta["bases"][0].as_str().unwrap().contains("acme demo 1.0"), "{delta}");
+    let page = std::fs::read_to_string(world.path("report.html")).unwrap();
+    assert!(page.contains(&format!("{left} of {all} blobs")), "the page says nothing of the delta");
     world.installer(&["rollback", "--yes", "--reason", "test"]).ok();
     world.installer(&["apply", "demo-2.tar", "--yes"]).ok();
     audit_holds(&world);

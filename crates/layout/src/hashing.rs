@@ -59,6 +59,11 @@ impl ManifestKeeper {
         if self.bytes.is_empty() && !bytes.is_empty() {
             self.may_be &= bytes.first() == Some(&b'{');
         }
+        // A file may be longer than whoever gave its size believed.
+        let length = (self.bytes.len() as u64).saturating_add(bytes.len() as u64);
+        if length > MANIFEST_BYTES_MAX {
+            *self = Self { may_be: false, bytes: Vec::new() };
+        }
         if self.may_be {
             self.bytes.extend_from_slice(bytes);
         }
@@ -111,4 +116,22 @@ pub fn copy<W: Write>(source: &mut dyn Read, out: W) -> io::Result<(Content, W)>
 /// The stream fails.
 pub fn hash(source: &mut dyn Read) -> io::Result<Content> {
     copy(source, io::sink()).map(|(content, _)| content)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_file_that_is_longer_than_was_said_nothing_is_kept_beyond_the_limit() {
+        let mut keeper = ManifestKeeper::of_size(2);
+        keeper.pass(b"{");
+        keeper.pass(&vec![b' '; usize::try_from(MANIFEST_BYTES_MAX).unwrap()]);
+        keeper.pass(b"{}");
+        assert!(keeper.finish().is_empty());
+        let mut keeper = ManifestKeeper::of_size(2);
+        keeper.pass(b"{");
+        keeper.pass(b"}");
+        assert_eq!(keeper.finish(), b"{}");
+    }
 }

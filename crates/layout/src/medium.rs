@@ -17,6 +17,9 @@ const IN_MEMORY: [u64; 2] = [0x0102_1994, 0x8584_58f6];
 /// Of ext2 to ext4, XFS and F2FS: file systems that lie on one block device, which the kernel names.
 const ON_A_DISK: [u64; 3] = [0xef53, 0x5846_5342, 0xf2f5_2010];
 
+/// More do not make a disk faster, and each needs its buffer.
+const WORKERS_MAX: usize = 8;
+
 /// What is read ahead of documents at most.
 const AHEAD_BYTES: usize = 64 * 1024;
 
@@ -60,6 +63,17 @@ impl Read for Documents {
         let wanted = buffer.len().min(AHEAD_BYTES);
         self.0.read(buffer.get_mut(..wanted).unwrap_or_default())
     }
+}
+
+/// How many files below this directory are best read at the same time: one where a disk would have to look for them.
+#[must_use]
+pub fn readers(directory: &Path) -> usize {
+    if File::open(directory).is_ok_and(|directory| is_read_anywhere(&directory)) { workers() } else { 1 }
+}
+
+/// As many as are worth it on this machine.
+pub(crate) fn workers() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX)
 }
 
 /// Whether reading several places at the same time is known to cost this file's disk nothing.

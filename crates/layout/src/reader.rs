@@ -20,6 +20,7 @@ use manifests::{ArchivePath, BundleManifest, Digest, KeyId, sigstore};
 pub use self::abreast::Places;
 use self::cursor::Cursor;
 use crate::header::{self, BLOCK_BYTES, Block};
+use crate::medium;
 use crate::signatures::AREA_BYTES;
 use crate::writer::CHUNK_BYTES;
 
@@ -307,7 +308,7 @@ impl<R: Read> BundleReader<R> {
         sinks: &S,
         passed: &mut dyn FnMut(u64),
     ) -> Result<CheckedContents, ReadError> {
-        match (file, abreast::workers()) {
+        match (file, medium::workers()) {
             (None, _) | (_, 0 | 1) => self.stream(contents, &mut sinks.sink(), passed),
             (Some(file), workers) => {
                 abreast::stream((self.cursor.offset(), file), workers, contents, sinks, passed)

@@ -11,7 +11,8 @@ mod step;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use manifests::bundle::{BundleDigest, Sequence};
+use edge::show::bytes;
+use manifests::bundle::{BundleDigest, Counts, Sequence};
 use manifests::companion::Companion;
 use manifests::inventory::{Chart, Component, FileSet, Image, Inventory, Wheelhouse};
 use manifests::text::{BundleVersion, Marking, Name};
@@ -215,6 +216,7 @@ pub fn plan(
             .notes
             .iter()
             .cloned()
+            .chain(of_delta(bundle.inventory()))
             .chain(
                 bundle
                     .inventory()
@@ -347,6 +349,17 @@ pub fn objects_to_remove(
         }
         _ => Ok(kubernetes::Removal::default()),
     }
+}
+
+/// What the site itself had to have.
+fn of_delta(inventory: &Inventory) -> Option<String> {
+    inventory.delta.as_ref()?;
+    let Counts { blobs, left_out, left_out_bytes, patched, .. } = inventory.counts();
+    let patches = if patched > 0 { format!(", {patched} more came as patches") } else { String::new() };
+    let size = bytes(left_out_bytes);
+    Some(format!(
+        "a delta: {left_out} of {blobs} blobs ({size}) did not travel{patches}; the site had the rest"
+    ))
 }
 
 /// The blobs of what is in place already, each with a repository that has it. What the pushes of a plan have in common

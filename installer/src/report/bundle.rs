@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use manifests::bundle::Counts;
+use manifests::delta::Delta;
 use manifests::root::{Clause, Verdict};
 use manifests::text::Name;
 use manifests::{KeyId, Timestamp, Trust, TrustRoot};
@@ -9,7 +11,7 @@ use manifests::{KeyId, Timestamp, Trust, TrustRoot};
 use super::artifacts::{self, journal_name};
 use super::facts::{BundleFacts, Facts};
 use super::model::{
-    AppliedPart, BundlePart, Changes, RunWord, SignatureLine, StepLine, StepWord, ThresholdLine,
+    AppliedPart, BundlePart, Changes, DeltaPart, RunWord, SignatureLine, StepLine, StepWord, ThresholdLine,
 };
 use crate::journal::{Found, Line};
 use crate::plan::{ObjectChange, Step, WriteFile};
@@ -53,6 +55,7 @@ pub(crate) fn part(found: &BundleFacts, facts: &Facts) -> Option<BundlePart> {
         thresholds: thresholds(found, &facts.trust),
         signatures_verified: found.signatures.is_ok(),
         content_verified: found.content.is_ok(),
+        delta: inventory.delta.as_ref().map(|delta| delta_part(delta, &inventory.counts())),
         sbom: inventory.sbom.as_ref().map(|sbom| sbom.document.digest),
         artifacts: artifacts::of(found, inventory, &facts.log),
         preflight: facts.log.preflight(found.bundle),
@@ -60,6 +63,18 @@ pub(crate) fn part(found: &BundleFacts, facts: &Facts) -> Option<BundlePart> {
         changes: found.journal().map(|journal| changes(journal, found, facts)),
         acts: facts.log.acts(found.bundle),
     })
+}
+
+fn delta_part(delta: &Delta, counts: &Counts) -> DeltaPart {
+    DeltaPart {
+        bases: delta.bases.iter().map(ToString::to_string).collect(),
+        blobs: counts.blobs,
+        left_out: counts.left_out,
+        left_out_bytes: counts.left_out_bytes,
+        patched: counts.patched,
+        patched_bytes: counts.patched_bytes,
+        patch_bytes: counts.patch_bytes,
+    }
 }
 
 /// The root that has judged it.

@@ -162,6 +162,8 @@ pub(crate) struct BundlePart {
     pub(crate) signatures_verified: bool,
     /// Whether every byte was read in this run and has its signed digest.
     pub(crate) content_verified: bool,
+    /// What did not travel, or only as a patch.
+    pub(crate) delta: Option<DeltaPart>,
     /// The bill of materials of the whole bundle.
     pub(crate) sbom: Option<Digest>,
     pub(crate) artifacts: Vec<Artifact>,
@@ -169,6 +171,22 @@ pub(crate) struct BundlePart {
     pub(crate) overrides: Vec<OverrideLine>,
     pub(crate) changes: Option<Changes>,
     pub(crate) acts: Vec<Act>,
+}
+
+/// What a delta leaves to the site.
+#[derive(Debug, Serialize)]
+pub(crate) struct DeltaPart {
+    /// The bundles that hold the rest, by what people call them and by digest.
+    pub(crate) bases: Vec<String>,
+    /// The blobs of the bundle.
+    pub(crate) blobs: u64,
+    /// Those that did not travel, and their bytes.
+    pub(crate) left_out: u64,
+    pub(crate) left_out_bytes: u64,
+    /// Those that were made here of a patch, their bytes, and those of the patches.
+    pub(crate) patched: u64,
+    pub(crate) patched_bytes: u64,
+    pub(crate) patch_bytes: u64,
 }
 
 /// What the ledger says of it.

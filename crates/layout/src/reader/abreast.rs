@@ -28,9 +28,6 @@ use crate::writer::CHUNK_BYTES;
 /// A worker takes so many bytes at least, if there are as many: small files are not worth a turn each.
 const TURN_BYTES: u64 = 1024 * 1024;
 
-/// More workers do not make a disk faster, and each needs its buffer.
-const WORKERS_MAX: usize = 8;
-
 /// So many pieces of news wait for the one who ticks off.
 const NEWS_MAX: usize = 64;
 
@@ -47,11 +44,6 @@ impl Places for File {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         FileExt::read_at(self, buffer, offset)
     }
-}
-
-/// As many as are worth it on this machine.
-pub(super) fn workers() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX)
 }
 
 /// An entry, and where its header is.
