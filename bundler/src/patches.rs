@@ -337,9 +337,7 @@ impl<'a> Checking<'a> {
     /// The patches of a bundle, for what `base` opens.
     #[must_use]
     pub fn of(inventory: &Inventory, base: &'a dyn Fn(&Content) -> Option<Box<dyn Source>>) -> Self {
-        let one = |(patch, result): (&Patch, Content)| {
-            (patch.patch.digest, Wish { result, base: patch.base, index: patch.index })
-        };
+        let one = |(patch, result): (&Patch, Content)| (patch.patch.digest, Wish::of(patch, result));
         let wishes = inventory.patches().iter().zip(inventory.patched()).map(one).collect();
         Self { wishes, base, current: None, broken: Vec::new(), made: 0 }
     }

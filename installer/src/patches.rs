@@ -54,9 +54,8 @@ impl Patches {
     fn of(store: Store, contents: &Contents) -> Self {
         let inventory = contents.inventory();
         let one = |(patch, result): (&Patch, Content)| {
-            let wish = Wish { result, base: patch.base, index: patch.index };
             let what = contents.role(&result.digest).unwrap_or_else(|| "a blob".to_string());
-            (patch.patch.digest, (wish, what))
+            (patch.patch.digest, (Wish::of(patch, result), what))
         };
         Self { store, all: inventory.patches().iter().zip(inventory.patched()).map(one).collect() }
     }

@@ -131,11 +131,12 @@ type Portion = Vec<(SetFile, LockedBlob)>;
 fn portions(files: Portion) -> Result<Vec<Portion>, CanonicalError> {
     let (mut portions, mut bytes) = (vec![Portion::new()], 0);
     for file in files {
-        bytes += canonical::to_canonical(&layer(&file.0))?.len() as u64;
-        if bytes > LAYERS_BYTES_MAX {
+        let length = canonical::to_canonical(&layer(&file.0))?.len() as u64;
+        if bytes + length > LAYERS_BYTES_MAX {
             portions.push(Portion::new());
-            bytes = canonical::to_canonical(&layer(&file.0))?.len() as u64;
+            bytes = 0;
         }
+        bytes += length;
         if let Some(portion) = portions.last_mut() {
             portion.push(file);
         }

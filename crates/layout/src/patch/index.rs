@@ -5,6 +5,7 @@
 
 use manifests::Digest;
 use manifests::bundle::Content;
+use manifests::delta::Patch;
 
 use super::{FRAME_BYTES_MAX, PREFIX_BYTES_MAX, SEGMENT_BYTES};
 
@@ -106,6 +107,12 @@ fn segments(size: u64) -> Result<u64, IndexError> {
 }
 
 impl Wish {
+    /// What is signed of this patch, which makes `result`.
+    #[must_use]
+    pub fn of(patch: &Patch, result: Content) -> Self {
+        Self { result, base: patch.base, index: patch.index }
+    }
+
     /// How long the index is.
     ///
     /// # Errors
