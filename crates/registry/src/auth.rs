@@ -110,9 +110,13 @@ impl Authorizer {
         Ok(Some(held))
     }
 
-    /// A credential that was not taken is not sent again with the next request.
-    pub(crate) fn forget(&self, access: &Access) {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(access);
+    /// A credential that was not taken is not sent again with the next request. Only that one: what another
+    /// request of the same moment was given since is good, and somebody may be about to send it.
+    pub(crate) fn forget(&self, access: &Access, refused: &Held) {
+        let mut all = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.get(access).is_some_and(|held| held.header == refused.header) {
+            all.remove(access);
+        }
     }
 
     fn may_travel(&self, url: &Url) -> bool {

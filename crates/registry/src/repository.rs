@@ -207,15 +207,17 @@ impl Registry {
         }
         let mut response = self.http.send_keeping(&mut request)?;
         let ours = response.status == 401 && response.url.same_origin(&self.base);
+        if let (true, Some(refused)) = (ours, &held) {
+            self.authorizer.forget(&access, refused);
+        }
         if ours && request.can_be_sent_again() {
-            self.authorizer.forget(&access);
             held = self.authorizer.answer(&self.http, &self.base, &access, &response)?;
             if let Some(held) = &held {
                 response.discard();
                 request.authorize(url, &held.header);
                 response = self.http.send_keeping(&mut request)?;
                 if response.status == 401 {
-                    self.authorizer.forget(&access);
+                    self.authorizer.forget(&access, held);
                 }
             }
         }
@@ -422,7 +424,8 @@ impl Repository {
     }
 
     /// Sends a blob, and again after a broken connection or an overloaded registry: from where the registry says it
-    /// has come to, or from the start where it does not say. `open` gives a fresh reader from an offset on.
+    /// has come to, or from the start where it does not say. Once also where a token ran out after the upload was
+    /// begun with it. `open` gives a fresh reader from an offset on.
     ///
     /// # Errors
     /// As [`Self::upload_blob`]; `open`'s own are [`HttpError::Upload`].
@@ -432,12 +435,16 @@ impl Repository {
         size: u64,
         mut open: impl FnMut(u64) -> std::io::Result<R>,
     ) -> Result<(), RegistryError> {
-        let (mut failures, mut held) = (0_u32, None);
+        let (mut failures, mut held, mut renewed) = (0_u32, None, false);
         loop {
             let resumes = held.is_some();
             let error = match self.try_upload_of(digest, size, &mut held, &mut open) {
                 // A session that was to be gone on with, and is not what it was, is left.
                 Err(error) if error.may_pass() || (resumes && error.is_of_the_registry()) => error,
+                Err(RegistryError::Unauthorized { login: Some(_), .. }) if held.is_some() && !renewed => {
+                    (renewed, held) = (true, None);
+                    continue;
+                }
                 outcome => return outcome,
             };
             failures = failures.saturating_add(1);

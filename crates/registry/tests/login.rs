@@ -14,7 +14,8 @@
 mod support;
 
 use std::io::Read;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Barrier, Mutex, mpsc};
 
 use manifests::Digest;
 use manifests::oci::MEDIA_MANIFEST;
@@ -146,6 +147,109 @@ fn a_token_that_has_run_out_is_replaced() {
     repository.get_manifest(&by("v1")).unwrap();
     repository.get_manifest(&by("v1")).unwrap();
     assert_eq!(paths(&server).iter().filter(|path| *path == "GET /token").count(), 2);
+}
+
+/// Gives a login at once to the first who asks; the second waits until it may go on.
+struct SecondWaits {
+    asked: AtomicU32,
+    second_asks: mpsc::Sender<()>,
+    go_on: Mutex<mpsc::Receiver<()>>,
+}
+
+impl Logins for SecondWaits {
+    fn login(&self, _: &str, _: &str) -> Result<Option<Login>, LoginError> {
+        if self.asked.fetch_add(1, Ordering::SeqCst) == 1 {
+            self.second_asks.send(()).unwrap();
+            self.go_on.lock().unwrap().recv().unwrap();
+        }
+        Ok(Some(Login { credential: password("user", "hunter2"), from: "auth.json".to_string() }))
+    }
+}
+
+#[test]
+fn one_upload_that_logs_in_does_not_take_the_login_of_another_away() {
+    // Both begin without a login and are asked for one. While the second looks for its own, the first sends its
+    // bytes. They can be sent only once: a login that is not there in that moment would fail it.
+    let (second_asks, asked) = mpsc::channel();
+    let (sent, go_on) = mpsc::channel();
+    let (asked, both_begin, posts) = (Mutex::new(asked), Barrier::new(2), AtomicU32::new(0));
+    let server = FakeServer::start(move |request| {
+        let known = request.header("authorization") == Some(BASIC);
+        match (request.method.as_str(), known) {
+            ("POST", false) => {
+                both_begin.wait();
+            }
+            ("POST", true) if posts.fetch_add(1, Ordering::SeqCst) == 0 => {
+                asked.lock().unwrap().recv().unwrap()
+            }
+            // The second's own comes when nobody waits for it any more.
+            ("PUT", _) => drop(sent.send(())),
+            _ => {}
+        }
+        match request.method.as_str() {
+            _ if !known => Reply::status(401).header("WWW-Authenticate", "Basic realm=\"r\""),
+            "POST" => Reply::status(202).header("Location", "/v2/acme/app/blobs/uploads/1"),
+            "PUT" => Reply::status(201),
+            _ => Reply::ok(""),
+        }
+    });
+    let go_on = Mutex::new(go_on);
+    let logins = Arc::new(SecondWaits { asked: AtomicU32::new(0), second_asks, go_on });
+    let repository = with(&server.url(), logins);
+    let upload = |bytes: &[u8]| {
+        repository
+            .upload_blob(&Digest::of(bytes), bytes.len() as u64, &mut &*bytes)
+            .map_err(|e| e.to_string())
+    };
+    let both = std::thread::scope(|scope| {
+        let other = scope.spawn(|| upload(b"other"));
+        [upload(b"one"), other.join().unwrap()]
+    });
+    assert_eq!(both, [Ok(()), Ok(())]);
+}
+
+/// A registry that asks for tokens, numbered from 1. Each begins an upload; only with those of which `ends` says so
+/// can the upload also be ended.
+fn registry_whose_tokens_run_out(ends: fn(u32) -> bool) -> FakeServer {
+    let tokens = AtomicU32::new(0);
+    FakeServer::start(move |request| {
+        let host = request.header("host").unwrap();
+        if request.path == "/token" {
+            let number = tokens.fetch_add(1, Ordering::SeqCst) + 1;
+            return Reply::ok(format!("{{\"token\":\"{number}\"}}"));
+        }
+        let token: Option<u32> = request
+            .header("authorization")
+            .and_then(|header| header.strip_prefix("Bearer "))
+            .and_then(|token| token.parse().ok());
+        match (request.method.as_str(), token) {
+            ("POST", Some(_)) => Reply::status(202).header("Location", "/v2/acme/app/blobs/uploads/1"),
+            ("PUT", Some(token)) if ends(token) => Reply::status(201),
+            ("HEAD", Some(_)) => Reply::ok(""),
+            _ => {
+                let demand = format!("Bearer realm=\"http://{host}/token\",service=\"r\"");
+                Reply::status(401).header("WWW-Authenticate", demand)
+            }
+        }
+    })
+}
+
+#[test]
+fn a_token_that_runs_out_while_a_blob_is_sent_is_replaced_once() {
+    let send = |server: &FakeServer| {
+        let repository = with(&server.url(), hunter(&server.host()));
+        repository.upload_blob_from(&Digest::of(b"layer"), 5, |from| Ok(&b"layer"[from as usize..]))
+    };
+    let sent = |server: &FakeServer| paths(server).iter().filter(|path| path.starts_with("PUT ")).count();
+
+    let server = registry_whose_tokens_run_out(|token| token > 1);
+    send(&server).unwrap();
+    assert_eq!(sent(&server), 2, "{:?}", paths(&server));
+
+    let server = registry_whose_tokens_run_out(|_| false);
+    let error = send(&server).unwrap_err();
+    assert!(matches!(error, RegistryError::Unauthorized { .. }), "{error}");
+    assert_eq!(sent(&server), 2, "{:?}", paths(&server));
 }
 
 #[test]
