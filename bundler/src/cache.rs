@@ -91,7 +91,7 @@ impl Cache {
     /// The cache cannot be written to.
     pub fn put(&self, bytes: &[u8]) -> io::Result<Content> {
         let content = Content::of(bytes);
-        if !self.store.has(&content) {
+        if !self.has(&content) {
             self.add(&mut |out| out.write_all(bytes))?;
         }
         Ok(content)
@@ -114,12 +114,18 @@ impl Cache {
         Ok(content)
     }
 
+    /// Whether it has content in this size.
+    #[must_use]
+    pub fn has(&self, content: &Content) -> bool {
+        self.store.has(content)
+    }
+
     /// Opens content; `None` if the cache does not have it in this size.
     ///
     /// # Errors
     /// It is there and cannot be opened.
     pub fn open(&self, content: &Content) -> io::Result<Option<File>> {
-        if self.store.has(content) { self.store.open(&content.digest) } else { Ok(None) }
+        if self.has(content) { self.store.open(&content.digest) } else { Ok(None) }
     }
 
     /// Forgets content. Nobody is told if that fails: it is found to be wrong again.
@@ -169,11 +175,11 @@ impl Partial {
         self.size == 0
     }
 
-    /// What has seen all that is there. From here on only the end is written to.
+    /// What has seen all that is there; `seen` sees it too. From here on only the end is written to.
     ///
     /// # Errors
-    /// It cannot be read.
-    pub fn hasher(&mut self) -> io::Result<Hasher> {
+    /// It cannot be read, or `seen` fails.
+    pub fn hasher(&mut self, seen: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<Hasher> {
         let mut hasher = Hasher::new();
         let mut buffer = vec![0_u8; layout::writer::CHUNK_BYTES];
         loop {
@@ -181,7 +187,9 @@ impl Partial {
             if count == 0 {
                 return Ok(hasher);
             }
-            hasher.update(buffer.get(..count).unwrap_or_default());
+            let bytes = buffer.get(..count).unwrap_or_default();
+            hasher.update(bytes);
+            seen(bytes)?;
         }
     }
 

@@ -1,5 +1,5 @@
 //! Everything that a build has to bring from elsewhere: blobs of registries and files of servers, several at a time,
-//! into the cache, before the archive is begun. One bar shows them all.
+//! into the cache, and blobs at the same time to their places in the archive. One bar shows them all.
 //!
 //! A run that is killed loses nothing of what was whole by then, and the next one goes on in the middle of what was
 //! not. A second build of the same lock fetches nothing.
@@ -15,6 +15,7 @@ use std::sync::{Mutex, PoisonError};
 use edge::progress::Progress;
 use edge::show::bytes;
 use edge::{Classified, Exit};
+use layout::filling::Filling;
 use manifests::Digest;
 use manifests::bundle::Content;
 
@@ -133,7 +134,7 @@ pub struct Room<'a> {
     pub bytes: u64,
 }
 
-/// Brings what the cache does not have.
+/// Brings what the cache does not have; blobs of registries also `into` an archive.
 ///
 /// # Errors
 /// The first thing that could not be brought; the others are named in notes.
@@ -142,6 +143,7 @@ pub fn missing(
     packed: &Packed,
     world: &World<'_>,
     archive: &Room<'_>,
+    into: Option<&Filling<'_>>,
 ) -> Result<(), DownloadError> {
     let mut jobs = jobs(lock, packed, world)?;
     if jobs.is_empty() {
@@ -161,6 +163,7 @@ pub fn missing(
         puller: world.puller(),
         fetcher: Fetcher { http: world.registries, cache: world.cache, logins: &logins, limit: u64::MAX },
         owners: owners(packed),
+        into,
         bar: Mutex::new((world.shown.begin("fetching", total), 0)),
         jobs: jobs.len(),
     };
@@ -181,14 +184,14 @@ fn jobs(lock: &BundleLock, packed: &Packed, world: &World<'_>) -> Result<Vec<Job
     let mut jobs = Vec::new();
     for content in &packed.inventory.carried() {
         let Some(blob) = lock.blobs.get(&content.digest) else { continue };
-        if has(world, content) {
+        if world.cache.has(content) {
             continue;
         }
         // What is packed here is packed of charts that are elsewhere.
         if let Origin::PackedChart(packed) = &blob.from {
             for dependency in &packed.dependencies {
                 let content = Content { digest: dependency.sha256, size: dependency.size };
-                if !has(world, &content) {
+                if !world.cache.has(&content) {
                     jobs.extend(job(content, &dependency.from, world)?);
                 }
             }
@@ -199,10 +202,6 @@ fn jobs(lock: &BundleLock, packed: &Packed, world: &World<'_>) -> Result<Vec<Job
     let mut seen = BTreeSet::new();
     jobs.retain(|job| seen.insert(job.digest()));
     Ok(jobs)
-}
-
-fn has(world: &World<'_>, content: &Content) -> bool {
-    matches!(world.cache.open(content), Ok(Some(_)))
 }
 
 /// Nothing for what is on this machine.
@@ -242,6 +241,7 @@ struct Shared<'a> {
     puller: Puller<'a>,
     fetcher: Fetcher<'a>,
     owners: BTreeMap<Digest, String>,
+    into: Option<&'a Filling<'a>>,
     /// The bar, and how many are done.
     bar: Mutex<(Box<dyn Progress>, usize)>,
     jobs: usize,
@@ -255,7 +255,8 @@ impl Shared<'_> {
         let advance = |count: u64| self.with_bar(|(bar, _)| bar.advance(count));
         match job {
             Job::Blob { content, sources } => {
-                self.puller.blob(sources, *content, &advance).map_err(|source| {
+                let place = self.into.and_then(|archive| archive.place(*content));
+                self.puller.blob(sources, *content, place, &advance).map_err(|source| {
                     let component = self.owners.get(&content.digest).cloned().unwrap_or_default();
                     DownloadError::Blob { blob: content.digest, component, source }
                 })?;

@@ -4,18 +4,23 @@
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
+use edge::at_once;
 use edge::progress::Progress;
 use edge::show::bytes;
 use edge::{Classified, Exit};
+use layout::filling::Filling;
+use layout::medium;
 use layout::split::PartsWriter;
 use layout::writer::{ArchiveWriter, WriteError};
-use manifests::Digest;
 use manifests::bundle::Content;
+use manifests::{Digest, Hasher};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
+use crate::cache::Cache;
 use crate::download::{self, DownloadError, Room};
-use crate::lock::{BundleLock, LockedBlob, Origin};
+use crate::lock::{BundleLock, LockedBlob, Origin, Slice};
 use crate::media::Cut;
 use crate::pack::Packed;
 use crate::sources::images::{docker_archive, docker_daemon, pull, tar_index};
@@ -58,7 +63,7 @@ pub enum ExportError {
         source: WriteError,
     },
     /// What the lock names could not be fetched.
-    #[error("the archive was not begun")]
+    #[error("the archive was not written")]
     Download {
         /// What, and why not.
         source: DownloadError,
@@ -139,7 +144,6 @@ pub fn export(
     packed: &Packed,
     lock: &BundleLock,
     world: &World<'_>,
-    interrupted: &dyn Fn() -> bool,
 ) -> Result<u64, ExportError> {
     must_not_exist(destination)?;
     let path = destination.to_path_buf();
@@ -148,11 +152,18 @@ pub fn export(
     let needed = archive_bytes(packed);
     check_space(directory, needed)?;
     let unwritable = |source| ExportError::Destination { path: directory.to_path_buf(), source };
-    download::missing(lock, packed, world, &Room { directory, bytes: needed })
-        .map_err(|source| ExportError::Download { source })?;
     let file = Unnamed::create(directory).map_err(unwritable)?;
-    let mut bar = world.shown.begin("writing", needed);
-    write(destination, Counted { out: file.file(), bar: &mut *bar }, packed, lock, world, interrupted)?;
+    let room = Room { directory, bytes: needed };
+    let blobs = Blobs { path: destination, packed, lock, world };
+    match &file {
+        Unnamed::Nameless(file) => blobs.fill(file, &room)?,
+        // Where a place cannot be left out for later, nothing is written twice: one after the other.
+        Unnamed::Hidden(file) => {
+            blobs.download(&room, None)?;
+            let mut bar = world.shown.begin("writing", needed);
+            blobs.write(Counted { out: file.as_file(), bar: &mut *bar })?;
+        }
+    }
     file.name(destination).map_err(|source| ExportError::Destination { path, source })?;
     Ok(needed)
 }
@@ -178,9 +189,10 @@ pub fn export_parts(
     world: &World<'_>,
     room: &Room<'_>,
 ) -> Result<(), ExportError> {
-    download::missing(lock, packed, world, room).map_err(|source| ExportError::Download { source })?;
+    let blobs = Blobs { path: destination, packed, lock, world };
+    blobs.download(room, None)?;
     let mut bar = cut.progress(world.shown.begin("writing", archive_bytes(packed)));
-    write(destination, Counted { out: parts, bar: &mut *bar }, packed, lock, world, world.interrupted)
+    blobs.write(Counted { out: parts, bar: &mut *bar })
 }
 
 /// Says of what passes how much it is.
@@ -201,44 +213,125 @@ impl<W: Write> Write for Counted<'_, W> {
     }
 }
 
-/// Writes the archive to where it goes.
-fn write<W: Write>(
-    path: &Path,
-    out: W,
-    packed: &Packed,
-    lock: &BundleLock,
-    world: &World<'_>,
-    interrupted: &dyn Fn() -> bool,
-) -> Result<(), ExportError> {
-    let failed = |source| {
-        if interrupted() {
-            ExportError::Interrupted { path: path.to_path_buf() }
-        } else {
-            ExportError::Write { path: path.to_path_buf(), source }
-        }
-    };
-    let out = BufWriter::with_capacity(layout::writer::CHUNK_BYTES, out);
-    let mut writer = ArchiveWriter::begin(out, &packed.head).map_err(failed)?;
-    for content in &packed.inventory.carried() {
-        let open = match lock.blobs.get(&content.digest) {
-            Some(blob) => open(*content, blob, world),
-            None => patch(*content, packed, world),
-        };
-        let source = open.map_err(|source| failed(WriteError::Source { digest: content.digest, source }))?;
-        let from_cache = lock
-            .blobs
-            .get(&content.digest)
-            .is_none_or(|blob| matches!(cached(*content, blob, world), Ok(Some(_))));
-        let mut source = Stoppable { source, interrupted };
-        if let Err(error) = writer.blob(*content, &mut source, &mut |_| {}) {
-            if matches!(error, WriteError::Changed { .. }) && from_cache {
-                world.cache.remove(&content.digest);
-                return Err(ExportError::Rotten { digest: content.digest });
+/// Everything of an archive, on its way to where it goes.
+struct Blobs<'a> {
+    /// For messages.
+    path: &'a Path,
+    packed: &'a Packed,
+    lock: &'a BundleLock,
+    world: &'a World<'a>,
+}
+
+impl Blobs<'_> {
+    fn download(&self, room: &Room<'_>, into: Option<&Filling<'_>>) -> Result<(), ExportError> {
+        download::missing(self.lock, self.packed, self.world, room, into)
+            .map_err(|source| ExportError::Download { source })
+    }
+
+    /// Writes the archive in several places at the same time: what comes over the network goes straight to its place.
+    fn fill(&self, file: &File, room: &Room<'_>) -> Result<(), ExportError> {
+        let filling = Filling::begin(file, &self.packed.head, self.packed.inventory.carried());
+        let filling = filling.map_err(|error| self.failed(error))?;
+        self.download(room, Some(&filling))?;
+        let left = filling.lacks();
+        let total = left.iter().map(|content| content.size).fold(0, u64::saturating_add);
+        let bar = Mutex::new(self.world.shown.begin("writing", total));
+        let advance = |count| bar.lock().unwrap_or_else(PoisonError::into_inner).advance(count);
+        let mut at_hand = Vec::new();
+        for content in left {
+            if self.at_hand().find(content).is_some() {
+                at_hand.push(content);
+                continue;
             }
-            return Err(failed(error));
+            // What has to be made first may be made of the same thing as what comes next: not at the same time.
+            let mut source = self.source(content).map_err(|error| self.failed(error))?;
+            place(&filling, content, &mut source, &advance).map_err(|error| self.failed(error))?;
+        }
+        let (here, interrupted) = (self.at_hand(), self.world.interrupted);
+        let threads = medium::readers(room.directory);
+        let placed = at_once::until_failure(threads, &at_hand, |content, _| {
+            let from = here.find(*content);
+            let from_cache = from.as_ref().is_some_and(Source::is_cached);
+            let source = from.map_or_else(|| Err(gone()), |from| from.open());
+            let copied =
+                source.map_err(|source| WriteError::Source { digest: content.digest, source }).and_then(
+                    |source| place(&filling, *content, &mut Stoppable { source, interrupted }, &advance),
+                );
+            copied.map_err(|error| (error, content.digest, from_cache))
+        });
+        placed.map_err(|(error, digest, from_cache)| self.judged(error, digest, from_cache))?;
+        filling.finish().map_err(|error| self.failed(error))
+    }
+
+    fn at_hand(&self) -> AtHand<'_> {
+        AtHand { packed: self.packed, lock: self.lock, cache: self.world.cache, base: &self.world.base }
+    }
+
+    /// Writes the archive from its beginning to its end.
+    fn write<W: Write>(&self, out: W) -> Result<(), ExportError> {
+        let out = BufWriter::with_capacity(layout::writer::CHUNK_BYTES, out);
+        let mut writer = ArchiveWriter::begin(out, &self.packed.head).map_err(|error| self.failed(error))?;
+        for content in &self.packed.inventory.carried() {
+            let from_cache = self.at_hand().find(*content).is_some_and(|from| from.is_cached());
+            let mut source = self.source(*content).map_err(|error| self.failed(error))?;
+            let written = writer.blob(*content, &mut source, &mut |_| {});
+            written.map_err(|error| self.judged(error, content.digest, from_cache))?;
+        }
+        writer.finish().map_err(|error| self.failed(error)).map(|_| ())
+    }
+
+    fn source(&self, content: Content) -> Result<Stoppable<'_>, WriteError> {
+        let open = match self.lock.blobs.get(&content.digest) {
+            Some(blob) => open(content, blob, self.world),
+            None => self.at_hand().find(content).map_or_else(|| Err(gone()), |patch| patch.open()),
+        };
+        let source = open.map_err(|source| WriteError::Source { digest: content.digest, source })?;
+        Ok(Stoppable { source, interrupted: self.world.interrupted })
+    }
+
+    /// What rotted in the cache is thrown away, so that the next run has it anew.
+    fn judged(&self, error: WriteError, digest: Digest, from_cache: bool) -> ExportError {
+        if matches!(error, WriteError::Changed { .. }) && from_cache {
+            self.world.cache.remove(&digest);
+            return ExportError::Rotten { digest };
+        }
+        self.failed(error)
+    }
+
+    fn failed(&self, source: WriteError) -> ExportError {
+        let path = self.path.to_path_buf();
+        if (self.world.interrupted)() {
+            ExportError::Interrupted { path }
+        } else {
+            ExportError::Write { path, source }
         }
     }
-    writer.finish().map_err(failed).map(|_| ())
+}
+
+/// Copies a blob to its place, and hashes it on its way.
+fn place(
+    filling: &Filling<'_>,
+    content: Content,
+    source: &mut dyn Read,
+    advance: &dyn Fn(u64),
+) -> Result<(), WriteError> {
+    let Some(mut place) = filling.place(content) else { return Ok(()) };
+    let unread = |source| WriteError::Source { digest: content.digest, source };
+    let mut hasher = Hasher::new();
+    // One byte more than expected, so that a source that has grown is noticed.
+    let mut source = source.take(content.size.saturating_add(1));
+    let room = usize::try_from(source.limit()).unwrap_or(usize::MAX);
+    let mut buffer = vec![0; room.min(layout::writer::CHUNK_BYTES)];
+    loop {
+        let count = source.read(&mut buffer).map_err(unread)?;
+        let bytes = buffer.get(..count).unwrap_or_default();
+        hasher.update(bytes);
+        if count == 0 || hasher.size() > content.size {
+            return place.settle(Content { size: hasher.size(), digest: hasher.finish() });
+        }
+        place.write(bytes).map_err(WriteError::Destination)?;
+        advance(count as u64);
+    }
 }
 
 fn check_space(directory: &Path, needed: u64) -> Result<(), ExportError> {
@@ -268,23 +361,17 @@ impl Unnamed {
         }
     }
 
-    fn file(&self) -> &File {
-        match self {
-            Self::Nameless(file) => file,
-            Self::Hidden(file) => file.as_file(),
-        }
-    }
-
     /// Never takes the place of what is there.
     fn name(self, destination: &Path) -> io::Result<()> {
-        self.file().sync_all()?;
         match self {
             Self::Nameless(file) => {
+                file.sync_all()?;
                 use std::os::fd::AsRawFd;
                 let descriptor = format!("/proc/self/fd/{}", file.as_raw_fd());
                 rustix::fs::linkat(CWD, descriptor.as_str(), CWD, destination, AtFlags::SYMLINK_FOLLOW)?;
             }
             Self::Hidden(file) => {
+                file.as_file().sync_all()?;
                 file.persist_noclobber(destination).map_err(|error| error.error)?;
             }
         }
@@ -308,21 +395,78 @@ impl Read for Stoppable<'_> {
     }
 }
 
+/// What only has to be read. Threads may share it.
+struct AtHand<'a> {
+    packed: &'a Packed,
+    lock: &'a BundleLock,
+    cache: &'a Cache,
+    base: &'a Path,
+}
+
+impl<'a> AtHand<'a> {
+    fn find(&self, content: Content) -> Option<Source<'a>> {
+        match self.lock.blobs.get(&content.digest) {
+            Some(blob) => Source::at_hand(content, blob, self.cache, self.base),
+            // Patches were made into the cache.
+            None => {
+                let is_one = self.packed.inventory.patches().iter().any(|patch| patch.patch == content);
+                let is_there = is_one && self.cache.has(&content);
+                is_there.then(|| Source::Cached(self.cache.path(&content.digest)))
+            }
+        }
+    }
+}
+
+/// Where a blob is that only has to be read.
+enum Source<'a> {
+    /// The cache has it in its size; its digest whoever reads it has to check.
+    Cached(PathBuf),
+    Inline(&'a str),
+    /// As the file system knows it, and as the lock names it.
+    File(PathBuf, &'a Path),
+    Slice(PathBuf, &'a Slice),
+}
+
+impl<'a> Source<'a> {
+    fn at_hand(content: Content, blob: &'a LockedBlob, cache: &Cache, base: &Path) -> Option<Self> {
+        match &blob.from {
+            Origin::Inline(text) => Some(Self::Inline(text)),
+            _ if cache.has(&content) => Some(Self::Cached(cache.path(&content.digest))),
+            Origin::File(path) => Some(Self::File(base.join(path), path)),
+            Origin::Slice(slice) => Some(Self::Slice(base.join(&slice.file), slice)),
+            _ => None,
+        }
+    }
+
+    fn is_cached(&self) -> bool {
+        matches!(self, Self::Cached(_))
+    }
+
+    fn open(&self) -> io::Result<Box<dyn Read>> {
+        Ok(match self {
+            Self::Cached(path) => Box::new(File::open(path)?),
+            Self::Inline(text) => Box::new(io::Cursor::new(text.as_bytes().to_vec())),
+            Self::File(path, shown) => Box::new(File::open(path).map_err(named(shown))?),
+            Self::Slice(path, slice) => {
+                Box::new(tar_index::open_slice(path, slice).map_err(named(&slice.file))?)
+            }
+        })
+    }
+}
+
+fn gone() -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, "it was fetched or made, and is gone from the cache")
+}
+
 /// Opens a blob: in the cache if it is there, else where the lock says.
 ///
 /// # Errors
 /// It is in neither place.
 pub fn open(content: Content, blob: &LockedBlob, world: &World<'_>) -> io::Result<Box<dyn Read>> {
-    if let Some(file) = cached(content, blob, world)? {
-        return Ok(Box::new(file));
+    if let Some(source) = Source::at_hand(content, blob, world.cache, &world.base) {
+        return source.open();
     }
     match &blob.from {
-        Origin::Inline(text) => Ok(Box::new(io::Cursor::new(text.clone().into_bytes()))),
-        Origin::File(path) => Ok(Box::new(File::open(world.path(path)).map_err(named(path))?)),
-        Origin::Slice(slice) => {
-            let opened = tar_index::open_slice(&world.path(&slice.file), slice);
-            Ok(Box::new(opened.map_err(named(&slice.file))?))
-        }
         Origin::Gzip(slice) => {
             docker_archive::compress(world, slice).map_err(named(&slice.file))?;
             again(content, world).map_err(named(&slice.file))
@@ -339,30 +483,15 @@ pub fn open(content: Content, blob: &LockedBlob, world: &World<'_>) -> io::Resul
             let raw = pull::manifest(world, place, &content.digest.into()).map_err(io::Error::other)?;
             Ok(Box::new(io::Cursor::new(raw.bytes)))
         }
-        Origin::Registry(_) | Origin::Url(_) => {
-            Err(io::Error::new(io::ErrorKind::NotFound, "it was fetched and is gone from the cache"))
-        }
         Origin::BuiltWheel(built) => {
             let path = built.url.split('?').next().unwrap_or_default();
             let name = PathBuf::from(path.rsplit('/').next().unwrap_or_default());
             closure::rebuild(built, world).map_err(io::Error::other)?;
             again(content, world).map_err(named(&name))
         }
+        // What is on this machine is at hand.
+        _ => Err(gone()),
     }
-}
-
-/// Opens a patch, which was made into the cache.
-fn patch(content: Content, packed: &Packed, world: &World<'_>) -> io::Result<Box<dyn Read>> {
-    let is_one = packed.inventory.patches().iter().any(|patch| patch.patch == content);
-    match world.cache.open(&content)?.filter(|_| is_one) {
-        Some(file) => Ok(Box::new(file)),
-        None => Err(io::Error::new(io::ErrorKind::NotFound, "it is not in the lock")),
-    }
-}
-
-/// What the cache has of a blob that is kept there. Its size fits; its digest whoever reads it has to check.
-fn cached(content: Content, blob: &LockedBlob, world: &World<'_>) -> io::Result<Option<File>> {
-    if matches!(blob.from, Origin::Inline(_)) { Ok(None) } else { world.cache.open(&content) }
 }
 
 /// Reads a small blob whole and holds it to its digest. What has rotted in the cache is had again from where it came

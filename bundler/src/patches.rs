@@ -130,7 +130,8 @@ pub fn make(
         return Ok(Vec::new());
     }
     let room = Room { directory: world.cache.root(), bytes: 0 };
-    download::missing(lock, packed, world, &room).map_err(|source| PatchesError::Download { source })?;
+    download::missing(lock, packed, world, &room, None)
+        .map_err(|source| PatchesError::Download { source })?;
     let bytes = wanted.iter().map(|(blob, _)| blob.size).fold(0, u64::saturating_add);
     let mut bar = world.shown.begin("patching", bytes);
     let mut patches = Vec::new();

@@ -171,10 +171,7 @@ impl BuildArgs {
         }
         let signed_by = sign(&mut packed, &secrets)?;
         let mut made = match &media {
-            None => Made {
-                bytes: export::export(&destination, &packed, &lock, &world, &interrupted)?,
-                ..Made::default()
-            },
+            None => Made { bytes: export::export(&destination, &packed, &lock, &world)?, ..Made::default() },
             Some(media) => make_discs((media, self.iso, percent), &destination, (&packed, &lock), &world)?,
         };
         if let Some(percent) = percent.filter(|_| media.is_none()) {

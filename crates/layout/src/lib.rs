@@ -16,6 +16,7 @@
 mod carried;
 pub mod disc;
 pub mod durable;
+pub mod filling;
 pub mod hashing;
 pub mod header;
 pub mod map;

@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use manifests::Digest;
 use manifests::bundle::Content;
 
-use crate::durable;
+use crate::durable::{self, Writeback};
 
 /// A directory of blobs.
 #[derive(Debug, Clone)]
@@ -147,7 +147,7 @@ impl Quarantine<'_> {
     pub fn blob(&self, expected: Content) -> io::Result<BlobWriter> {
         let path = self.dir.join(format!(".{}", expected.digest.hex()));
         let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&path)?;
-        Ok(BlobWriter { file, path, written: 0, expected })
+        Ok(BlobWriter { file, path, written: 0, expected, writeback: Writeback::default() })
     }
 
     /// Keeps a blob of which `found` was written, as whoever read it has hashed it.
@@ -198,11 +198,13 @@ pub struct BlobWriter {
     path: PathBuf,
     written: u64,
     expected: Content,
+    writeback: Writeback,
 }
 
 impl Write for BlobWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let count = self.file.write(bytes)?;
+        self.writeback.wrote(&self.file, self.written, count as u64);
         self.written = self.written.saturating_add(count as u64);
         Ok(count)
     }

@@ -175,13 +175,18 @@ impl<W: Write> ArchiveWriter<W> {
         self.zeros(header::padding(expected.size))
     }
 
+    /// What it writes to, after everything so far is there.
+    pub(crate) fn into_inner(mut self) -> Result<W, WriteError> {
+        self.out.flush().map_err(WriteError::Destination)?;
+        Ok(self.out)
+    }
+
     /// Writes the end of the archive: two empty blocks, and nothing after them.
     ///
     /// # Errors
     /// The destination fails.
     pub fn finish(mut self) -> Result<W, WriteError> {
         self.zeros(2 * BLOCK_BYTES)?;
-        self.out.flush().map_err(WriteError::Destination)?;
-        Ok(self.out)
+        self.into_inner()
     }
 }

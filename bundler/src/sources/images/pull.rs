@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 
+use layout::filling::Place;
 use manifests::bundle::Content;
 use manifests::{Descriptor, Digest};
 use registry::{BlobReader, RawManifest, RegistryError, TagOrDigest};
@@ -126,35 +127,59 @@ pub struct Puller<'a> {
 /// Nobody gives it, or the cache cannot be written to.
 pub fn blob(world: &World<'_>, place: &RegistryPlace, content: Content) -> io::Result<File> {
     let sources = world.registries.sources(place).map_err(io::Error::other)?;
-    world.puller().blob(&sources, content, &|_| {})?;
+    world.puller().blob(&sources, content, None, &|_| {})?;
     world.cache.open(&content)?.ok_or_else(|| io::Error::other("the cache has lost it"))
 }
 
 impl Puller<'_> {
     /// Brings a blob into the cache, from one host after the other, and goes on where an earlier run has stopped.
     /// What turns out to be wrong is thrown away and fetched anew: bytes of an earlier run, or of a mirror, spoil
-    /// nothing. `advance` is told of bytes as they are there.
+    /// nothing. The bytes go to their place in an archive as well, if it has one. `advance` is told of bytes as they
+    /// are there.
     ///
     /// # Errors
-    /// Nobody gives it, or the cache cannot be written to.
-    pub fn blob(&self, sources: &[Source], content: Content, advance: &dyn Fn(u64)) -> io::Result<()> {
+    /// Nobody gives it, or the cache or the archive cannot be written to.
+    pub fn blob(
+        &self,
+        sources: &[Source],
+        content: Content,
+        place: Option<Place<'_>>,
+        advance: &dyn Fn(u64),
+    ) -> io::Result<()> {
+        let mut beside = Beside(place);
+        self.brought(sources, content, &mut beside, advance)?;
+        beside.settle(content)
+    }
+
+    fn brought(
+        &self,
+        sources: &[Source],
+        content: Content,
+        beside: &mut Beside<'_>,
+        advance: &dyn Fn(u64),
+    ) -> io::Result<()> {
         let mut refusal = None;
         for source in sources {
             // A second try is for what an earlier run has left.
             for _ in 0..2 {
+                beside.restart();
                 // While another run fetches the same, ours keeps what it gets under no name.
                 let Some(mut part) = self.cache.partial(&content)? else {
-                    match self.alone(source, content, advance) {
+                    match self.alone(source, content, beside, advance) {
                         Ok(()) => return Ok(()),
                         Err(error) => refusal = Some(error),
                     }
                     break;
                 };
                 let resumed = !part.is_empty();
-                let hasher = part.hasher()?;
+                // More than it can be is found to be wrong by whoever asks for the rest.
+                let hasher = part.hasher(&mut |bytes| beside.write(bytes))?;
                 advance(hasher.size());
                 let read = source.repository.resume_blob(&content.digest, content.size, hasher);
-                match read.map_err(io::Error::from).and_then(|reader| self.drain(reader, part, advance)) {
+                let drained = read
+                    .map_err(io::Error::from)
+                    .and_then(|reader| self.drain(reader, part, beside, advance));
+                match drained {
                     Ok(()) => return Ok(()),
                     Err(error) if resumed && is_damage(&error) => refusal = Some(error),
                     // No other host helps against a full disk.
@@ -175,44 +200,88 @@ impl Puller<'_> {
         Err(refusal.unwrap_or_else(|| io::ErrorKind::NotFound.into()))
     }
 
-    fn drain(&self, mut reader: BlobReader, mut part: Partial, advance: &dyn Fn(u64)) -> io::Result<()> {
-        let mut buffer = vec![0_u8; layout::writer::CHUNK_BYTES];
-        loop {
-            if (self.interrupted)() {
-                return Err(io::Error::other("interrupted"));
-            }
-            match reader.read(&mut buffer) {
-                Ok(0) => return part.finish(),
-                Ok(count) => {
-                    part.append(buffer.get(..count).unwrap_or_default())?;
-                    advance(count as u64);
+    fn drain(
+        &self,
+        reader: BlobReader,
+        mut part: Partial,
+        beside: &mut Beside<'_>,
+        advance: &dyn Fn(u64),
+    ) -> io::Result<()> {
+        let kept = self.pass(reader, &mut |bytes| {
+            part.append(bytes)?;
+            beside.write(bytes)?;
+            advance(bytes.len() as u64);
+            Ok(())
+        });
+        match kept {
+            Ok(()) => part.finish(),
+            Err(error) => {
+                if is_damage(&error) {
+                    part.discard();
                 }
-                Err(error) => {
-                    if is_damage(&error) {
-                        part.discard();
-                    }
-                    return Err(error);
-                }
+                Err(error)
             }
         }
     }
 
-    fn alone(&self, source: &Source, content: Content, advance: &dyn Fn(u64)) -> io::Result<()> {
-        let mut reader = source.repository.open_blob(&content.digest, content.size)?;
+    fn alone(
+        &self,
+        source: &Source,
+        content: Content,
+        beside: &mut Beside<'_>,
+        advance: &dyn Fn(u64),
+    ) -> io::Result<()> {
         self.cache.add(&mut |out| {
-            let mut buffer = vec![0_u8; layout::writer::CHUNK_BYTES];
-            loop {
-                if (self.interrupted)() {
-                    return Err(io::Error::other("interrupted"));
-                }
-                match reader.read(&mut buffer)? {
-                    0 => return Ok(()),
-                    count => out.write_all(buffer.get(..count).unwrap_or_default())?,
-                }
-            }
+            let reader = source.repository.open_blob(&content.digest, content.size)?;
+            self.pass(reader, &mut |bytes| {
+                out.write_all(bytes)?;
+                beside.write(bytes)
+            })
         })?;
         advance(content.size);
         Ok(())
+    }
+
+    /// Hands on what comes, in large pieces, until the reader says that it was right. What came before an error is
+    /// handed on too: the next run goes on from there.
+    fn pass(&self, mut reader: BlobReader, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        let mut buffer = vec![0_u8; layout::writer::CHUNK_BYTES];
+        loop {
+            let mut filled = 0;
+            let ended = loop {
+                if (self.interrupted)() {
+                    break Err(io::Error::other("interrupted"));
+                }
+                match reader.read(buffer.get_mut(filled..).unwrap_or_default()) {
+                    Ok(0) => break Ok(filled < buffer.len()),
+                    Ok(count) => filled = filled.saturating_add(count),
+                    Err(error) => break Err(error),
+                }
+            };
+            take(buffer.get(..filled).unwrap_or_default())?;
+            if ended? {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Where the bytes of a blob go beside the cache.
+struct Beside<'a>(Option<Place<'a>>);
+
+impl Beside<'_> {
+    fn restart(&mut self) {
+        if let Some(place) = &mut self.0 {
+            place.restart();
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.as_mut().map_or(Ok(()), |place| place.write(bytes))
+    }
+
+    fn settle(self, content: Content) -> io::Result<()> {
+        self.0.map_or(Ok(()), |place| place.settle(content).map_err(io::Error::other))
     }
 }
 
