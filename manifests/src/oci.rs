@@ -11,10 +11,12 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
+mod scan;
+
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::digest::Digest;
+use scan::Scan;
 
 /// What registries hold a manifest to.
 pub const MANIFEST_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -287,25 +289,7 @@ impl ManifestDocument {
         if bytes.len() as u64 > MANIFEST_BYTES_MAX {
             return Err(OciError::TooLarge(bytes.len() as u64));
         }
-        let probe: Probe = serde_json::from_slice(bytes).map_err(shape)?;
-        if probe.schema_version != 2 {
-            return Err(OciError::Schema(probe.schema_version));
-        }
-        if probe.manifests.is_some() && (probe.layers.is_some() || probe.config.is_some()) {
-            return Err(OciError::Ambiguous);
-        }
-        if let Some(inside) = probe.media_type.as_deref().filter(|inside| *inside != media_type) {
-            return Err(OciError::MediaType {
-                inside: crate::text::printable(inside),
-                outside: crate::text::printable(media_type),
-            });
-        }
-        // A tree of values takes ten times the length of the document: it is gone before the next one.
-        one_reading(&serde_json::from_slice(bytes).map_err(shape)?)?;
-        if let Some(digest) = probe.digests().find(|digest| !digest.starts_with("sha256:")) {
-            return Err(OciError::Algorithm(crate::text::printable(digest)));
-        }
-        drop(probe);
+        Scan::of(bytes)?.judge(media_type)?;
         let descriptor = Descriptor::new(media_type, Digest::of(b""), 0);
         if descriptor.is_index() {
             let index: ImageIndex = serde_json::from_slice(bytes).map_err(shape)?;
@@ -344,83 +328,6 @@ impl ManifestDocument {
             Self::Index(index) => index.manifests,
         }
     }
-}
-
-/// Only what tells the two documents apart.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Probe {
-    schema_version: u32,
-    media_type: Option<String>,
-    manifests: Option<Named>,
-    layers: Option<Named>,
-    config: Option<Named>,
-    subject: Option<Named>,
-}
-
-/// What descriptors are called, whatever else they say and whether or not they are descriptors.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Named {
-    One { digest: String },
-    Many(Vec<Self>),
-    Other(serde::de::IgnoredAny),
-}
-
-impl Probe {
-    fn digests(&self) -> impl Iterator<Item = &str> {
-        let all = [&self.manifests, &self.layers, &self.config, &self.subject].into_iter().flatten();
-        all.flat_map(|named| match named {
-            Named::Many(list) => list.as_slice(),
-            one => core::slice::from_ref(one),
-        })
-        .filter_map(|named| match named {
-            Named::One { digest } => Some(digest.as_str()),
-            _ => None,
-        })
-    }
-}
-
-/// The keys that readers act on.
-const KEYS: [&str; 14] = [
-    "schemaVersion",
-    "mediaType",
-    "artifactType",
-    "config",
-    "layers",
-    "manifests",
-    "subject",
-    "digest",
-    "size",
-    "urls",
-    "platform",
-    "architecture",
-    "os",
-    "variant",
-];
-
-/// Refuses what our parser and others' would read in two ways: keys in another case, and lists that stand
-/// for objects.
-fn one_reading(document: &Value) -> Result<(), OciError> {
-    let own = object(document)?;
-    let single = ["config", "subject"].iter().filter_map(|key| there(own, key));
-    let listed = ["layers", "manifests"].iter().filter_map(|key| own.get(*key)?.as_array()).flatten();
-    single.chain(listed).try_for_each(|descriptor| {
-        there(object(descriptor)?, "platform").map_or(Ok(()), |platform| object(platform).map(|_| ()))
-    })
-}
-
-fn there<'a>(object: &'a serde_json::Map<String, Value>, key: &str) -> Option<&'a Value> {
-    object.get(key).filter(|value| !value.is_null())
-}
-
-/// The object, whose keys are spelled as the spec spells them.
-fn object(value: &Value) -> Result<&serde_json::Map<String, Value>, OciError> {
-    let Some(object) = value.as_object() else {
-        return Err(OciError::Shape("something else stands where an object must".to_string()));
-    };
-    let odd = |key: &&String| KEYS.iter().any(|known| known.eq_ignore_ascii_case(key) && known != key);
-    object.keys().find(odd).map_or(Ok(object), |key| Err(OciError::Case(crate::text::printable(key))))
 }
 
 fn shape(error: serde_json::Error) -> OciError {
@@ -476,6 +383,8 @@ mod tests {
         let with = |config: &str, more: &str| {
             format!("{{\"schemaVersion\":2,\"config\":{config},\"layers\":[]{more}}}")
         };
+        let list_of =
+            |entries: &str| format!("{{\"schemaVersion\":2,\"config\":{d},\"layers\":[{entries}]}}");
         assert!(ManifestDocument::parse(with(&d, ",\"subject\":null").as_bytes(), MEDIA_MANIFEST).is_ok());
         for (key, body) in [
             ("Manifests", with(&d, ",\"Manifests\":[]")),
@@ -492,7 +401,14 @@ mod tests {
             assert_eq!(refusal(&body, MEDIA_MANIFEST), OciError::Case(key.into()), "{body}");
         }
         let list = with(&format!("[\"x\",\"{digest}\",0]"), "");
-        assert!(matches!(refusal(&list, MEDIA_MANIFEST), OciError::Shape(_)));
+        let in_list = |entry: &str| list_of(&format!("{d},{entry}"));
+        let platform = |value: &str| d.replace('}', &format!(",\"platform\":{value}}}"));
+        for bad in [list, in_list("null"), in_list("[]"), list_of(&platform("[\"amd64\",\"linux\"]"))] {
+            assert!(matches!(refusal(&bad, MEDIA_MANIFEST), OciError::Shape(_)), "{bad}");
+        }
+        assert!(ManifestDocument::parse(list_of(&platform("null")).as_bytes(), MEDIA_MANIFEST).is_ok());
+        let twice = with(&d, ",\"schemaVersion\":2");
+        assert!(matches!(refusal(&twice, MEDIA_MANIFEST), OciError::Shape(_)));
         let large = with(&d.replace(":0}", ":4194305}"), "");
         assert_eq!(refusal(&large, MEDIA_MANIFEST), OciError::Configuration(4_194_305));
     }
