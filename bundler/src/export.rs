@@ -257,9 +257,13 @@ impl Blobs<'_> {
                 source.map_err(|source| WriteError::Source { digest: content.digest, source }).and_then(
                     |source| place(&filling, *content, &mut Stoppable { source, interrupted }, &advance),
                 );
-            copied.map_err(|error| (error, content.digest, from_cache))
+            // In a box, because there is one answer for each of many thousands.
+            copied.map_err(|error| Box::new((error, content.digest, from_cache)))
         });
-        placed.map_err(|(error, digest, from_cache)| self.judged(error, digest, from_cache))?;
+        placed.map_err(|wrong| {
+            let (error, digest, from_cache) = *wrong;
+            self.judged(error, digest, from_cache)
+        })?;
         filling.finish().map_err(|error| self.failed(error))
     }
 

@@ -16,7 +16,7 @@ use manifests::inventory::{
     Wheelhouse,
 };
 use manifests::kubernetes::KubernetesManifests;
-use manifests::oci::{ANNOTATION_TITLE, ImageManifest, MEDIA_CYCLONEDX, ManifestDocument};
+use manifests::oci::{ANNOTATION_TITLE, Annotations, ImageManifest, MEDIA_CYCLONEDX, ManifestDocument};
 use manifests::script::Script;
 use manifests::{ArchivePath, Descriptor, Digest};
 use packageurl::PackageUrl;
@@ -134,9 +134,8 @@ fn plain(manifest: &ImageManifest, of: Digest) -> Vec<ImageSbom> {
 
 /// Layers that are statements with a document in them.
 fn attestations(manifest: &ImageManifest, of: Digest) -> Vec<ImageSbom> {
-    let predicate = |notes: &BTreeMap<String, String>| {
-        ANNOTATIONS_PREDICATE.iter().find_map(|key| format_of(notes.get(*key)?))
-    };
+    let predicate =
+        |notes: &Annotations| ANNOTATIONS_PREDICATE.iter().find_map(|key| format_of(notes.get(*key)?));
     let whole = predicate(&manifest.annotations);
     let sbom = |layer: &Descriptor| {
         let format = predicate(&layer.annotations).or(whole)?;

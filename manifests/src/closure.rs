@@ -11,7 +11,7 @@ use crate::bundle::Content;
 use crate::companion::{Companion, CompanionKind};
 use crate::digest::Digest;
 use crate::inventory::{BundleSbom, Chart, Component, Image, Inventory};
-use crate::oci::{Descriptor, MEDIA_INDEX, MEDIA_MANIFEST, ManifestDocument};
+use crate::oci::{Descriptor, MEDIA_INDEX, MEDIA_MANIFEST, ManifestDocument, Needs};
 use crate::verify::Damage;
 
 /// An index in an index in an index is nobody's image.
@@ -26,9 +26,8 @@ impl MaybeManifest {
     /// Looks at the bytes of a blob.
     #[must_use]
     pub fn of(bytes: Vec<u8>) -> Self {
-        let has_shape = |media_type| {
-            !matches!(ManifestDocument::parse(&bytes, media_type), Err(crate::oci::OciError::Shape(_)))
-        };
+        let has_shape =
+            |media_type| !matches!(Needs::parse(&bytes, media_type), Err(crate::oci::OciError::Shape(_)));
         let is_one = bytes.first() == Some(&b'{') && (has_shape(MEDIA_MANIFEST) || has_shape(MEDIA_INDEX));
         Self(is_one.then_some(bytes))
     }
@@ -224,7 +223,7 @@ impl Walk<'_> {
     }
 
     fn follow(&self, descriptor: &Descriptor, nesting: usize, reached: &mut Reached) -> Result<(), Damage> {
-        self.take(descriptor, reached)?;
+        self.take(Content { digest: descriptor.digest, size: descriptor.size }, reached)?;
         if !reached.manifests.insert(descriptor.digest) {
             // One index may name one child ten thousand times; it is followed once.
             return Ok(());
@@ -232,32 +231,25 @@ impl Walk<'_> {
         let digest = descriptor.digest;
         let bytes = self.manifests.0.get(&digest);
         let bytes = bytes.ok_or_else(|| self.broken(format!("{digest} is not a manifest")))?;
-        let document = ManifestDocument::parse(bytes, &descriptor.media_type);
-        let document = document.map_err(|error| self.broken(format!("manifest {digest}: {}", error)))?;
-        let is_index = matches!(document, ManifestDocument::Index(_));
-        if is_index && nesting == 0 {
-            return Err(self.broken("its indexes are nested too deeply".to_string()));
-        }
-        for child in document.into_children() {
-            if is_index {
-                self.follow(&child, nesting.saturating_sub(1), reached)?;
-            } else {
-                self.take(&child, reached)?;
+        let needs = Needs::parse(bytes, &descriptor.media_type);
+        match needs.map_err(|error| self.broken(format!("manifest {digest}: {}", error)))? {
+            Needs::Blobs(blobs) => blobs.into_iter().try_for_each(|blob| self.take(blob, reached)),
+            Needs::Manifests(_) if nesting == 0 => {
+                Err(self.broken("its indexes are nested too deeply".to_string()))
+            }
+            Needs::Manifests(manifests) => {
+                let mut manifests = manifests.into_iter();
+                manifests.try_for_each(|child| self.follow(&child, nesting.saturating_sub(1), reached))
             }
         }
-        Ok(())
     }
 
-    fn take(&self, descriptor: &Descriptor, reached: &mut Reached) -> Result<(), Damage> {
-        let digest = descriptor.digest;
+    fn take(&self, Content { digest, size }: Content, reached: &mut Reached) -> Result<(), Damage> {
         if !self.listed.contains(&digest) {
             return Err(self.broken(format!("it needs {digest}, which the inventory does not list for it")));
         }
-        if self.inventory.blob_size(&digest) != Some(descriptor.size) {
-            return Err(self.broken(format!(
-                "it states {} bytes for {digest}, which has another size",
-                descriptor.size
-            )));
+        if self.inventory.blob_size(&digest) != Some(size) {
+            return Err(self.broken(format!("it states {size} bytes for {digest}, which has another size")));
         }
         reached.blobs.insert(digest);
         Ok(())

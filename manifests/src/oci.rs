@@ -6,17 +6,20 @@
 //! fields are allowed in what others wrote. Our own small types because the surveyed crate drops
 //! `os.version`, accepts schema 1 and accepts a manifest that is also an index (CVE-2021-41190).
 
-use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
+mod annotations;
 mod scan;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bundle::Content;
 use crate::digest::Digest;
 use scan::Scan;
+
+pub use annotations::Annotations;
 
 /// What registries hold a manifest to.
 pub const MANIFEST_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -85,8 +88,8 @@ pub struct Descriptor {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub urls: Vec<String>,
     /// Free text by key.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub annotations: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Annotations::is_empty")]
+    pub annotations: Annotations,
 }
 
 impl Descriptor {
@@ -100,7 +103,7 @@ impl Descriptor {
             platform: None,
             artifact_type: None,
             urls: Vec::new(),
-            annotations: BTreeMap::new(),
+            annotations: Annotations::default(),
         }
     }
 
@@ -190,8 +193,8 @@ pub struct ImageManifest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<Descriptor>,
     /// Free text by key.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub annotations: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Annotations::is_empty")]
+    pub annotations: Annotations,
 }
 
 /// An image index: manifests, usually one for each platform.
@@ -212,8 +215,8 @@ pub struct ImageIndex {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<Descriptor>,
     /// Free text by key.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub annotations: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Annotations::is_empty")]
+    pub annotations: Annotations,
 }
 
 impl ImageIndex {
@@ -226,7 +229,7 @@ impl ImageIndex {
             artifact_type: None,
             manifests,
             subject: None,
-            annotations: BTreeMap::new(),
+            annotations: Annotations::default(),
         }
     }
 }
@@ -286,28 +289,12 @@ impl ManifestDocument {
     /// # Errors
     /// Every ambiguity of the spec that has been used in an attack, and content that cannot travel.
     pub fn parse(bytes: &[u8], media_type: &str) -> Result<Self, OciError> {
-        if bytes.len() as u64 > MANIFEST_BYTES_MAX {
-            return Err(OciError::TooLarge(bytes.len() as u64));
-        }
-        Scan::of(bytes)?.judge(media_type)?;
-        let descriptor = Descriptor::new(media_type, Digest::of(b""), 0);
-        if descriptor.is_index() {
-            let index: ImageIndex = serde_json::from_slice(bytes).map_err(shape)?;
-            refuse_foreign(&index.manifests)?;
-            return Ok(Self::Index(index));
-        }
-        if !descriptor.is_manifest() {
-            return Err(OciError::Shape(alloc::format!(
-                "`{}` is not the media type of a manifest",
-                crate::text::printable(media_type)
-            )));
+        if is_index(bytes, media_type)? {
+            return Ok(Self::Index(index(bytes)?));
         }
         let image: ImageManifest = serde_json::from_slice(bytes).map_err(shape)?;
         refuse_foreign(&image.layers)?;
-        refuse_foreign(core::slice::from_ref(&image.config))?;
-        if image.config.size > MANIFEST_BYTES_MAX {
-            return Err(OciError::Configuration(image.config.size));
-        }
+        check_config(&image.config)?;
         Ok(Self::Image(image))
     }
 
@@ -319,15 +306,93 @@ impl ManifestDocument {
             Self::Index(index) => index.manifests.clone(),
         }
     }
+}
 
-    /// The same, of a document of which nothing else is needed.
-    #[must_use]
-    pub fn into_children(self) -> Vec<Descriptor> {
-        match self {
-            Self::Image(image) => core::iter::once(image.config).chain(image.layers).collect(),
-            Self::Index(index) => index.manifests,
+/// What a manifest needs, of a document of which nothing else is wanted: little memory for many layers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Needs {
+    /// Of an image or artifact: configuration and layers.
+    Blobs(Vec<Content>),
+    /// Of an index: its manifests.
+    Manifests(Vec<Descriptor>),
+}
+
+impl Needs {
+    /// The same refusals as [`ManifestDocument::parse`].
+    pub(crate) fn parse(bytes: &[u8], media_type: &str) -> Result<Self, OciError> {
+        if is_index(bytes, media_type)? {
+            return Ok(Self::Manifests(index(bytes)?.manifests));
         }
+        let image: ImageNeeds = serde_json::from_slice(bytes).map_err(shape)?;
+        if let Some(foreign) = image.layers.iter().find(|layer| layer.is_foreign) {
+            return Err(OciError::Foreign(foreign.content.digest));
+        }
+        check_config(&image.config)?;
+        let mut blobs = Vec::with_capacity(image.layers.len().saturating_add(1));
+        blobs.push(Content { digest: image.config.digest, size: image.config.size });
+        blobs.extend(image.layers.iter().map(|layer| layer.content));
+        Ok(Self::Blobs(blobs))
     }
+}
+
+/// [`ImageManifest`], of whose layers little is kept.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ImageNeeds {
+    #[serde(rename = "schemaVersion")]
+    _schema_version: u32,
+    #[serde(default, rename = "mediaType")]
+    _media_type: Option<String>,
+    #[serde(default, rename = "artifactType")]
+    _artifact_type: Option<String>,
+    config: Descriptor,
+    layers: Vec<Need>,
+    #[serde(default, rename = "subject")]
+    _subject: Option<Descriptor>,
+    #[serde(default, rename = "annotations")]
+    _annotations: Annotations,
+}
+
+/// What is kept of a layer's descriptor.
+#[derive(Deserialize)]
+#[serde(from = "Descriptor")]
+struct Need {
+    content: Content,
+    is_foreign: bool,
+}
+
+impl From<Descriptor> for Need {
+    fn from(descriptor: Descriptor) -> Self {
+        let is_foreign = is_foreign(&descriptor);
+        Self { content: Content { digest: descriptor.digest, size: descriptor.size }, is_foreign }
+    }
+}
+
+/// Whether it is an index, after everything that can be said of either document.
+fn is_index(bytes: &[u8], media_type: &str) -> Result<bool, OciError> {
+    if bytes.len() as u64 > MANIFEST_BYTES_MAX {
+        return Err(OciError::TooLarge(bytes.len() as u64));
+    }
+    Scan::of(bytes)?.judge(media_type)?;
+    let descriptor = Descriptor::new(media_type, Digest::of(b""), 0);
+    if !descriptor.is_index() && !descriptor.is_manifest() {
+        return Err(OciError::Shape(alloc::format!(
+            "`{}` is not the media type of a manifest",
+            crate::text::printable(media_type)
+        )));
+    }
+    Ok(descriptor.is_index())
+}
+
+fn index(bytes: &[u8]) -> Result<ImageIndex, OciError> {
+    let index: ImageIndex = serde_json::from_slice(bytes).map_err(shape)?;
+    refuse_foreign(&index.manifests)?;
+    Ok(index)
+}
+
+fn check_config(config: &Descriptor) -> Result<(), OciError> {
+    refuse_foreign(core::slice::from_ref(config))?;
+    if config.size > MANIFEST_BYTES_MAX { Err(OciError::Configuration(config.size)) } else { Ok(()) }
 }
 
 fn shape(error: serde_json::Error) -> OciError {
@@ -335,10 +400,12 @@ fn shape(error: serde_json::Error) -> OciError {
 }
 
 fn refuse_foreign(descriptors: &[Descriptor]) -> Result<(), OciError> {
-    let foreign = |d: &&Descriptor| {
-        !d.urls.is_empty() || d.media_type.contains("foreign") || d.media_type.contains("nondistributable")
-    };
-    descriptors.iter().find(foreign).map_or(Ok(()), |d| Err(OciError::Foreign(d.digest)))
+    descriptors.iter().find(|d| is_foreign(d)).map_or(Ok(()), |d| Err(OciError::Foreign(d.digest)))
+}
+
+fn is_foreign(descriptor: &Descriptor) -> bool {
+    let kind = &descriptor.media_type;
+    !descriptor.urls.is_empty() || kind.contains("foreign") || kind.contains("nondistributable")
 }
 
 #[cfg(test)]
@@ -347,7 +414,9 @@ mod tests {
     use std::format;
 
     fn refusal(body: &str, media_type: &str) -> OciError {
-        ManifestDocument::parse(body.as_bytes(), media_type).unwrap_err()
+        let refusal = ManifestDocument::parse(body.as_bytes(), media_type).unwrap_err();
+        assert_eq!(Needs::parse(body.as_bytes(), media_type), Err(refusal.clone()));
+        refusal
     }
 
     #[test]
@@ -411,6 +480,27 @@ mod tests {
         assert!(matches!(refusal(&twice, MEDIA_MANIFEST), OciError::Shape(_)));
         let large = with(&d.replace(":0}", ":4194305}"), "");
         assert_eq!(refusal(&large, MEDIA_MANIFEST), OciError::Configuration(4_194_305));
+    }
+
+    #[test]
+    fn what_a_manifest_needs_is_what_it_points_at() {
+        let blob = |text: &str| Descriptor::of("x", text.as_bytes()).annotated("a", text);
+        let content = |text: &str| Content::of(text.as_bytes());
+        let image = ImageManifest {
+            schema_version: 2,
+            media_type: None,
+            artifact_type: Some("x".into()),
+            config: blob("c"),
+            layers: [blob("1"), blob("22")].into(),
+            subject: Some(blob("s")),
+            annotations: Annotations::default(),
+        };
+        let bytes = serde_json::to_vec(&image).unwrap();
+        let blobs = [content("c"), content("1"), content("22")].into();
+        assert_eq!(Needs::parse(&bytes, MEDIA_MANIFEST), Ok(Needs::Blobs(blobs)));
+        let index = ImageIndex::of([blob("1"), blob("22")].into());
+        let bytes = serde_json::to_vec(&index).unwrap();
+        assert_eq!(Needs::parse(&bytes, MEDIA_INDEX), Ok(Needs::Manifests(index.manifests)));
     }
 
     #[test]

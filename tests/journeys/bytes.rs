@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use e2e::World;
 use ingredients::{Image, image, layer, noise, write_layout};
-use onsite::{another_site, build, installer, program, site_yaml, with_mounts};
+use onsite::{another_site, build, bundler, installer, program, site_yaml, with_mounts};
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use testkit::{FakeRegistry, RealRegistry, RealRegistryOptions, real_part};
 
@@ -161,6 +161,38 @@ fn images_that_are_pushed_at_once_are_read_once_more_from_the_store_and_none_of_
     within("apply writes", apply.written, blobs, blobs + DOCUMENTS);
     within("apply at its peak", apply.peak, MIB, PEAK_MAX);
     eprintln!("archive {archive}, blobs {blobs}, apply {apply:?}");
+}
+
+#[test]
+fn what_a_registry_gives_is_hashed_as_it_comes_and_is_not_read_from_a_disk_again() {
+    let Some(real) = RealRegistry::start(RealRegistryOptions::default()) else { return };
+    let image = image("amd64", &[layer(1, 30 * MIB as usize), layer(2, 30 * MIB as usize)]);
+    let http = registry::Http::new(&registry::HttpSettings::default()).unwrap();
+    let place = registry::Registry::new(http, &real.url()).unwrap().repository("team/app").unwrap();
+    for (digest, bytes) in &image.blobs {
+        place.upload_blob(digest, bytes.len() as u64, &mut bytes.as_slice()).unwrap();
+    }
+    for (descriptor, bytes) in &image.manifests {
+        place.put_manifest(&"v1".parse().unwrap(), &descriptor.media_type, bytes).unwrap();
+    }
+    let world = World::new();
+    world.spec("1.0.0", 1, &format!("images: [\"docker://{}/team/app:v1\"]\n", real.host()));
+    world.bundler(&["lock"]).ok();
+    let build = |out: &str| took(bundler(&world, &["build", "--out", out]));
+    let first = build("b.tar");
+    let archive = std::fs::metadata(world.path("b.tar")).unwrap().len();
+    assert!(archive > 60 * MIB);
+    within("build reads", first.read, 1, MIB);
+    // Into the archive, and into the cache.
+    within("build writes", first.written, 2 * archive - MIB, 2 * archive + READ_BESIDE);
+    let second = build("again.tar");
+    within("building again reads", second.read, archive - MIB, archive + MIB);
+    within("building again writes", second.written, archive - MIB, archive + READ_BESIDE);
+    for (what, took) in [("build", &first), ("building again", &second)] {
+        within(&format!("{what} at its peak"), took.peak, MIB, PEAK_MAX);
+    }
+    eprintln!("archive {archive}, build {first:?}, again {second:?}");
+    assert!(std::fs::read(world.path("b.tar")).unwrap() == std::fs::read(world.path("again.tar")).unwrap());
 }
 
 #[test]

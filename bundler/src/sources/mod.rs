@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use manifests::inventory::Component;
-use manifests::oci::{Descriptor, EMPTY_CONFIG, ImageManifest, MEDIA_EMPTY, MEDIA_MANIFEST};
+use manifests::oci::{Annotations, Descriptor, EMPTY_CONFIG, ImageManifest, MEDIA_EMPTY, MEDIA_MANIFEST};
 use manifests::{Digest, canonical};
 
 use crate::cache::Cache;
@@ -104,7 +104,7 @@ pub fn author_manifest(
         config,
         layers,
         subject: None,
-        annotations: BTreeMap::new(),
+        annotations: Annotations::default(),
     };
     let bytes = canonical::to_canonical(&manifest)?;
     inline(blobs, &bytes);

@@ -44,6 +44,7 @@ impl<W: Write> Write for HashingWriter<W> {
 #[derive(Debug, Clone)]
 pub struct ManifestKeeper {
     may_be: bool,
+    size: usize,
     bytes: Vec<u8>,
 }
 
@@ -51,18 +52,23 @@ impl ManifestKeeper {
     /// For a file of this size.
     #[must_use]
     pub fn of_size(size: u64) -> Self {
-        Self { may_be: size <= MANIFEST_BYTES_MAX, bytes: Vec::new() }
+        let may_be = size <= MANIFEST_BYTES_MAX;
+        Self { may_be, size: usize::try_from(size).unwrap_or(0), bytes: Vec::new() }
     }
 
     /// Looks at the next bytes.
     pub fn pass(&mut self, bytes: &[u8]) {
         if self.bytes.is_empty() && !bytes.is_empty() {
             self.may_be &= bytes.first() == Some(&b'{');
+            // All of it at once: a buffer that grows takes twice as much in the end.
+            if self.may_be {
+                self.bytes.reserve_exact(self.size.max(bytes.len()));
+            }
         }
         // A file may be longer than whoever gave its size believed.
         let length = (self.bytes.len() as u64).saturating_add(bytes.len() as u64);
         if length > MANIFEST_BYTES_MAX {
-            *self = Self { may_be: false, bytes: Vec::new() };
+            *self = Self { may_be: false, size: 0, bytes: Vec::new() };
         }
         if self.may_be {
             self.bytes.extend_from_slice(bytes);

@@ -13,7 +13,7 @@ use hyper::body::Bytes;
 use hyper::header::HeaderValue;
 use manifests::bundle::Content;
 use manifests::inventory::Component;
-use manifests::oci::{Descriptor, ImageIndex, MANIFEST_BYTES_MAX, ManifestDocument};
+use manifests::oci::{Annotations, Descriptor, ImageIndex, MANIFEST_BYTES_MAX, ManifestDocument};
 use manifests::{Digest, Inventory};
 
 use super::shelf::{PublishedBundle, Shelf};
@@ -270,7 +270,7 @@ impl Repository {
 }
 
 /// What a manifest says of itself: its subject, the kind of artifact that it is, and its annotations.
-type About = (Option<Descriptor>, Option<String>, BTreeMap<String, String>);
+type About = (Option<Descriptor>, Option<String>, Annotations);
 
 /// Where a component is served.
 pub(super) fn repository_name(component: &Component) -> String {

@@ -11,7 +11,8 @@ use flate2::GzBuilder;
 use flate2::read::MultiGzDecoder;
 use manifests::bundle::Content;
 use manifests::oci::{
-    Descriptor, ImageManifest, MANIFEST_BYTES_MAX, MEDIA_CONFIG, MEDIA_LAYER_GZIP, MEDIA_MANIFEST,
+    Annotations, Descriptor, ImageManifest, MANIFEST_BYTES_MAX, MEDIA_CONFIG, MEDIA_LAYER_GZIP,
+    MEDIA_MANIFEST,
 };
 use manifests::text::printable;
 use manifests::{Digest, canonical};
@@ -86,7 +87,7 @@ impl DockerArchive {
             config: config_descriptor,
             layers,
             subject: None,
-            annotations: BTreeMap::new(),
+            annotations: Annotations::default(),
         };
         let manifest =
             canonical::to_canonical(&manifest).map_err(|error| reader.format(error.to_string()))?;

@@ -69,28 +69,30 @@ fn entries(contents: &Contents, from: u64) -> Vec<Entry> {
     contents.inventory().contents().map(place).collect()
 }
 
-/// What a worker saw of an entry, as far as it came.
-struct Seen {
-    /// What the header says.
-    header: (ArchivePath, u64),
-    /// What passed, the bytes of what may be a manifest, and where that ended; nothing after another header than the
-    /// one that belongs here.
-    content: Option<(Content, MaybeManifest, u64)>,
-    /// What became of it then.
-    rest: Result<(), ReadError>,
+/// What a worker saw of an entry. Thousands of them may wait for one that is large.
+enum Seen {
+    /// What belongs there, and its bytes if they may be a manifest.
+    Right(MaybeManifest),
+    /// Anything else, as far as it came.
+    Wrong(Box<Wrong>),
 }
 
-impl Seen {
-    /// Whether nothing is wrong with it.
-    fn is_good(&self, entry: &Entry) -> bool {
-        self.rest.is_ok() && self.content.as_ref().is_some_and(|(found, ..)| *found == entry.content)
-    }
+/// What is wrong with an entry; the first of these that there is.
+enum Wrong {
+    /// Another header than the one that belongs there.
+    Header(ArchivePath, u64),
+    /// Another content, and where it ended.
+    Content(Content, u64),
+    /// What belongs there, and what became of it then.
+    Rest(Content, u64, ReadError),
+    /// It could not be read to its end.
+    Unread(ReadError),
 }
 
 /// What a worker tells: how many bytes have gone by since it told last, and each entry that it is through with.
 struct News {
     passed: u64,
-    seen: Vec<(usize, Result<Seen, ReadError>)>,
+    seen: Vec<(usize, Seen)>,
 }
 
 /// One who ticks off has gone: there was an error before.
@@ -139,12 +141,13 @@ impl Crew<'_> {
             let mut told = Told { news, passed: 0 };
             let mut seen = Vec::new();
             for (number, entry) in turn.zip(mine) {
-                let looked = look(&mut cursor, entry, sink, &mut told);
-                let is_good = looked.as_ref().is_ok_and(|seen| seen.is_good(entry));
-                seen.push((number, looked));
-                if !is_good {
-                    self.close();
-                    break;
+                match look(&mut cursor, entry, sink, &mut told) {
+                    Ok(document) => seen.push((number, Seen::Right(document))),
+                    Err(wrong) => {
+                        seen.push((number, Seen::Wrong(Box::new(wrong))));
+                        self.close();
+                        break;
+                    }
                 }
             }
             told.tell(seen)?;
@@ -168,33 +171,35 @@ impl Told<'_> {
         }
     }
 
-    fn tell(&mut self, seen: Vec<(usize, Result<Seen, ReadError>)>) -> Result<(), Gone> {
+    fn tell(&mut self, seen: Vec<(usize, Seen)>) -> Result<(), Gone> {
         let passed = std::mem::take(&mut self.passed);
         self.news.send(News { passed, seen }).map_err(|_| Gone)
     }
 }
 
-/// Reads one entry. Its bytes are kept only if they are the signed ones.
+/// Reads one entry, and tells its bytes if they may be a manifest. They are kept only if they are the signed ones.
 fn look(
     cursor: &mut Cursor<BufReader<Section<'_>>>,
     entry: &Entry,
     sink: &mut dyn Sink,
     told: &mut Told<'_>,
-) -> Result<Seen, ReadError> {
-    let header = cursor.header("a header")?;
-    if header != (entry.path.clone(), entry.content.size) {
-        return Ok(Seen { header, content: None, rest: Ok(()) });
+) -> Result<MaybeManifest, Wrong> {
+    let (path, size) = cursor.header("a header").map_err(Wrong::Unread)?;
+    if path != entry.path || size != entry.content.size {
+        return Err(Wrong::Header(path, size));
     }
     let mut passed = |count| told.passed(count);
-    let (found, document) = cursor.content(&entry.path, entry.content.size, sink, &mut passed)?;
-    // Others wait until all before them is ticked off: no more of them than is kept anyway.
-    let content = Some((found, MaybeManifest::of(document), cursor.offset()));
+    let passing = cursor.content(&entry.path, entry.content.size, sink, &mut passed);
+    let (found, document) = passing.map_err(Wrong::Unread)?;
+    let end = cursor.offset();
     if found != entry.content {
-        return Ok(Seen { header, content, rest: Ok(()) });
+        return Err(Wrong::Content(found, end));
     }
+    // Others wait until all before them is ticked off: no more of them than is kept anyway.
+    let document = MaybeManifest::of(document);
     let kept = sink.end(found).map_err(|source| ReadError::Sink { path: entry.path.clone(), source });
     let rest = kept.and_then(|()| cursor.zeros(header::padding(entry.content.size), "between entries"));
-    Ok(Seen { header, content, rest })
+    rest.map_err(|error| Wrong::Rest(found, end, error)).map(|()| document)
 }
 
 /// Reads from where the first entry after the documents begins to the end.
@@ -240,7 +245,7 @@ fn tick_off(
         waiting.extend(seen);
         while let Some(seen) = waiting.remove(&next) {
             if let Some(entry) = entries.get(next) {
-                tick(entry, seen?, checklist)?;
+                tick(entry, seen, checklist)?;
             }
             next = next.saturating_add(1);
         }
@@ -249,11 +254,23 @@ fn tick_off(
 }
 
 fn tick(entry: &Entry, seen: Seen, checklist: &mut Checklist) -> Result<(), ReadError> {
-    let Seen { header: (path, size), content, rest } = seen;
     let damaged = |offset, damage| ReadError::Damaged { offset, damage };
-    checklist.begin(&path, size).map_err(|damage| damaged(entry.offset, damage))?;
-    if let Some((found, document, end)) = content {
-        checklist.settle(found).map_err(|damage| damaged(end, damage))?;
+    let mut begin = |path: &ArchivePath, size| {
+        checklist.begin(path, size).map_err(|damage| damaged(entry.offset, damage))
+    };
+    let end = entry.offset.saturating_add(header::BLOCK_BYTES).saturating_add(entry.content.size);
+    let (found, document, end, rest) = match seen {
+        Seen::Right(document) => (entry.content, Some(document), end, Ok(())),
+        Seen::Wrong(wrong) => match *wrong {
+            Wrong::Unread(error) => return Err(error),
+            Wrong::Header(path, size) => return begin(&path, size),
+            Wrong::Content(found, end) => (found, None, end, Ok(())),
+            Wrong::Rest(found, end, error) => (found, None, end, Err(error)),
+        },
+    };
+    begin(&entry.path, entry.content.size)?;
+    checklist.settle(found).map_err(|damage| damaged(end, damage))?;
+    if let Some(document) = document {
         checklist.remember(found.digest, document);
     }
     rest

@@ -12,8 +12,8 @@ use manifests::inventory::{
 };
 use manifests::kubernetes::{ARTIFACT_KUBERNETES, KubernetesManifests, PlainFile};
 use manifests::oci::{
-    ANNOTATION_TITLE, ARTIFACT_FILES, ARTIFACT_WHEELHOUSE, EMPTY_CONFIG, ImageManifest, MEDIA_CONFIG,
-    MEDIA_CYCLONEDX, MEDIA_EMPTY, MEDIA_FILE, MEDIA_MANIFEST, MEDIA_WHEEL, Platform,
+    ANNOTATION_TITLE, ARTIFACT_FILES, ARTIFACT_WHEELHOUSE, Annotations, EMPTY_CONFIG, ImageManifest,
+    MEDIA_CONFIG, MEDIA_CYCLONEDX, MEDIA_EMPTY, MEDIA_FILE, MEDIA_MANIFEST, MEDIA_WHEEL, Platform,
 };
 use manifests::script::{ARTIFACT_SCRIPT, Script, ScriptFile, Undo, When, Within};
 use manifests::{Descriptor, Digest, canonical};
@@ -88,7 +88,7 @@ impl Blobs {
             config,
             layers,
             subject: None,
-            annotations: BTreeMap::new(),
+            annotations: Annotations::default(),
         };
         let mut descriptor = self.add(MEDIA_MANIFEST, &canonical::to_canonical(&manifest).unwrap());
         descriptor.artifact_type = artifact.map(ToString::to_string);

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use manifests::bundle::Content;
 use manifests::inventory::{Component, FileMode, FileSet, Inventory, SetFile};
 use manifests::oci::{
-    ANNOTATION_TITLE, ARTIFACT_FILES, EMPTY_CONFIG, ImageManifest, MEDIA_EMPTY, MEDIA_FILE, MEDIA_MANIFEST,
+    ANNOTATION_TITLE, ARTIFACT_FILES, Annotations, EMPTY_CONFIG, ImageManifest, MEDIA_EMPTY, MEDIA_FILE,
+    MEDIA_MANIFEST,
 };
 use manifests::{Descriptor, Digest, canonical};
 use serde_json::Value;
@@ -54,7 +55,7 @@ fn file_set(files: &BTreeMap<String, Vec<u8>>, blobs: &mut BTreeMap<Digest, Vec<
         config,
         layers,
         subject: None,
-        annotations: BTreeMap::new(),
+        annotations: Annotations::default(),
     };
     let mut manifest = add(MEDIA_MANIFEST, &canonical::to_canonical(&manifest).unwrap());
     manifest.artifact_type = Some(ARTIFACT_FILES.to_string());
