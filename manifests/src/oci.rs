@@ -476,8 +476,17 @@ mod tests {
             assert!(matches!(refusal(&bad, MEDIA_MANIFEST), OciError::Shape(_)), "{bad}");
         }
         assert!(ManifestDocument::parse(list_of(&platform("null")).as_bytes(), MEDIA_MANIFEST).is_ok());
-        let twice = with(&d, ",\"schemaVersion\":2");
-        assert!(matches!(refusal(&twice, MEDIA_MANIFEST), OciError::Shape(_)));
+        for twice in [",\"schemaVersion\":2", ",\"layers\":[]", ",\"config\":null"] {
+            let twice = with(&d, twice);
+            // Whatever it is taken for.
+            for kind in [MEDIA_MANIFEST, MEDIA_INDEX] {
+                assert!(matches!(refusal(&twice, kind), OciError::Shape(_)), "{twice}");
+            }
+        }
+        // As deep as readers go along with; those written in Python give up at a thousand.
+        let nested = |depth: usize| with(&d, &format!(",\"x\":{}0{}", "[".repeat(depth), "]".repeat(depth)));
+        assert!(ManifestDocument::parse(nested(100).as_bytes(), MEDIA_MANIFEST).is_ok());
+        assert!(matches!(refusal(&nested(200), MEDIA_MANIFEST), OciError::Shape(_)));
         let large = with(&d.replace(":0}", ":4194305}"), "");
         assert_eq!(refusal(&large, MEDIA_MANIFEST), OciError::Configuration(4_194_305));
     }

@@ -1,16 +1,16 @@
 //! The first look at a manifest: what tells the two documents apart, and what two readers would read in two ways. It
 //! goes through the text once and keeps a few words of it, however long it is.
 //!
-//! Refused here is what parses and is still no document that everybody reads alike: keys of the spec in another case
-//! (readers written in Go take both for the same, and the last one for the right one), lists that stand for objects,
-//! digests of other algorithms.
+//! Refused here is what parses and is still no document that everybody reads alike: keys of the spec twice or in another
+//! case (readers written in Go take both for the same, and the last one for the right one), lists that stand for objects,
+//! digests of other algorithms, and anything that is nested more deeply than readers go along with.
 
 use alloc::string::{String, ToString};
 use core::cell::RefCell;
 use core::fmt;
 
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::{OciError, shape};
 use crate::text::printable;
@@ -109,40 +109,44 @@ impl<'de> Visitor<'de> for Document<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut seen = Seen::default();
         while let Some(key) = map.next_key::<String>()? {
             self.0.borrow_mut().key(&key);
+            seen.once(&key)?;
+            let named = |place| Named { scan: self.0, place };
             match key.as_str() {
-                "schemaVersion" => {
-                    let version = map.next_value()?;
-                    if self.0.borrow_mut().schema_version.replace(version).is_some() {
-                        return Err(A::Error::duplicate_field("schemaVersion"));
-                    }
-                }
-                "mediaType" => {
-                    if let Some(media_type) = map.next_value()?
-                        && self.0.borrow_mut().media_type.replace(media_type).is_some()
-                    {
-                        return Err(A::Error::duplicate_field("mediaType"));
-                    }
-                }
+                "schemaVersion" => self.0.borrow_mut().schema_version = Some(map.next_value()?),
+                "mediaType" => self.0.borrow_mut().media_type = map.next_value()?,
                 "manifests" => {
-                    let is_there = map.next_value_seed(Named { scan: self.0, place: Place::List })?;
-                    self.0.borrow_mut().has_manifests |= is_there;
+                    let is_there = map.next_value_seed(named(Place::List))?;
+                    self.0.borrow_mut().has_manifests = is_there;
                 }
-                "layers" => {
-                    let is_there = map.next_value_seed(Named { scan: self.0, place: Place::List })?;
+                "layers" | "config" => {
+                    let place = if key == "layers" { Place::List } else { Place::Optional };
+                    let is_there = map.next_value_seed(named(place))?;
                     self.0.borrow_mut().has_image |= is_there;
                 }
-                "config" => {
-                    let is_there = map.next_value_seed(Named { scan: self.0, place: Place::Optional })?;
-                    self.0.borrow_mut().has_image |= is_there;
-                }
-                "subject" => {
-                    map.next_value_seed(Named { scan: self.0, place: Place::Optional })?;
-                }
-                _ => drop(map.next_value::<IgnoredAny>()?),
+                "subject" => drop(map.next_value_seed(named(Place::Optional))?),
+                _ => drop(map.next_value::<Skipped>()?),
             }
         }
+        Ok(())
+    }
+}
+
+/// Which of the keys that readers act on an object has had.
+#[derive(Default)]
+struct Seen(u16);
+
+impl Seen {
+    fn once<E: serde::de::Error>(&mut self, key: &str) -> Result<(), E> {
+        let Some(place) = KEYS.iter().position(|known| *known == key) else { return Ok(()) };
+        let bit = 1_u16.checked_shl(u32::try_from(place).unwrap_or(u32::MAX)).unwrap_or(0);
+        let name = KEYS.get(place).copied().unwrap_or_default();
+        if self.0 & bit != 0 {
+            return Err(E::duplicate_field(name));
+        }
+        self.0 |= bit;
         Ok(())
     }
 }
@@ -152,7 +156,58 @@ impl<'de> Visitor<'de> for Document<'_> {
 #[serde(untagged)]
 enum Word {
     Text(String),
-    Other(IgnoredAny),
+    Other(Skipped),
+}
+
+/// Anything, of which nothing is kept; unlike serde's own it goes no deeper than serde's parser does for what is kept.
+struct Skipped;
+
+impl<'de> Deserialize<'de> for Skipped {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        input.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Skipped {
+    type Value = Self;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("anything")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
+        while map.next_entry::<Self, Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self, A::Error> {
+        while list.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
 }
 
 /// What may stand in a place.
@@ -197,8 +252,10 @@ impl<'de> Visitor<'de> for Named<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
+        let mut seen = Seen::default();
         while let Some(key) = map.next_key::<String>()? {
             self.scan.borrow_mut().key(&key);
+            seen.once(&key)?;
             match key.as_str() {
                 "digest" => {
                     if let Word::Text(digest) = map.next_value()? {
@@ -208,7 +265,7 @@ impl<'de> Visitor<'de> for Named<'_> {
                 "platform" => {
                     map.next_value_seed(Self { scan: self.scan, place: Place::Optional })?;
                 }
-                _ => drop(map.next_value::<IgnoredAny>()?),
+                _ => drop(map.next_value::<Skipped>()?),
             }
         }
         Ok(true)
@@ -219,7 +276,7 @@ impl<'de> Visitor<'de> for Named<'_> {
             while list.next_element_seed(Self { scan: self.scan, place: Place::Object })?.is_some() {}
             return Ok(true);
         }
-        while list.next_element::<IgnoredAny>()?.is_some() {}
+        while list.next_element::<Skipped>()?.is_some() {}
         self.other()
     }
 
