@@ -15,6 +15,7 @@ use edge::progress::Progress;
 use edge::show::bytes;
 use edge::{Classified, Env, Exit};
 use layout::disc::LABEL;
+use layout::disk;
 use layout::durable;
 use layout::hashing;
 use layout::recovery::{self, Pieces};
@@ -460,9 +461,7 @@ fn needed(wish: &Wish<'_>) -> u64 {
 fn check_space(wish: &Wish<'_>) -> Result<(), DiscsError> {
     let needed = needed(wish);
     let path = parent(wish.destination).to_path_buf();
-    let stat = rustix::fs::statvfs(&path)
-        .map_err(|error| DiscsError::Write { path: path.clone(), source: error.into() })?;
-    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    let free = disk::free_bytes(&path).map_err(|source| DiscsError::Write { path: path.clone(), source })?;
     if free < needed { Err(DiscsError::Space { path, free, needed }) } else { Ok(()) }
 }
 

@@ -15,6 +15,7 @@ use std::sync::{Mutex, PoisonError};
 use edge::progress::Progress;
 use edge::show::bytes;
 use edge::{Classified, Exit};
+use layout::disk;
 use layout::filling::Filling;
 use manifests::Digest;
 use manifests::bundle::Content;
@@ -230,9 +231,8 @@ fn check_space(world: &World<'_>, fetched: u64, archive: &Room<'_>) -> Result<()
     let device = |path: &Path| std::fs::metadata(path).ok().map(|metadata| metadata.dev());
     let shared = device(root) == device(archive.directory);
     let needed = if shared { fetched.saturating_add(archive.bytes) } else { fetched };
-    let stat = rustix::fs::statvfs(root)
-        .map_err(|error| DownloadError::Cache { root: shown.clone(), source: error.into() })?;
-    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    let free =
+        disk::free_bytes(root).map_err(|source| DownloadError::Cache { root: shown.clone(), source })?;
     if free < needed { Err(DownloadError::Space { root: shown, free, needed }) } else { Ok(()) }
 }
 

@@ -10,6 +10,7 @@ use edge::at_once;
 use edge::progress::Progress;
 use edge::show::bytes;
 use edge::{Classified, Exit};
+use layout::disk;
 use layout::filling::Filling;
 use layout::medium;
 use layout::split::PartsWriter;
@@ -340,9 +341,8 @@ fn place(
 
 fn check_space(directory: &Path, needed: u64) -> Result<(), ExportError> {
     let path = directory.to_path_buf();
-    let stat = rustix::fs::statvfs(directory)
-        .map_err(|error| ExportError::Destination { path: path.clone(), source: error.into() })?;
-    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    let free = disk::free_bytes(directory)
+        .map_err(|source| ExportError::Destination { path: path.clone(), source })?;
     if free < needed { Err(ExportError::Space { path, free, needed }) } else { Ok(()) }
 }
 

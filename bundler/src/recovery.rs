@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use edge::progress::Progress;
 use edge::show::bytes;
 use edge::{Classified, Exit};
+use layout::disk;
 use layout::durable;
 use layout::medium::{self, MediumError};
 use layout::recovery::{
@@ -229,8 +230,6 @@ impl<S: Source> Source for Stoppable<'_, S> {
 
 fn check_space(dir: &Path, needed: u64) -> Result<(), RecoveryError> {
     let path = dir.to_path_buf();
-    let stat = rustix::fs::statvfs(dir)
-        .map_err(|error| RecoveryError::Write { path: path.clone(), source: error.into() })?;
-    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    let free = disk::free_bytes(dir).map_err(|source| RecoveryError::Write { path: path.clone(), source })?;
     if free < needed { Err(RecoveryError::Space { path, free, needed }) } else { Ok(()) }
 }

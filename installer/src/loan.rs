@@ -54,8 +54,7 @@ impl Loan {
         let missing = inventory.blobs.iter().filter(|blob| wanted.contains(&blob.digest) && !store.has(blob));
         let missing: Vec<&Content> = missing.collect();
         let needed = missing.iter().fold(SPARE_BYTES, |sum, blob| sum.saturating_add(blob.size));
-        let fits = rustix::fs::statvfs(site.dir())
-            .is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) > needed);
+        let fits = layout::disk::free_bytes(site.dir()).is_ok_and(|free| free > needed);
         if missing.is_empty() || !fits {
             return Self::default();
         }

@@ -333,7 +333,6 @@ fn pieces_of(
 fn scratch_dir(site: &Site, needed: u64) -> Result<PathBuf, RepairFailure> {
     let store = site.store().root().to_path_buf();
     let dir = if store.is_dir() { store } else { site.dir().to_path_buf() };
-    let stat = rustix::fs::statvfs(&dir).map_err(|error| RepairFailure::Store(error.into()))?;
-    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    let free = layout::disk::free_bytes(&dir).map_err(RepairFailure::Store)?;
     if free < needed { Err(RepairFailure::Space { free, needed }) } else { Ok(dir) }
 }

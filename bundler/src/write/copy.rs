@@ -12,13 +12,14 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use edge::progress::Progress;
+use layout::disk;
 use layout::durable;
 use layout::medium;
 use layout::reader::{BundleReader, Discard, ReadError};
 use layout::split::Tee;
 use layout::writer::CHUNK_BYTES;
 use manifests::{BundleManifest, Digest, Hasher};
-use rustix::fs::{Advice, OFlags, fadvise};
+use rustix::fs::OFlags;
 
 use super::plan::{Item, Must, Plan};
 use super::survey::{There, partial};
@@ -146,7 +147,7 @@ impl Target {
         let flags = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0);
         let options = options.read(true).write(true).create(true).truncate(false).mode(0o644);
         let file = options.custom_flags(flags).open(&path).map_err(failed)?;
-        drop_cache(&file);
+        disk::forget(&file);
         let left = file.metadata().map_err(failed)?.len().min(bytes);
         Ok(Self::Partial { file, path, left, written: 0, unflushed: 0 })
     }
@@ -345,11 +346,6 @@ fn plain(mut input: impl Read, path: &Path, passed: &mut dyn FnMut(u64)) -> Resu
     }
 }
 
-/// Tells the kernel that nobody needs what it has of a file in memory. It drops what is on the medium already.
-fn drop_cache(file: &File) {
-    let _ = fadvise(file, 0, None, Advice::DontNeed);
-}
-
 /// Reads a file from its medium, and not from memory where that can be helped.
 struct Back {
     file: File,
@@ -359,7 +355,7 @@ struct Back {
 impl Back {
     fn open(path: &Path) -> Result<Self, WriteError> {
         let (file, _) = medium::open(path)?;
-        drop_cache(&file);
+        disk::forget(&file);
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::DIRECT;
         match rustix::fs::open(path, flags, rustix::fs::Mode::empty()) {
             Ok(direct) => Ok(Self { file: File::from(direct), direct: true }),
@@ -389,7 +385,7 @@ impl Back {
                 // It could be opened so, but not read.
                 Err(error) if self.direct && error.kind() == io::ErrorKind::InvalidInput => {
                     let (file, _) = medium::open(path)?;
-                    drop_cache(&file);
+                    disk::forget(&file);
                     *self = Self { file, direct: false };
                     continue;
                 }
@@ -406,7 +402,7 @@ impl Back {
             // Around the cache a file is read in whole blocks: only its end is not one.
             if self.direct && count % ALIGNMENT != 0 && at < bytes {
                 let (file, _) = medium::open(path)?;
-                drop_cache(&file);
+                disk::forget(&file);
                 *self = Self { file, direct: false };
             }
         }

@@ -3,14 +3,8 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::num::NonZeroU64;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-
-use rustix::fs::Advice;
-
-/// So much is worth a system call, and a stretch that a disk likes.
-const WRITEBACK_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Replaces a file, or makes it. Readers see the old content or the new, never less.
 ///
@@ -71,32 +65,6 @@ pub fn make_directory(path: &Path) -> io::Result<()> {
     }
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or(Ok(()), flush_directory)
-}
-
-/// Makes the disk begin with what was written of a large file, while more of it comes: a flush at the end has little
-/// left to wait for.
-///
-/// The kernel does so when it is told that what was written is not needed in memory (`POSIX_FADV_DONTNEED`). It drops
-/// only what is on the disk already, and of what was only just written nothing is.
-#[derive(Debug, Default)]
-pub struct Writeback {
-    from: u64,
-    bytes: u64,
-}
-
-impl Writeback {
-    /// `count` bytes were written at `at`, after those of the last time.
-    pub fn wrote(&mut self, file: &File, at: u64, count: u64) {
-        if self.from.saturating_add(self.bytes) != at {
-            (self.from, self.bytes) = (at, 0);
-        }
-        self.bytes = self.bytes.saturating_add(count);
-        if self.bytes >= WRITEBACK_BYTES {
-            // Advice: where it is not taken, the flush takes longer.
-            let _ = rustix::fs::fadvise(file, self.from, NonZeroU64::new(self.bytes), Advice::DontNeed);
-            (self.from, self.bytes) = (at.saturating_add(count), 0);
-        }
-    }
 }
 
 /// Reads a file of at most `limit` bytes.

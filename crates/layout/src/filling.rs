@@ -16,7 +16,7 @@ use std::sync::{Mutex, PoisonError};
 use manifests::bundle::Content;
 use manifests::{ArchivePath, Digest};
 
-use crate::durable::Writeback;
+use crate::disk::Writeback;
 use crate::header::{self, BLOCK_BYTES};
 use crate::writer::{ArchiveWriter, CHUNK_BYTES, Head, WriteError};
 

@@ -15,6 +15,7 @@
 
 mod carried;
 pub mod disc;
+pub mod disk;
 pub mod durable;
 pub mod filling;
 pub mod hashing;

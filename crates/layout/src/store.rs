@@ -13,7 +13,8 @@ use std::sync::{Mutex, PoisonError};
 use manifests::Digest;
 use manifests::bundle::Content;
 
-use crate::durable::{self, Writeback};
+use crate::disk::Writeback;
+use crate::durable;
 
 /// A directory of blobs.
 #[derive(Debug, Clone)]

@@ -133,8 +133,7 @@ fn missing(load: &Load, image: &Image, bundle: &VerifiedBundle, facts: &Facts) -
 
 /// Room for images that are so large compressed. Only where the directory can be seen from here.
 pub(super) fn space_for_images(id: &'static str, root: &Path, bytes: u64, remedy: &str) -> Option<Finding> {
-    let stat = rustix::fs::statvfs(root).ok().filter(|_| bytes > 0)?;
-    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    let free = layout::disk::free_bytes(root).ok().filter(|_| bytes > 0)?;
     let shown = edge::show::bytes;
     let fact = format!("{} has {} free", root.display(), shown(free));
     let usual = shown(bytes.saturating_mul(ROOM_USUAL));

@@ -17,9 +17,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, SystemTime};
 
 use edge::Clock;
+use layout::disk;
 use manifests::bundle::Content;
 use manifests::{Digest, Hasher};
-use rustix::fs::{Advice, fadvise};
 
 use super::shelf::Shelf;
 use super::trouble::{Trouble, open};
@@ -217,7 +217,7 @@ impl Rehasher {
             Ok(file) => file,
             Err(trouble) => return ControlFlow::Continue(self.unreadable(content, trouble, None)),
         };
-        forget(&file);
+        disk::forget(&file);
         let mut hasher = Hasher::new();
         let mut chunk = vec![0; CHUNK_BYTES];
         loop {
@@ -233,7 +233,7 @@ impl Rehasher {
                 }
             }
         }
-        forget(&file);
+        disk::forget(&file);
         if hasher.finish() == content.digest {
             return ControlFlow::Continue(Found::Whole);
         }
@@ -267,12 +267,6 @@ impl Rehasher {
         let owed = std::mem::take(&mut self.state.owed);
         self.wait(owed)
     }
-}
-
-/// Asks the kernel to drop what it holds of a file.
-fn forget(file: &File) {
-    // It is a wish, and some file systems do not hear it.
-    let _ = fadvise(file, 0, None, Advice::DontNeed);
 }
 
 /// The blobs that a record says are withdrawn still: the last word on each counts.
