@@ -356,7 +356,7 @@ mod tests {
         let mut keys: Vec<PublicKey> = [1, 2].iter().map(|seed| secret(*seed).public().unwrap()).collect();
         keys.sort_by_key(PublicKey::id);
         for (layer, key) in manifest.layers.iter().zip(keys) {
-            let raw = STANDARD.decode(&layer.annotations.get(ANNOTATION_SIGNATURE).unwrap()).unwrap();
+            let raw = STANDARD.decode(layer.annotations.get(ANNOTATION_SIGNATURE).unwrap()).unwrap();
             assert!(key.verifies(two.blobs[2].1.as_bytes(), &raw));
         }
     }

@@ -135,7 +135,7 @@ fn plain(manifest: &ImageManifest, of: Digest) -> Vec<ImageSbom> {
 /// Layers that are statements with a document in them.
 fn attestations(manifest: &ImageManifest, of: Digest) -> Vec<ImageSbom> {
     let predicate =
-        |notes: &Annotations| ANNOTATIONS_PREDICATE.iter().find_map(|key| format_of(notes.get(*key)?));
+        |notes: &Annotations| ANNOTATIONS_PREDICATE.iter().find_map(|key| format_of(notes.get(key)?));
     let whole = predicate(&manifest.annotations);
     let sbom = |layer: &Descriptor| {
         let format = predicate(&layer.annotations).or(whole)?;

@@ -275,11 +275,16 @@ fn what_an_earlier_run_left_and_is_rotten_is_fetched_anew() {
     image.store_in(&registry, "team/app", "v1");
     spec(&world, &format!("{}/team/app:v1", registry.host()), "");
     world.bundler(&["lock"]).ok();
-    for digest in image.blobs.keys() {
-        world.write(&format!("cache/partial-{}", digest.hex()), vec![0; 700]);
+    // Shorter than the blob, as long, and longer.
+    for length in [|_| 700, |whole: usize| whole, |whole| whole + 700_000] {
+        for (digest, bytes) in &image.blobs {
+            world.write(&format!("cache/partial-{}", digest.hex()), vec![0; length(bytes.len())]);
+            let _ = std::fs::remove_file(world.path(&format!("cache/blobs/sha256/{}", digest.hex())));
+        }
+        build(&world).ok();
+        holds(&world, &image);
+        std::fs::remove_file(world.path("b.tar")).unwrap();
     }
-    build(&world).ok();
-    holds(&world, &image);
 }
 
 /// The blobs that the cache has whole.

@@ -126,8 +126,12 @@ impl<'de> Visitor<'de> for Document<'_> {
                     let is_there = map.next_value_seed(named(place))?;
                     self.0.borrow_mut().has_image |= is_there;
                 }
-                "subject" => drop(map.next_value_seed(named(Place::Optional))?),
-                _ => drop(map.next_value::<Skipped>()?),
+                "subject" => {
+                    map.next_value_seed(named(Place::Optional))?;
+                }
+                _ => {
+                    map.next_value::<Skipped>()?;
+                }
             }
         }
         Ok(())
@@ -265,7 +269,9 @@ impl<'de> Visitor<'de> for Named<'_> {
                 "platform" => {
                     map.next_value_seed(Self { scan: self.scan, place: Place::Optional })?;
                 }
-                _ => drop(map.next_value::<Skipped>()?),
+                _ => {
+                    map.next_value::<Skipped>()?;
+                }
             }
         }
         Ok(true)
