@@ -386,7 +386,7 @@ impl Unnamed {
 
 /// Stops between two reads when somebody asked for it.
 pub(crate) struct Stoppable<'a> {
-    pub(crate) source: Box<dyn Read>,
+    pub(crate) source: Box<dyn Read + 'a>,
     pub(crate) interrupted: &'a dyn Fn() -> bool,
 }
 
@@ -446,10 +446,10 @@ impl<'a> Source<'a> {
         matches!(self, Self::Cached(_))
     }
 
-    fn open(&self) -> io::Result<Box<dyn Read>> {
+    fn open(&self) -> io::Result<Box<dyn Read + 'a>> {
         Ok(match self {
             Self::Cached(path) => Box::new(File::open(path)?),
-            Self::Inline(text) => Box::new(io::Cursor::new(text.as_bytes().to_vec())),
+            Self::Inline(text) => Box::new(text.as_bytes()),
             Self::File(path, shown) => Box::new(File::open(path).map_err(named(shown))?),
             Self::Slice(path, slice) => {
                 Box::new(tar_index::open_slice(path, slice).map_err(named(&slice.file))?)
@@ -466,7 +466,7 @@ fn gone() -> io::Error {
 ///
 /// # Errors
 /// It is in neither place.
-pub fn open(content: Content, blob: &LockedBlob, world: &World<'_>) -> io::Result<Box<dyn Read>> {
+pub fn open<'a>(content: Content, blob: &'a LockedBlob, world: &World<'_>) -> io::Result<Box<dyn Read + 'a>> {
     if let Some(source) = Source::at_hand(content, blob, world.cache, &world.base) {
         return source.open();
     }

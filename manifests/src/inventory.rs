@@ -890,9 +890,13 @@ impl Inventory {
     /// follows from the inventory and its own digest, so a reader compares it whole.
     #[must_use]
     pub fn checksums(&self, inventory: Digest) -> String {
-        let mut lines = format!("{}  {}\n", inventory.hex(), ArchivePath::Inventory);
+        let line = |path: ArchivePath, digest: Digest| format!("{}  {path}\n", digest.hex());
+        let mut lines = line(ArchivePath::Inventory, inventory);
+        // A blob's is the longest there is. All of it at once: a text that grows takes twice as much in the end.
+        let longest = line(ArchivePath::Blob(inventory), inventory).len();
+        lines.reserve_exact(longest.saturating_mul(self.contents().count()));
         for (path, content) in self.contents() {
-            lines.push_str(&format!("{}  {path}\n", content.digest.hex()));
+            lines.push_str(&line(path, content.digest));
         }
         lines
     }

@@ -222,6 +222,26 @@ fn site_beside(count: u64, length: usize) -> World {
     world
 }
 
+#[test]
+fn twenty_thousand_files_take_no_more_memory_than_is_allowed_to_large_ones() {
+    let world = World::new();
+    world.trust();
+    for number in 0..20_000 {
+        world.write(&format!("data/{}/{number}.conf", number % 100), format!("setting {number}\n"));
+    }
+    world.spec("1", 1, "files: [{source: data, dest: /opt/data}]\n");
+    world.bundler(&["lock"]).ok();
+    let build = took(bundler(&world, &["build", "--key", "keys/rel.key.pem", "--out", "b.tar"]));
+    let on_site = |args: &[&str]| took(installer(&world, args));
+    let verify = on_site(&["verify", "b.tar"]);
+    let apply = on_site(&["apply", "b.tar", "--yes"]);
+    let again = on_site(&["apply", "b.tar", "--yes"]);
+    eprintln!("build {build:?}\nverify {verify:?}\napply {apply:?}\nagain {again:?}");
+    for (what, took) in [("build", build), ("verify", verify), ("apply", apply), ("apply again", again)] {
+        within(&format!("{what} at its peak"), took.peak, MIB, PEAK_MAX);
+    }
+}
+
 /// How often a command asks the kernel for anything, and how often for a flush.
 fn calls(strace: &Path, world: &World, args: &[&str]) -> (u64, u64) {
     let all = ["-f", "-c", "-o", "counts", env!("CARGO_BIN_EXE_e2e-installer"), "--site", "site"];
