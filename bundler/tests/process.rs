@@ -319,9 +319,11 @@ fn moved(mut child: Child) -> Moved {
 const LAYER: usize = 20_000_000;
 /// Documents, the program's own libraries, what it prints.
 const SMALL_CHANGE: u64 = 4_000_000;
+/// The most that lies between the entries of these archives.
+const PADDING: u64 = 16 * 512;
 
 #[test]
-fn a_build_from_a_registry_writes_each_byte_into_the_cache_and_the_archive_and_a_second_one_fetches_none() {
+fn a_build_from_a_registry_writes_each_byte_into_the_cache_and_the_archive_and_reads_none_of_them_back() {
     let (place, registry) = (Place::new(), FakeRegistry::start());
     let layer = image_in(&registry, LAYER);
     place.spec(&format!("images: [\"docker://{}/app:v1\"]\n", registry.host()));
@@ -332,11 +334,12 @@ fn a_build_from_a_registry_writes_each_byte_into_the_cache_and_the_archive_and_a
     };
     let build = moved(place.bundler(&["build", "--out", "b.tar"]).spawn().unwrap());
     let size = std::fs::metadata(place.path("b.tar")).unwrap().len();
-    near(build.written, size + LAYER as u64);
-    near(build.read, LAYER as u64);
+    // What lies between the entries is not written: nobody has to.
+    near(build.written + PADDING, size + LAYER as u64);
+    near(build.read, 0);
     assert_eq!(registry.traffic(&layer).bytes_sent, LAYER as u64);
     let again = moved(place.bundler(&["build", "--out", "again.tar"]).spawn().unwrap());
-    near(again.written, size);
+    near(again.written + PADDING, size);
     near(again.read, LAYER as u64);
     assert_eq!(registry.traffic(&layer).bytes_sent, LAYER as u64);
 }
@@ -351,6 +354,6 @@ fn a_build_from_files_reads_each_byte_once_and_writes_it_once() {
     assert!(lock.read < LAYER as u64 + SMALL_CHANGE && lock.written < SMALL_CHANGE);
     let build = moved(place.bundler(&["build", "--out", "b.tar"]).spawn().unwrap());
     let size = std::fs::metadata(place.path("b.tar")).unwrap().len();
-    assert!((size..size + SMALL_CHANGE).contains(&build.written), "{} of {size}", build.written);
+    assert!((size - PADDING..size + SMALL_CHANGE).contains(&build.written), "{} of {size}", build.written);
     assert!((size - SMALL_CHANGE..size + SMALL_CHANGE).contains(&build.read), "{} of {size}", build.read);
 }

@@ -11,14 +11,14 @@ use crate::bundle::Content;
 use crate::companion::{Companion, CompanionKind};
 use crate::digest::Digest;
 use crate::inventory::{BundleSbom, Chart, Component, Image, Inventory};
-use crate::oci::{Descriptor, MEDIA_INDEX, MEDIA_MANIFEST, ManifestDocument, Needs};
+use crate::oci::{Descriptor, MEDIA_MANIFEST, ManifestDocument, Needs, looks_like_a_manifest};
 use crate::verify::Damage;
 
 /// An index in an index in an index is nobody's image.
 const NESTING_MAX: usize = 4;
 
-/// What passed by, as far as it is worth remembering: bytes that have the shape of a manifest or an index.
-/// Configurations and layers have not.
+/// What passed by, as far as it is worth remembering: bytes that look like a manifest or an index, right or wrong.
+/// Configurations and layers do not.
 #[derive(Debug, Clone, Default)]
 pub struct MaybeManifest(Option<Vec<u8>>);
 
@@ -26,9 +26,7 @@ impl MaybeManifest {
     /// Looks at the bytes of a blob.
     #[must_use]
     pub fn of(bytes: Vec<u8>) -> Self {
-        let has_shape =
-            |media_type| !matches!(Needs::parse(&bytes, media_type), Err(crate::oci::OciError::Shape(_)));
-        let is_one = bytes.first() == Some(&b'{') && (has_shape(MEDIA_MANIFEST) || has_shape(MEDIA_INDEX));
+        let is_one = bytes.first() == Some(&b'{') && looks_like_a_manifest(&bytes);
         Self(is_one.then_some(bytes))
     }
 }

@@ -13,6 +13,7 @@ use core::fmt;
 mod annotations;
 mod scan;
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use crate::bundle::Content;
@@ -366,6 +367,24 @@ impl From<Descriptor> for Need {
         let is_foreign = is_foreign(&descriptor);
         Self { content: Content { digest: descriptor.digest, size: descriptor.size }, is_foreign }
     }
+}
+
+/// Whether a document says what every manifest says. What is wrong with it is said by whoever needs it.
+pub(crate) fn looks_like_a_manifest(bytes: &[u8]) -> bool {
+    serde_json::from_slice::<Look>(bytes).is_ok()
+}
+
+/// The keys by which a manifest is known, each once; nothing of what they hold is kept.
+#[derive(Deserialize)]
+struct Look {
+    #[serde(rename = "schemaVersion")]
+    _schema_version: u32,
+    #[serde(default, rename = "config")]
+    _config: IgnoredAny,
+    #[serde(default, rename = "layers")]
+    _layers: IgnoredAny,
+    #[serde(default, rename = "manifests")]
+    _manifests: IgnoredAny,
 }
 
 /// Whether it is an index, after everything that can be said of either document.

@@ -164,38 +164,6 @@ fn images_that_are_pushed_at_once_are_read_once_more_from_the_store_and_none_of_
 }
 
 #[test]
-fn what_a_registry_gives_is_hashed_as_it_comes_and_is_not_read_from_a_disk_again() {
-    let Some(real) = RealRegistry::start(RealRegistryOptions::default()) else { return };
-    let image = image("amd64", &[layer(1, 30 * MIB as usize), layer(2, 30 * MIB as usize)]);
-    let http = registry::Http::new(&registry::HttpSettings::default()).unwrap();
-    let place = registry::Registry::new(http, &real.url()).unwrap().repository("team/app").unwrap();
-    for (digest, bytes) in &image.blobs {
-        place.upload_blob(digest, bytes.len() as u64, &mut bytes.as_slice()).unwrap();
-    }
-    for (descriptor, bytes) in &image.manifests {
-        place.put_manifest(&"v1".parse().unwrap(), &descriptor.media_type, bytes).unwrap();
-    }
-    let world = World::new();
-    world.spec("1.0.0", 1, &format!("images: [\"docker://{}/team/app:v1\"]\n", real.host()));
-    world.bundler(&["lock"]).ok();
-    let build = |out: &str| took(bundler(&world, &["build", "--out", out]));
-    let first = build("b.tar");
-    let archive = std::fs::metadata(world.path("b.tar")).unwrap().len();
-    assert!(archive > 60 * MIB);
-    within("build reads", first.read, 1, MIB);
-    // Into the archive, and into the cache.
-    within("build writes", first.written, 2 * archive - MIB, 2 * archive + READ_BESIDE);
-    let second = build("again.tar");
-    within("building again reads", second.read, archive - MIB, archive + MIB);
-    within("building again writes", second.written, archive - MIB, archive + READ_BESIDE);
-    for (what, took) in [("build", &first), ("building again", &second)] {
-        within(&format!("{what} at its peak"), took.peak, MIB, PEAK_MAX);
-    }
-    eprintln!("archive {archive}, build {first:?}, again {second:?}");
-    assert!(std::fs::read(world.path("b.tar")).unwrap() == std::fs::read(world.path("again.tar")).unwrap());
-}
-
-#[test]
 fn another_image_costs_a_registry_some_requests_and_the_site_no_flush_of_its_own() {
     let Some(strace) = real_part("strace") else { return };
     let [few, many] = [4, 12].map(|count| {
@@ -266,7 +234,8 @@ fn another_file_costs_a_dozen_system_calls_and_no_flush_of_its_own() {
         let world = site_beside(count, 1024);
         [&["verify", "b.tar"][..], &["apply", "b.tar", "--yes"]].map(|args| calls(&strace, &world, args))
     });
-    let [verify, apply] = [0, 1].map(|at| many[at].0 - few[at].0);
+    // Threads wait for each other now more often and now less: of few files that may be more than the files cost.
+    let [verify, apply] = [0, 1].map(|at| many[at].0.saturating_sub(few[at].0));
     eprintln!("few {few:?}, many {many:?}");
     // Not the files: the heap of a thread grows by pages when it parses the longer manifest of the set.
     assert!(few[0].0 > 100 && verify <= 200, "verify: {verify} for 200 files");
