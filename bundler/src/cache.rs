@@ -149,7 +149,10 @@ impl Cache {
         if named.map_or(true, |named| named.ino() != ours.ino()) {
             return Ok(None);
         }
-        Ok(Some(Partial { file, size: ours.len(), path, whole: self.store.blob_path(&content.digest) }))
+        // More than all of it is no beginning of it.
+        let size = if ours.len() > content.size { 0 } else { ours.len() };
+        file.set_len(size)?;
+        Ok(Some(Partial { file, size, path, whole: self.store.blob_path(&content.digest) }))
     }
 
     /// Reads a document; `None` if the cache does not have it, or has it rotten.

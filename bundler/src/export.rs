@@ -15,8 +15,8 @@ use layout::filling::Filling;
 use layout::medium;
 use layout::split::PartsWriter;
 use layout::writer::{ArchiveWriter, WriteError};
+use manifests::Digest;
 use manifests::bundle::Content;
-use manifests::{Digest, Hasher};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
 use crate::cache::Cache;
@@ -313,30 +313,14 @@ impl Blobs<'_> {
     }
 }
 
-/// Copies a blob to its place, and hashes it on its way.
+/// Copies a blob to its place, if it is not there.
 fn place(
     filling: &Filling<'_>,
     content: Content,
     source: &mut dyn Read,
     advance: &dyn Fn(u64),
 ) -> Result<(), WriteError> {
-    let Some(mut place) = filling.place(content) else { return Ok(()) };
-    let unread = |source| WriteError::Source { digest: content.digest, source };
-    let mut hasher = Hasher::new();
-    // One byte more than expected, so that a source that has grown is noticed.
-    let mut source = source.take(content.size.saturating_add(1));
-    let room = usize::try_from(source.limit()).unwrap_or(usize::MAX);
-    let mut buffer = vec![0; room.min(layout::writer::CHUNK_BYTES)];
-    loop {
-        let count = source.read(&mut buffer).map_err(unread)?;
-        let bytes = buffer.get(..count).unwrap_or_default();
-        hasher.update(bytes);
-        if count == 0 || hasher.size() > content.size {
-            return place.settle(Content { size: hasher.size(), digest: hasher.finish() });
-        }
-        place.write(bytes).map_err(WriteError::Destination)?;
-        advance(count as u64);
-    }
+    filling.place(content).map_or(Ok(()), |place| place.fill(source, advance))
 }
 
 fn check_space(directory: &Path, needed: u64) -> Result<(), ExportError> {

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufWriter, Seek};
+use std::io::{self, BufWriter, Read, Seek};
 use std::os::unix::fs::FileExt;
 use std::sync::{Mutex, PoisonError};
 
@@ -18,7 +18,7 @@ use manifests::{ArchivePath, Digest};
 
 use crate::disk::Writeback;
 use crate::header::{self, BLOCK_BYTES};
-use crate::writer::{ArchiveWriter, CHUNK_BYTES, Head, WriteError};
+use crate::writer::{ArchiveWriter, CHUNK_BYTES, Head, WriteError, must_be, pass};
 
 /// An archive that is being filled.
 #[derive(Debug)]
@@ -62,18 +62,10 @@ impl<'a> Filling<'a> {
     pub fn place(&self, expected: Content) -> Option<Place<'_>> {
         let lacking = self.lacking.lock().unwrap_or_else(PoisonError::into_inner);
         let start = *lacking.get(&expected.digest)?;
-        let header = header::encode(&ArchivePath::Blob(expected.digest), expected.size);
-        let buffer =
-            Vec::with_capacity(usize::try_from(expected.size).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES));
-        let mut place = Place {
-            filling: self,
-            expected,
-            header: header.to_vec(),
-            start,
-            buffer,
-            written: 0,
-            writeback: Writeback::default(),
-        };
+        let room = usize::try_from(header::entry_bytes(expected.size)).unwrap_or(CHUNK_BYTES);
+        let buffer = Vec::with_capacity(room.min(CHUNK_BYTES));
+        let writeback = Writeback::default();
+        let mut place = Place { filling: self, expected, start, buffer, written: 0, writeback };
         place.restart();
         Some(place)
     }
@@ -98,7 +90,6 @@ impl<'a> Filling<'a> {
 pub struct Place<'a> {
     filling: &'a Filling<'a>,
     expected: Content,
-    header: Vec<u8>,
     start: u64,
     /// What is written next: small blobs go with their header in one piece.
     buffer: Vec<u8>,
@@ -112,7 +103,8 @@ impl Place<'_> {
     pub fn restart(&mut self) {
         self.written = 0;
         self.buffer.clear();
-        self.buffer.extend_from_slice(&self.header);
+        let header = header::encode(&ArchivePath::Blob(self.expected.digest), self.expected.size);
+        self.buffer.extend_from_slice(&header);
     }
 
     /// The next bytes of the blob.
@@ -121,7 +113,7 @@ impl Place<'_> {
     /// The destination fails, or there are more than the blob has.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         let all = self.passed().saturating_add(bytes.len() as u64);
-        if all > (self.header.len() as u64).saturating_add(self.expected.size) {
+        if all > BLOCK_BYTES.saturating_add(self.expected.size) {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "there is more of it than was locked"));
         }
         if self.buffer.len().saturating_add(bytes.len()) > CHUNK_BYTES {
@@ -134,21 +126,29 @@ impl Place<'_> {
         self.put(bytes)
     }
 
+    /// All of the blob from its source, hashed on its way. `passed` is told how many bytes have gone by.
+    ///
+    /// # Errors
+    /// The destination or the source fails, or the source gives other bytes.
+    pub fn fill(mut self, source: &mut dyn Read, passed: &dyn Fn(u64)) -> Result<(), WriteError> {
+        let room = usize::try_from(self.expected.size).unwrap_or(usize::MAX).saturating_add(1);
+        let mut buffer = vec![0; room.min(CHUNK_BYTES)];
+        let found = pass(self.expected, source, &mut buffer, &mut |bytes| {
+            self.write(bytes).map_err(WriteError::Destination)?;
+            passed(bytes.len() as u64);
+            Ok(())
+        })?;
+        self.settle(found)
+    }
+
     /// Takes the blob for whole, of which `found` has passed, as whoever wrote it has hashed it.
     ///
     /// # Errors
     /// It is another one, or not all of it was written, or the destination fails.
     pub fn settle(mut self, found: Content) -> Result<(), WriteError> {
         self.flush().map_err(WriteError::Destination)?;
-        let written = self.written.saturating_sub(self.header.len() as u64);
-        if found != self.expected || written != self.expected.size {
-            return Err(WriteError::Changed {
-                expected: self.expected.digest,
-                expected_size: self.expected.size,
-                found: found.digest,
-                found_size: found.size,
-            });
-        }
+        must_be(self.expected, found)?;
+        must_be(self.expected, Content { size: self.written.saturating_sub(BLOCK_BYTES), ..found })?;
         let mut lacking = self.filling.lacking.lock().unwrap_or_else(PoisonError::into_inner);
         lacking.remove(&self.expected.digest);
         Ok(())

@@ -152,26 +152,13 @@ impl<W: Write> ArchiveWriter<W> {
         passed: &mut dyn FnMut(u64),
     ) -> Result<(), WriteError> {
         self.write(&header::encode(&ArchivePath::Blob(expected.digest), expected.size))?;
-        let failed = |error| WriteError::Source { digest: expected.digest, source: error };
-        let mut hasher = Hasher::new();
-        // One byte more than expected, so that a source that has grown is noticed.
-        let mut source = source.take(expected.size.saturating_add(1));
-        loop {
-            let count = source.read(&mut self.buffer).map_err(failed)?;
-            let chunk = self.buffer.get(..count).unwrap_or_default();
-            if count == 0 {
-                break;
-            }
-            hasher.update(chunk);
-            self.out.write_all(chunk).map_err(WriteError::Destination)?;
-            passed(count as u64);
-        }
-        let found_size = hasher.size();
-        let found = hasher.finish();
-        if found != expected.digest || found_size != expected.size {
-            let (expected, expected_size) = (expected.digest, expected.size);
-            return Err(WriteError::Changed { expected, expected_size, found, found_size });
-        }
+        let Self { out, buffer } = self;
+        let found = pass(expected, source, buffer, &mut |bytes| {
+            out.write_all(bytes).map_err(WriteError::Destination)?;
+            passed(bytes.len() as u64);
+            Ok(())
+        })?;
+        must_be(expected, found)?;
         self.zeros(header::padding(expected.size))
     }
 
@@ -189,4 +176,35 @@ impl<W: Write> ArchiveWriter<W> {
         self.zeros(2 * BLOCK_BYTES)?;
         self.into_inner()
     }
+}
+
+/// Hands on a blob from its source, as far as it has the expected length, and tells what it was.
+pub(crate) fn pass(
+    expected: Content,
+    source: &mut dyn Read,
+    buffer: &mut [u8],
+    take: &mut dyn FnMut(&[u8]) -> Result<(), WriteError>,
+) -> Result<Content, WriteError> {
+    let mut hasher = Hasher::new();
+    // One byte more than expected, so that a source that has grown is noticed.
+    let mut source = source.take(expected.size.saturating_add(1));
+    loop {
+        let read = source.read(buffer);
+        let count = read.map_err(|source| WriteError::Source { digest: expected.digest, source })?;
+        let bytes = buffer.get(..count).unwrap_or_default();
+        hasher.update(bytes);
+        if count == 0 || hasher.size() > expected.size {
+            return Ok(Content { size: hasher.size(), digest: hasher.finish() });
+        }
+        take(bytes)?;
+    }
+}
+
+/// Refuses another blob than the expected one.
+pub(crate) fn must_be(expected: Content, found: Content) -> Result<(), WriteError> {
+    if found == expected {
+        return Ok(());
+    }
+    let (expected, expected_size) = (expected.digest, expected.size);
+    Err(WriteError::Changed { expected, expected_size, found: found.digest, found_size: found.size })
 }

@@ -172,7 +172,7 @@ impl Puller<'_> {
                     break;
                 };
                 let resumed = !part.is_empty();
-                let hasher = part.hasher(&mut |bytes| beside.write_what_was_left(bytes))?;
+                let hasher = part.hasher(&mut |bytes| beside.write(bytes))?;
                 advance(hasher.size());
                 let read = source.repository.resume_blob(&content.digest, content.size, hasher);
                 let drained = read
@@ -277,15 +277,6 @@ impl Beside<'_> {
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.0.as_mut().map_or(Ok(()), |place| place.write(bytes))
-    }
-
-    /// What an earlier run has left may be anything. That it is too long is found by whoever asks for the rest; then
-    /// everything comes again.
-    fn write_what_was_left(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self.write(bytes) {
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(()),
-            written => written,
-        }
     }
 
     fn settle(self, content: Content) -> io::Result<()> {
